@@ -1,0 +1,7 @@
+"""Datasets: what a dataset provides, how batches are sampled from it, and one module a dataset."""
+
+from ddr_tf.data.puppets import Puppets
+from ddr_tf.data.sequences import Sequences
+from ddr_tf.data.sprites import Sprites
+
+__all__ = ["Puppets", "Sequences", "Sprites"]

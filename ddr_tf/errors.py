@@ -1,0 +1,9 @@
+"""The error that a user can mend."""
+
+
+class UserError(Exception):
+    """What was wrong, where, and what to do about it, in one line.
+
+    Raised for anything that the person at the keyboard can put right: a misspelt name, a missing folder,
+    a truncated file. The command lines print the message without a traceback and exit with status 2.
+    """
