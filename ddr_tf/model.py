@@ -1,0 +1,310 @@
+"""The model of "Disentangled Dynamic Representations from Unordered Data", as a Keras model.
+
+    p(f) = N(0, I)                              DDR.static_prior
+    p(z | f) = N(mu(f), diag sigma^2(f))        DDR.dynamic_prior
+    p(x | f, z) = Bernoulli(logits(f, z))       DDR.likelihood
+    q(f | x_1..N) = N(., .)                     DDR.static_posterior
+    q(z_i | x_i, f) = N(., .)                   DDR.dynamic_posterior
+
+    ELBO of N frames of a sequence              DDR.elbo_terms, and elbo.py
+
+Shapes: B sequences, N frames, H W C a frame, F static, Z dynamic. Frames are uint8, or float in [0, 1].
+Not in the paper, and marked where they are: the dense layers at the head of the decoder, bounded scales, the warm-up
+of the KL terms, gradient clipping.
+"""
+
+from typing import Any
+
+import gin
+import keras
+import tensorflow as tf
+
+from ddr_tf import distributions
+from ddr_tf.distributions import tfd
+from ddr_tf.elbo import ElboTerms, elbo_terms, pixel_entropy
+from ddr_tf.errors import UserError
+from ddr_tf.networks import DOWNSAMPLING, Decoder, DynamicPosterior, DynamicPrior, FrameEncoder, StaticPosterior
+
+# Names of the figures that `train_step` and `test_step` return, in nats a frame.
+FIGURES = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
+
+
+def as_float(frames: tf.Tensor) -> tf.Tensor:
+    """uint8 frames -> float32 in [0, 1]; float frames are returned as float32."""
+    return tf.cast(frames, tf.float32) / (255.0 if frames.dtype == tf.uint8 else 1.0)
+
+
+def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.Distribution) -> tf.Tensor:
+    """Moves z from where it is under one sequence's p(z | f) to the same place under another's.
+
+    mu_target + sigma_target (z - mu_source) / sigma_source, any float `[..., Z]`.
+    """
+    return target.mean() + target.stddev() * (dynamic - source.mean()) / source.stddev()
+
+
+@keras.saving.register_keras_serializable(package="ddr_tf")
+class DDR(keras.Model):
+    """A VAE with a static code f for a sequence and a dynamic code z_i for each of its frames."""
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int, int],
+        static_dim: int = 512,
+        dynamic_dim: int = 2,
+        width: int = 256,
+        pair_width: int = 512,
+        dense_units: int = 512,
+        kl_warmup_steps: int = 2000,
+        gradient_clip_norm: float = 1000.0,
+        noise_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """Builds the networks.
+
+        Args:
+          frame_shape: (H, W, C); H and W multiples of 16.
+          static_dim: F.
+          dynamic_dim: Z.
+          width: K, channels of the encoder's and decoder's convolutions.
+          pair_width: Channels of the convolution over pairs and of the one that follows it.
+          dense_units: Units of every hidden dense layer.
+          kl_warmup_steps: Steps over which the weight of both KL terms rises from 0 to 1; without it z carries
+            nothing for the first thousand steps. 0: no warm-up.
+          gradient_clip_norm: Largest global norm of the gradient of the loss in nats a frame.
+          noise_seed: Seed of the reparameterisation noise of training.
+          **kwargs: `dtype` ("mixed_bfloat16" for bfloat16 arithmetic with float32 weights) and `name`, as in Keras.
+
+        Raises:
+          UserError: If a size is not possible.
+        """
+        super().__init__(**kwargs)
+        frame_shape = tuple(frame_shape)
+        if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in frame_shape[:2]):
+            raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {frame_shape}.")
+        sizes = dict(
+            static_dim=static_dim, dynamic_dim=dynamic_dim, width=width, pair_width=pair_width, dense_units=dense_units
+        )
+        for name, size in sizes.items():
+            if size < 1:
+                raise UserError(f"DDR.{name} must be at least 1, got {size}.")
+        if kl_warmup_steps < 0:
+            raise UserError(f"DDR.kl_warmup_steps must be 0 or more, got {kl_warmup_steps}.")
+        if not gradient_clip_norm > 0:
+            raise UserError(f"DDR.gradient_clip_norm must be above 0, got {gradient_clip_norm}.")
+        self._sizes = sizes
+        self.frame_shape = frame_shape
+        self.static_dim = static_dim
+        self.dynamic_dim = dynamic_dim
+        self.kl_warmup_steps = kl_warmup_steps
+        self.gradient_clip_norm = gradient_clip_norm
+        self.noise_seed = noise_seed
+
+        policy = self.dtype_policy
+        self.frame_encoder = FrameEncoder(width, dtype=policy)
+        self.static_posterior_net = StaticPosterior(static_dim, pair_width, dense_units, dtype=policy)
+        self.dynamic_posterior_net = DynamicPosterior(dynamic_dim, dense_units, dtype=policy)
+        self.dynamic_prior_net = DynamicPrior(dynamic_dim, dense_units, dtype=policy)
+        self.decoder = Decoder(frame_shape, width, dense_units, dtype=policy)
+        self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in FIGURES]
+        self.build((None, None, *frame_shape))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates all weights; the shapes follow from `frame_shape`, so `__init__` does it."""
+        height, width, _ = self.frame_shape
+        features = (None, None, height // DOWNSAMPLING, width // DOWNSAMPLING, self._sizes["width"])
+        static, dynamic = (None, self.static_dim), (None, None, self.dynamic_dim)
+        self.frame_encoder.build(input_shape)
+        self.static_posterior_net.build(features)
+        self.dynamic_posterior_net.build(features, static)
+        self.dynamic_prior_net.build(static)
+        self.decoder.build(static, dynamic)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return {
+            **super().get_config(),
+            **self._sizes,
+            "frame_shape": self.frame_shape,
+            "kl_warmup_steps": self.kl_warmup_steps,
+            "gradient_clip_norm": self.gradient_clip_norm,
+            "noise_seed": self.noise_seed,
+        }
+
+    # Densities.
+
+    def static_prior(self) -> tfd.Distribution:
+        """p(f): batch `[]`, event `[F]`."""
+        return distributions.static_prior(self.static_dim)
+
+    def dynamic_prior(self, static: tf.Tensor) -> tfd.Distribution:
+        """p(z | f) of f `[B, F]`: batch `[B, 1]`, so that it broadcasts over frames, event `[Z]`."""
+        mean, stddev = self.dynamic_prior_net(static)
+        return distributions.diagonal_normal(mean[:, None], stddev[:, None])
+
+    def likelihood(self, static: tf.Tensor, dynamic: tf.Tensor) -> tfd.Distribution:
+        """p(x | f, z) of f `[B, F]`, z `[B, N, Z]`: batch `[B, N]`, event `[H, W, C]`."""
+        return distributions.pixel_likelihood(self.decoder(static, dynamic))
+
+    def features(self, frames: tf.Tensor) -> tf.Tensor:
+        """What both posteriors see of frames `[B, N, H, W, C]`: float `[B, N, h, w, K]`."""
+        return self.frame_encoder(as_float(frames))
+
+    def static_posterior(self, features: tf.Tensor) -> tfd.Distribution:
+        """q(f | x_1..N) of `features` of the frames: batch `[B]`, event `[F]`."""
+        return distributions.diagonal_normal(*self.static_posterior_net(features))
+
+    def dynamic_posterior(self, features: tf.Tensor, static: tf.Tensor) -> tfd.Distribution:
+        """q(z_i | x_i, f) of `features` of the frames and f `[B, F]`: batch `[B, N]`, event `[Z]`."""
+        return distributions.diagonal_normal(*self.dynamic_posterior_net(features, static))
+
+    # What users do with them.
+
+    def call(self, frames: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Encodes and reconstructs with the posterior means.
+
+        Args:
+          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`, of any N >= 1.
+          training: Not used; the networks behave the same.
+
+        Returns:
+          float32 `static_mean`, `static_stddev` `[B, F]`; `dynamic_mean`, `dynamic_stddev` `[B, N, Z]`;
+          `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f); `reconstruction` `[B, N, H, W, C]` in [0, 1].
+        """
+        del training
+        features = self.features(frames)
+        static_mean, static_stddev = self.static_posterior_net(features)
+        dynamic_mean, dynamic_stddev = self.dynamic_posterior_net(features, static_mean)
+        prior_mean, prior_stddev = self.dynamic_prior_net(static_mean)
+        return {
+            "static_mean": static_mean,
+            "static_stddev": static_stddev,
+            "dynamic_mean": dynamic_mean,
+            "dynamic_stddev": dynamic_stddev,
+            "prior_mean": prior_mean,
+            "prior_stddev": prior_stddev,
+            "reconstruction": self.decode(static_mean, dynamic_mean),
+        }
+
+    def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
+        """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1]."""
+        return tf.sigmoid(self.decoder(static, dynamic))
+
+    # Training.
+
+    def elbo_terms(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> ElboTerms:
+        """The bound for one reparameterised sample of f and z.
+
+        Args:
+          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`.
+          static_noise: float32 `[B, F]`, standard normal.
+          dynamic_noise: float32 `[B, N, Z]`, standard normal.
+        """
+        frames = as_float(frames)
+        features = self.features(frames)
+        static_posterior = self.static_posterior(features)
+        static = static_posterior.mean() + static_posterior.stddev() * static_noise
+        dynamic_posterior = self.dynamic_posterior(features, static)
+        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
+        return elbo_terms(
+            frames,
+            self.likelihood(static, dynamic),
+            static_posterior,
+            self.static_prior(),
+            dynamic_posterior,
+            self.dynamic_prior(static),
+        )
+
+    def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
+        """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
+        return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.kl_warmup_steps, 1))
+
+    def _noise(self, frames: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Standard normal noise for this replica's share of the global batch.
+
+        Drawn for the whole batch and cut, so that replicas see different noise and their number changes nothing.
+        """
+        replica = tf.distribute.get_replica_context()
+        share, num_frames = tf.shape(frames)[0], tf.shape(frames)[1]
+        total = share * replica.num_replicas_in_sync
+        mine = tf.range(share) + share * replica.replica_id_in_sync_group
+        static_seed, dynamic_seed = tf.unstack(tf.random.split(seed, 2))
+        static = tf.random.stateless_normal([total, self.static_dim], static_seed)
+        dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
+        return tf.gather(static, mine), tf.gather(dynamic, mine)
+
+    def _figures(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
+        """`FIGURES`, each the mean over sequences in nats a frame."""
+        num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
+        figures = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
+        figures["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
+        entropy = tf.reduce_mean(pixel_entropy(as_float(frames)))
+        figures["reconstruction_excess"] = -figures["reconstruction"] - entropy
+        return figures
+
+    def train_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One update on this replica's share of the batch.
+
+        Returns:
+          `FIGURES` in nats a frame, `gradient_norm` before clipping, `kl_weight` and `learning_rate`: scalars whose
+          mean over replicas is the figure of the whole batch.
+        """
+        replica = tf.distribute.get_replica_context()
+        replicas = replica.num_replicas_in_sync
+        step = tf.convert_to_tensor(self.optimizer.iterations)
+        kl_weight = self.kl_weight(step)
+        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        noise = self._noise(frames, tf.random.fold_in([self.noise_seed & 0x7FFFFFFF, 0], step))
+        with tf.GradientTape() as tape:
+            terms = self.elbo_terms(frames, *noise)
+            # Nats a frame; divided by the replicas since their gradients are summed.
+            loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1] * replicas, tf.float32)
+        gradients = tape.gradient(loss, [variable.value for variable in self.trainable_variables])
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients, norm = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
+        # The optimizer sums over replicas once more.
+        self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
+        return self._figures(frames, terms) | {
+            "gradient_norm": norm,
+            "kl_weight": kl_weight,
+            "learning_rate": learning_rate,
+        }
+
+    def test_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`FIGURES` of the batches since `evaluate` began; the same noise for every batch and every evaluation."""
+        terms = self.elbo_terms(frames, *self._noise(frames, tf.constant([self.noise_seed & 0x7FFFFFFF, 1])))
+        figures = self._figures(frames, terms)
+        for mean in self._held_out_means:
+            mean.update_state(figures[mean.name])
+        return {mean.name: mean.result() for mean in self._held_out_means}
+
+    def make_train_function(self, force: bool = False) -> None:
+        """A call of Keras's train function runs `steps_per_execution` steps and returns their mean figures.
+
+        Keras's own cannot run several steps under MirroredStrategy. This one also stops at a step whose figures are
+        not finite, which `optimizer.iterations` then names.
+        """
+        if self.train_function is not None and not force:
+            return
+        strategy = self.distribute_strategy
+        steps = self.steps_per_execution
+
+        def one_step(iterator: Any) -> dict[str, tf.Tensor]:
+            per_replica = strategy.run(self.train_step, args=(next(iterator),))
+            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in per_replica.items()}
+
+        @tf.function
+        def train_function(iterator: Any) -> dict[str, tf.Tensor]:
+            total = one_step(iterator)
+            done = 1.0
+            for _ in tf.range(steps - 1):
+                if not tf.reduce_all(tf.math.is_finite(tf.stack(list(total.values())))):
+                    break
+                figures = one_step(iterator)
+                total = {name: value + figures[name] for name, value in total.items()}
+                done += 1.0
+            return {name: value / done for name, value in total.items()}
+
+        self.train_function = train_function
+
+
+gin.external_configurable(DDR, denylist=["frame_shape", "noise_seed"])

@@ -1,0 +1,214 @@
+"""The networks of the paper's Appendix C, one class a table.
+
+Shapes: B sequences, N frames, H W C a frame; h = H / 16 and w = W / 16 a feature map, K its channels ("width");
+F static, Z dynamic. Every network that parameterises a normal density returns (mean, stddev), float32, with
+stddev = softplus(.) + `MIN_STDDEV`, so that neither the density nor its gradient is unbounded.
+
+Two identities make them cheaper than their tables and change nothing else: a convolution or dense layer over a
+concatenation is the sum of one over each part. So the convolution over pairs is one over frames, of which only the
+sum, the ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame.
+"""
+
+import tensorflow as tf
+from keras import layers
+
+MIN_STDDEV = 1e-3
+LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
+DOWNSAMPLING = 16  # four layers of stride 2
+
+
+def leaky_relu(inputs: tf.Tensor) -> tf.Tensor:
+    """The activation of all convolutions that change the resolution."""
+    return tf.nn.leaky_relu(inputs, LEAKY_SLOPE)
+
+
+def mean_and_stddev(parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Any float `[..., 2D]` -> float32 mean and stddev, each `[..., D]`."""
+    mean, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
+    return mean, tf.nn.softplus(raw) + MIN_STDDEV
+
+
+def _build_chain(chain: list[layers.Layer], shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """Builds layers that follow one another; returns the shape of the last one's output."""
+    for layer in chain:
+        layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return shape
+
+
+def _apply_chain(chain: list[layers.Layer], tensor: tf.Tensor) -> tf.Tensor:
+    for layer in chain:
+        tensor = layer(tensor)
+    return tensor
+
+
+def _merge_frames(frames: tf.Tensor) -> tf.Tensor:
+    """`[B, N, ...]` -> `[B N, ...]`."""
+    shape = tf.shape(frames)
+    return tf.reshape(frames, tf.concat([shape[:1] * shape[1:2], shape[2:]], axis=0))
+
+
+def _split_frames(merged: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """`[B N, ...]` -> `[B, N, ...]`, with B and N those of `like`."""
+    split = tf.reshape(merged, tf.concat([tf.shape(like)[:2], tf.shape(merged)[1:]], axis=0))
+    return tf.ensure_shape(split, like.shape[:2] + merged.shape[1:])
+
+
+class FrameEncoder(layers.Layer):
+    """Features of each frame by itself: `[B, N, H, W, C]` -> `[B, N, h, w, K]`."""
+
+    def __init__(self, width: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.convs = [
+            layers.Conv2D(width, 4, strides=2, padding="same", activation=leaky_relu, dtype=self.dtype_policy)
+            for _ in range(4)
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        _build_chain(self.convs, (None, *input_shape[2:]))
+
+    def call(self, frames: tf.Tensor) -> tf.Tensor:
+        return _split_frames(_apply_chain(self.convs, _merge_frames(frames)), like=frames)
+
+
+def mean_over_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """mean over i != j of ReLU(left_i + right_j); a single frame is paired with itself.
+
+    Pairs at the same cyclic distance are taken together, so memory is that of N frames and not of N^2 pairs.
+
+    Args:
+      left, right: float `[B, N, ...]`.
+
+    Returns:
+      float `[B, ...]`.
+    """
+    num_frames = tf.shape(left)[1]
+    num_distances = tf.maximum(num_frames - 1, 1)
+
+    def add_distance(distance: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pairs = tf.nn.relu(left + tf.roll(right, distance, axis=1))
+        return distance + 1, total + tf.reduce_sum(tf.cast(pairs, tf.float32), axis=1)
+
+    shape = left.shape[:1] + left.shape[2:]
+    total = tf.ensure_shape(tf.zeros_like(left[:, 0], tf.float32), shape)
+    _, total = tf.while_loop(lambda distance, _: distance <= num_distances, add_distance, [1, total])
+    return tf.cast(total / tf.cast(num_frames * num_distances, tf.float32), left.dtype)
+
+
+class StaticPosterior(layers.Layer):
+    """Parameters of q(f | x_1..N) from the features of all frames: `[B, N, h, w, K]` -> 2 x `[B, F]`.
+
+    The same 3x3 convolution with ReLU for every ordered pair of frames, the mean over pairs, another convolution,
+    and two dense layers (the paper, Section 2 and Appendix B). Invariant to the order of the frames.
+    """
+
+    def __init__(self, static_dim: int, pair_width: int, dense_units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        # One convolution gives both halves of the pair's: its first channels for the left frame, the others for the right.
+        self.pair = layers.Conv2D(2 * pair_width, 3, padding="same", dtype=self.dtype_policy)
+        self.head = [
+            layers.Conv2D(pair_width, 3, padding="same", activation="relu", dtype=self.dtype_policy),
+            layers.Flatten(dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(2 * static_dim, dtype=self.dtype_policy),
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        _, _, height, width, channels = input_shape
+        self.pair.build((None, height, width, channels))
+        _build_chain(self.head, (None, height, width, self.pair.filters // 2))
+
+    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        left, right = tf.split(_split_frames(self.pair(_merge_frames(features)), like=features), 2, axis=-1)
+        return mean_and_stddev(_apply_chain(self.head, mean_over_pairs(left, right)))
+
+
+class DynamicPrior(layers.Layer):
+    """Parameters of p(z | f): `[B, F]` -> 2 x `[B, Z]`."""
+
+    def __init__(self, dynamic_dim: int, dense_units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.dense = [
+            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        _build_chain(self.dense, input_shape)
+
+    def call(self, static: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return mean_and_stddev(_apply_chain(self.dense, static))
+
+
+class DenseOfFrameAndStatic(layers.Layer):
+    """A dense ReLU layer over [y_i ; f] for each frame i: `[B, N, D]` and `[B, F]` -> `[B, N, units]`."""
+
+    def __init__(self, units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.of_frame = layers.Dense(units, dtype=self.dtype_policy)
+        self.of_static = layers.Dense(units, use_bias=False, dtype=self.dtype_policy)
+
+    def build(self, frame_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
+        self.of_frame.build(frame_shape)
+        self.of_static.build(static_shape)
+
+    def call(self, frame: tf.Tensor, static: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(self.of_frame(frame) + self.of_static(static)[:, None])
+
+
+class DynamicPosterior(layers.Layer):
+    """Parameters of q(z_i | x_i, f): features `[B, N, h, w, K]` and f `[B, F]` -> 2 x `[B, N, Z]`."""
+
+    def __init__(self, dynamic_dim: int, dense_units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.first = DenseOfFrameAndStatic(dense_units, dtype=self.dtype_policy)
+        self.dense = [
+            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
+        ]
+
+    def build(self, features_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
+        _, _, height, width, channels = features_shape
+        self.first.build((None, None, height * width * channels), static_shape)
+        _build_chain(self.dense, (None, None, self.first.of_frame.units))
+
+    def call(self, features: tf.Tensor, static: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shape = tf.shape(features)
+        flat = tf.reshape(features, [shape[0], shape[1], self.first.of_frame.kernel.shape[0]])
+        return mean_and_stddev(_apply_chain(self.dense, self.first(flat, static)))
+
+
+class Decoder(layers.Layer):
+    """Logits of p(x_i | f, z_i): f `[B, F]` and z `[B, N, Z]` -> float32 `[B, N, H, W, C]`.
+
+    The paper's table starts at the first deconvolution. Before it, ours: two hidden dense layers, without which two
+    numbers must unfold into every pose through the deconvolutions alone, and a dense layer to the first feature map.
+    """
+
+    def __init__(self, frame_shape: tuple[int, int, int], width: int, dense_units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        height, frame_width, channels = frame_shape
+        start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
+        self.first = DenseOfFrameAndStatic(dense_units, dtype=self.dtype_policy)
+        self.dense = [
+            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(start[0] * start[1] * width, activation=leaky_relu, dtype=self.dtype_policy),
+        ]
+        self.deconvs = [layers.Reshape(start, dtype=self.dtype_policy)]
+        for filters, activation in ((width, leaky_relu),) * 3 + ((channels, None),):
+            self.deconvs.append(
+                layers.Conv2DTranspose(
+                    filters, 4, strides=2, padding="same", activation=activation, dtype=self.dtype_policy
+                )
+            )
+
+    def build(self, static_shape: tuple[int | None, ...], dynamic_shape: tuple[int | None, ...]) -> None:
+        self.first.build(dynamic_shape, static_shape)
+        shape = _build_chain(self.dense, (None, None, self.first.of_frame.units))
+        _build_chain(self.deconvs, (None, shape[-1]))
+
+    def call(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
+        start = _apply_chain(self.dense, self.first(dynamic, static))
+        logits = _apply_chain(self.deconvs, _merge_frames(start))
+        return tf.cast(_split_frames(logits, like=dynamic), tf.float32)
