@@ -15,11 +15,11 @@ of the KL terms, gradient clipping.
 
 from typing import Any
 
-import gin
 import keras
 import tensorflow as tf
 
 from ddr_tf import distributions
+from ddr_tf.config import configurable
 from ddr_tf.distributions import tfd
 from ddr_tf.elbo import ElboTerms, elbo_terms, pixel_entropy
 from ddr_tf.errors import UserError
@@ -42,6 +42,7 @@ def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.
     return target.mean() + target.stddev() * (dynamic - source.mean()) / source.stddev()
 
 
+@configurable(not_in_gin=("frame_shape", "noise_seed"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class DDR(keras.Model):
     """A VAE with a static code f for a sequence and a dynamic code z_i for each of its frames."""
@@ -160,17 +161,30 @@ class DDR(keras.Model):
     # What users do with them.
 
     def call(self, frames: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Encodes and reconstructs with the posterior means.
+        """Encodes, and reconstructs with the posterior means.
 
         Args:
           frames: uint8, or float in [0, 1], `[B, N, H, W, C]`, of any N >= 1.
           training: Not used; the networks behave the same.
 
         Returns:
-          float32 `static_mean`, `static_stddev` `[B, F]`; `dynamic_mean`, `dynamic_stddev` `[B, N, Z]`;
-          `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f); `reconstruction` `[B, N, H, W, C]` in [0, 1].
+          What `encode` returns, and `reconstruction`, float32 `[B, N, H, W, C]` in [0, 1].
         """
         del training
+        codes = self.encode(frames)
+        return codes | {"reconstruction": self.decode(codes["static_mean"], codes["dynamic_mean"])}
+
+    @tf.function(reduce_retracing=True)
+    def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Parameters of the posteriors, those of z and of p(z | f) at the mean of f.
+
+        Args:
+          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`, of any N >= 1.
+
+        Returns:
+          float32 `static_mean`, `static_stddev` `[B, F]`; `dynamic_mean`, `dynamic_stddev` `[B, N, Z]`;
+          `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f).
+        """
         features = self.features(frames)
         static_mean, static_stddev = self.static_posterior_net(features)
         dynamic_mean, dynamic_stddev = self.dynamic_posterior_net(features, static_mean)
@@ -182,9 +196,9 @@ class DDR(keras.Model):
             "dynamic_stddev": dynamic_stddev,
             "prior_mean": prior_mean,
             "prior_stddev": prior_stddev,
-            "reconstruction": self.decode(static_mean, dynamic_mean),
         }
 
+    @tf.function(reduce_retracing=True)
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1]."""
         return tf.sigmoid(self.decoder(static, dynamic))
@@ -294,17 +308,15 @@ class DDR(keras.Model):
 
         @tf.function
         def train_function(iterator: Any) -> dict[str, tf.Tensor]:
-            total = one_step(iterator)
-            done = 1.0
-            for _ in tf.range(steps - 1):
-                if not tf.reduce_all(tf.math.is_finite(tf.stack(list(total.values())))):
-                    break
+            def more(done: tf.Tensor, total: dict[str, tf.Tensor]) -> tf.Tensor:
+                finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(total.values()))))
+                return finite & (done < steps)
+
+            def add_step(done: tf.Tensor, total: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
                 figures = one_step(iterator)
-                total = {name: value + figures[name] for name, value in total.items()}
-                done += 1.0
-            return {name: value / done for name, value in total.items()}
+                return done + 1, {name: value + figures[name] for name, value in total.items()}
+
+            done, total = tf.while_loop(more, add_step, (1, one_step(iterator)))
+            return {name: value / tf.cast(done, tf.float32) for name, value in total.items()}
 
         self.train_function = train_function
-
-
-gin.external_configurable(DDR, denylist=["frame_shape", "noise_seed"])

@@ -2,10 +2,10 @@
 
 import math
 
-import gin
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ddr_tf.config import configurable
 from ddr_tf.data.characters import VALUES, Characters, attribute_values, composite_over
 from ddr_tf.errors import UserError
 
@@ -160,7 +160,7 @@ def draw_layer(attribute: str, value: int, pose: np.ndarray, size: int) -> np.nd
     return layer
 
 
-@gin.register
+@configurable()
 class Puppets(Characters):
     """1,296 puppets (skin, shirt, legs and hair, six values each) in poses of two continuous angles.
 

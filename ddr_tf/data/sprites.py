@@ -8,11 +8,11 @@ import os
 import urllib.request
 from pathlib import Path
 
-import gin
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ddr_tf.config import configurable
 from ddr_tf.data.characters import Characters
 from ddr_tf.errors import UserError
 
@@ -137,7 +137,7 @@ def read_sheet(path: Path) -> np.ndarray:
     return grid[labels["row"], labels["step"]]
 
 
-@gin.register
+@configurable()
 class Sprites(Characters):
     """1,296 characters x 178 poses, 64 x 64 x 3 (the paper, Appendix A).
 

@@ -1,0 +1,58 @@
+"""Command line: trains a model, or resumes its training, as gin files say."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddr_tf import config
+from ddr_tf.errors import UserError
+
+INTERRUPTED = 130  # exit status of a program that Ctrl-C stopped
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m ddr_tf.train",
+        description="Train DDR, or resume: the same command again continues from the last checkpoint.",
+        epilog="example: python -m ddr_tf.train --gin_file gin/quickstart.gin --gin_param 'train.steps=1000'",
+    )
+    flags.add_argument(
+        "--gin_file", action="append", required=True, metavar="FILE", help="settings; repeatable, later ones win"
+    )
+    flags.add_argument(
+        "--gin_param", action="append", default=[], metavar="BINDING", help="one setting, as 'train.steps=1000'; repeatable"
+    )
+    flags.add_argument("--run_dir", metavar="DIR", help="where results go (default: runs/<name of the last gin file>)")
+    flags.add_argument(
+        "--data_dir", metavar="DIR", help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)"
+    )
+    flags.add_argument("--seed", type=int, help="seed of weights, batches and noise (default: train.seed)")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 only when the run has finished."""
+    flags = parser().parse_args(arguments)
+    run_dir = flags.run_dir or str(Path("runs") / Path(flags.gin_file[-1]).stem)
+    bindings = flags.gin_param + ([] if flags.seed is None else [f"train.seed = {flags.seed}"])
+    read = config.Config([])
+    try:
+        # After the flags, so that --help and wrong flags answer at once.
+        from ddr_tf.training import train
+
+        read = config.load(flags.gin_file, bindings, flags.data_dir)
+        config.call(train, run_dir=run_dir)
+    except UserError as error:
+        print(f"error: {read.explain(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command resumes from the last checkpoint in {run_dir}", file=sys.stderr)
+        return INTERRUPTED
+    print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,402 @@
+"""Strategy, compile, fit, callbacks, resume: one function that turns a dataset and a model into a run directory.
+
+A run directory holds
+
+    config.gin                the operative gin config
+    run.json                  versions, seed, command, progress
+    checkpoints/last, best    the newest, and the best by held-out ELBO
+    metrics.jsonl             an object a line, each with "step" and "split"
+    logs/train, logs/held_out TensorBoard
+    model.keras, *.png        when it has finished
+"""
+
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tqdm import tqdm
+
+import ddr_tf
+from ddr_tf import config, figures
+from ddr_tf.data.sampling import sample_batches
+from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
+from ddr_tf.elbo import bits_per_dim
+from ddr_tf.errors import UserError
+from ddr_tf.model import FIGURES, DDR
+
+ACTIVE_VARIANCE = 0.01  # a unit is active if the variance of its posterior mean is above (Burda et al., 2016)
+SLOW_RUN_SECONDS = 24 * 3600
+ESTIMATE_AFTER_SECONDS = 20
+# Settings that a resumed run may change: they do not alter what a step does. (`train.steps` alters the schedule of
+# the learning rate unless it is constant; continuing for longer is worth that.)
+MAY_CHANGE = {f"train.{name}" for name in ("steps", "checkpoint_every", "log_every", "steps_per_execution")} | {
+    "train.smaller_config",
+    "data_dir",
+}
+
+
+@config.configurable(not_in_gin=("run_dir",))
+def train(
+    run_dir: str,
+    sequences: Callable[[], Sequences],
+    steps: int,
+    model: Callable[..., DDR] = DDR,
+    batch_size: int = 16,
+    num_frames: int = 8,
+    learning_rate: float = 1e-3,
+    final_learning_rate: float = 1e-3,
+    seed: int = 0,
+    checkpoint_every: int = 1000,
+    log_every: int = 100,
+    steps_per_execution: int = 10,
+    held_out_batches: int = 10,
+    smaller_config: str | None = None,
+) -> DDR:
+    """Trains, or resumes, the run in `run_dir`, to its end.
+
+    Args:
+      run_dir: Folder of the run; made if it does not exist.
+      sequences: Gives the dataset.
+      steps: Updates in total.
+      model: Gives the model for `frame_shape` and `noise_seed`.
+      batch_size: B, sequences a step, over all replicas.
+      num_frames: N, frames of each sequence.
+      learning_rate: Adam's, at the first step.
+      final_learning_rate: At the last step, along half a cosine; equal to `learning_rate`: constant.
+      seed: Of the initial weights, the batches and the noise.
+      checkpoint_every: Steps between checkpoints, each with a held-out evaluation and pictures.
+      log_every: Steps that a line of `metrics.jsonl` averages.
+      steps_per_execution: Most steps in one call of the compiled function.
+      held_out_batches: Batches of the held-out evaluation; always the same ones.
+      smaller_config: What to suggest to those whom this run would take days.
+
+    Returns:
+      The trained model.
+
+    Raises:
+      UserError: If a setting is not possible, `run_dir` holds a run with other settings, or a figure became NaN or
+        infinite.
+    """
+    counts = dict(steps=steps, batch_size=batch_size, num_frames=num_frames, checkpoint_every=checkpoint_every)
+    counts |= dict(log_every=log_every, steps_per_execution=steps_per_execution, held_out_batches=held_out_batches)
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"train.{name} must be at least 1, got {count}.")
+    for name, rate in dict(learning_rate=learning_rate, final_learning_rate=final_learning_rate).items():
+        if not 0 < rate < math.inf:
+            raise UserError(f"train.{name} must be above 0, got {rate}.")
+    strategy = tf.distribute.MirroredStrategy()
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UserError(f"train.batch_size must be a multiple of the {replicas} devices, got {batch_size}.")
+
+    dataset = sequences()
+    with strategy.scope():
+        keras.utils.set_random_seed(seed & 0x7FFFFFFF)
+        ddr = model(frame_shape=dataset.frame_shape, noise_seed=seed)
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
+        ddr.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False)
+        ddr.optimizer.build(ddr.trainable_variables)
+
+    run = Run(Path(run_dir), seed)
+    start = run.open(ddr, steps)
+    if start >= steps:
+        print(f"{run_dir} has already finished its {steps} steps.", flush=True)
+        return ddr
+    ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
+    batches = sample_batches(dataset, TRAIN, batch_size, num_frames, seed, start_step=start)
+    held_out = sample_batches(dataset, HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
+    for shown in sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1):
+        pass
+    callbacks = [
+        StopIfNotFinite(run),
+        Progress(start, steps, batch_size * num_frames, smaller_config),
+        TrainingLog(run, log_every, batch_size * num_frames),
+        HeldOut(run, held_out, shown, checkpoint_every, steps, seed),
+    ]
+    print(
+        f"{dataset.name}: {len(dataset.splits[TRAIN])} sequences to train on, {len(dataset.splits[HELD_OUT])} held out; "
+        f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",
+        flush=True,
+    )
+    ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
+    run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
+    return ddr
+
+
+class Run:
+    """The run directory: what is written to it, and what a resumed run finds there."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.directory = directory
+        self.metrics_path = directory / "metrics.jsonl"
+        self._record_path = directory / "run.json"
+        self._seed = seed
+        self.best_elbo = tf.Variable(-math.inf, dtype=tf.float64)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64)  # of training, over all sessions of this run
+
+    def open(self, ddr: DDR, steps: int) -> int:
+        """Makes or checks the directory, restores the newest checkpoint into the model; returns the step it is at.
+
+        Raises:
+          UserError: If the directory cannot be written, or holds a run with other settings.
+        """
+        settings = config.operative()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            record = json.loads(self._record_path.read_text()) if self._record_path.exists() else None
+            if record is None and any(self.directory.iterdir()):
+                raise UserError(f"{self.directory} is not empty and holds no run; give another --run_dir.")
+            before = record["settings"] if record else settings
+            changed = sorted(
+                name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name)
+            )
+            changed = [name for name in changed if name not in MAY_CHANGE]
+            if changed:
+                name = changed[0]
+                raise UserError(
+                    f"{self.directory} holds a run with other settings ({name} was {before.get(name)}, now "
+                    f"{settings.get(name)}{f', and {len(changed) - 1} more' if changed[1:] else ''}); give another --run_dir."
+                )
+            self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
+            self._last, self._best = (
+                tf.train.CheckpointManager(self._checkpoint, str(self.directory / "checkpoints" / name), max_to_keep=1)
+                for name in ("last", "best")
+            )
+            if self._last.latest_checkpoint:
+                self._checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
+            step = int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
+            self._forget_after(step)
+            config_text = "".join(f"{name} = {value}\n" for name, value in settings.items())
+            (self.directory / "config.gin").write_text(config_text)
+            self._write_record(settings, step, finished=step >= steps)
+        except (OSError, json.JSONDecodeError) as error:
+            raise UserError(f"The run directory {self.directory} cannot be used: {error}.") from error
+        self.train_writer, self.held_out_writer = (
+            tf.summary.create_file_writer(str(self.directory / "logs" / split)) for split in (TRAIN, HELD_OUT)
+        )
+        with self.train_writer.as_default():
+            tf.summary.text("config", "\n".join(f"    {line}" for line in config_text.splitlines()), step=step)
+        return step
+
+    def _forget_after(self, step: int) -> None:
+        """Drops the lines of `metrics.jsonl` that a resumed run will write again, and a line cut short by a kill."""
+        if not self.metrics_path.exists():
+            return
+        kept = []
+        for line in self.metrics_path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except json.JSONDecodeError:
+                continue
+        self.metrics_path.write_text("".join(kept))
+
+    def _write_record(self, settings: dict[str, str], step: int, finished: bool) -> None:
+        packages = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pillow", "gin-config")
+        record = {
+            "command": " ".join([Path(sys.executable).name, *sys.argv]),
+            "seed": self._seed,
+            "step": step,
+            "finished": finished,
+            "training_minutes": round(float(self.seconds) / 60, 2),
+            "versions": {
+                "ddr_tf": ddr_tf.__version__,
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in packages},
+            },
+            "settings": settings,
+        }
+        partial = self._record_path.with_suffix(".part")
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+        partial.replace(self._record_path)
+
+    def log(self, split: str, step: int, values: dict[str, float]) -> None:
+        """Appends one line to `metrics.jsonl` and the scalars to TensorBoard."""
+        line = {"step": step, "split": split, "minutes": round(float(self.seconds) / 60, 3), **values}
+        with self.metrics_path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        with (self.train_writer if split == TRAIN else self.held_out_writer).as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def log_images(self, step: int, sheets: dict[str, np.ndarray]) -> None:
+        """Shows contact sheets in TensorBoard."""
+        with self.held_out_writer.as_default(step=step):
+            for name, sheet in sheets.items():
+                tf.summary.image(name, sheet[None])
+        self.held_out_writer.flush()
+
+    def save(self, step: int, elbo: float) -> None:
+        """Writes the last checkpoint, and the best if this held-out ELBO is."""
+        better = elbo > float(self.best_elbo)
+        if better:
+            self.best_elbo.assign(elbo)
+        self._last.save(checkpoint_number=step)
+        if better:
+            self._best.save(checkpoint_number=step)
+        self._write_record(config.operative(), step, finished=False)
+
+    def finish(self, ddr: DDR, sheets: dict[str, np.ndarray]) -> None:
+        """Writes the final model and the contact sheets, and marks the run as finished."""
+        ddr.save(self.directory / "model.keras")
+        for name, sheet in sheets.items():
+            Image.fromarray(sheet).save(self.directory / f"{name}.png")
+        step = int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
+        self._write_record(config.operative(), step, finished=True)
+
+    def last_good(self) -> str:
+        """What to tell those whose run went wrong about its checkpoints."""
+        path = self._last.latest_checkpoint
+        return f"the last good checkpoint is {path}" if path else "there was no checkpoint yet"
+
+
+class _StepCallback(keras.callbacks.Callback):
+    """Calls `after_step(step, logs)` with the number of steps done, at multiples of `every` and after the last."""
+
+    def __init__(self, every: int = 1, last: int | None = None) -> None:
+        super().__init__()
+        self._every, self._last = every, last
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        if step % self._every == 0 or step == self._last:
+            self.after_step(step, logs)
+
+    def after_step(self, step: int, logs: dict[str, float]) -> None:
+        raise NotImplementedError
+
+
+def _check_finite(values: dict[str, float], where: str, run: Run) -> None:
+    """Raises UserError naming the first term that is NaN or infinite; causes come before effects."""
+    for name in ("reconstruction", "kl_static", "kl_dynamic", "elbo", "gradient_norm"):
+        if name in values and not math.isfinite(values[name]):
+            raise UserError(
+                f"{name} became {values[name]} {where}; {run.last_good()}. A lower train.learning_rate or "
+                "DDR.gradient_clip_norm usually helps."
+            )
+
+
+class StopIfNotFinite(_StepCallback):
+    """Stops the run at the step whose figures are NaN or infinite, before anything is written."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def after_step(self, step: int, logs: dict[str, float]) -> None:
+        _check_finite(logs, f"at step {step}", self._run)
+
+
+class Progress(_StepCallback):
+    """One bar: steps, frames/s, ELBO in nats a frame, time left; and a warning if the run would take days."""
+
+    def __init__(self, start: int, steps: int, frames_per_step: int, smaller_config: str | None) -> None:
+        super().__init__()
+        self._frames_per_step, self._smaller_config = frames_per_step, smaller_config
+        interactive = sys.stderr.isatty()
+        self._bar = tqdm(
+            initial=start,
+            total=steps,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.2 if interactive else 30.0,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {postfix} [{elapsed}, {remaining} left]",
+        )
+        self._start, self._steps = start, steps
+        self._first: tuple[int, float] | None = None  # step and time after the first call, which compiles
+        self._warned = False
+
+    def after_step(self, step: int, logs: dict[str, float]) -> None:
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = (step, now)
+            rate = math.nan
+        else:
+            rate = (step - self._first[0]) * self._frames_per_step / (now - self._first[1])
+        self._bar.set_postfix_str(f"{rate:,.0f} frames/s, ELBO {logs['elbo']:,.1f} nats/frame", refresh=False)
+        self._bar.update(step - self._bar.n)
+        if not self._warned and now - self._first[1] > ESTIMATE_AFTER_SECONDS:
+            self._warned = True
+            seconds = (self._steps - step) * self._frames_per_step / rate
+            if seconds > SLOW_RUN_SECONDS:
+                smaller = f"; {self._smaller_config} is made for small machines" if self._smaller_config else ""
+                self._bar.write(
+                    f"warning: at {rate:,.0f} frames/s this run takes about {seconds / 86400:.1f} days on this "
+                    f"machine{smaller}.",
+                    file=sys.stderr,
+                )
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self._bar.close()
+
+
+class TrainingLog(_StepCallback):
+    """Means over the last `every` steps, and frames/s without evaluation and checkpoints."""
+
+    def __init__(self, run: Run, every: int, frames_per_step: int) -> None:
+        super().__init__()
+        self._run, self._log_every, self._frames_per_step = run, every, frames_per_step
+        self._sums: dict[str, float] = {}
+        self._calls, self._seconds, self._begun = 0, 0.0, 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._begun = time.perf_counter()
+
+    def after_step(self, step: int, logs: dict[str, float]) -> None:
+        self._run.seconds.assign_add(time.perf_counter() - self._begun)
+        self._seconds += time.perf_counter() - self._begun
+        self._calls += 1
+        for name, value in logs.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        if step % self._log_every == 0:
+            values = {name: value / self._calls for name, value in self._sums.items()}
+            values["bits_per_dim"] = bits_per_dim(values["elbo"], self.model.frame_shape)
+            steps = self._calls * self.model.steps_per_execution
+            values["frames_per_second"] = steps * self._frames_per_step / self._seconds
+            self._run.log(TRAIN, step, values)
+            self._sums, self._calls, self._seconds = {}, 0, 0.0
+
+
+class HeldOut(_StepCallback):
+    """Held-out figures, pictures and checkpoints, every so many steps and at the end."""
+
+    def __init__(
+        self, run: Run, batches: tf.data.Dataset, shown: tf.Tensor, every: int, steps: int, seed: int
+    ) -> None:
+        super().__init__(every, last=steps)
+        self._run, self._batches, self._shown, self._seed = run, batches, shown, seed
+
+    def after_step(self, step: int, logs: dict[str, float]) -> None:
+        values = self.model.evaluate(self._batches, return_dict=True, verbose=0)
+        values = {name: float(values[name]) for name in FIGURES}
+        _check_finite(values, f"on held-out sequences after step {step}", self._run)
+        values["bits_per_dim"] = bits_per_dim(values["elbo"], self.model.frame_shape)
+        values |= active_units(self.model, self._batches)
+        self._run.log(HELD_OUT, step, values)
+        self._run.log_images(step, figures.contact_sheets(self.model, self._shown, self._seed))
+        self._run.save(step, values["elbo"])
+
+
+def active_units(ddr: DDR, batches: tf.data.Dataset) -> dict[str, int]:
+    """How many units of f and of z vary with the data: variance of the posterior mean above `ACTIVE_VARIANCE`.
+
+    Burda et al., "Importance Weighted Autoencoders" (2016), Section 5.2. For f over sequences, for z over frames.
+    """
+    codes = [ddr.encode(frames) for frames in batches]
+    static = np.concatenate([code["static_mean"] for code in codes])
+    dynamic = np.concatenate([np.reshape(code["dynamic_mean"], (-1, ddr.dynamic_dim)) for code in codes])
+    return {
+        "active_units_static": int((static.var(axis=0) > ACTIVE_VARIANCE).sum()),
+        "active_units_dynamic": int((dynamic.var(axis=0) > ACTIVE_VARIANCE).sum()),
+    }
