@@ -86,9 +86,10 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
     for path in map(Path, gin_files):
         if not path.is_file():
             raise UserError(f"There is no gin file {path}{_nearest(path.name, _names_in(path.parent))}.")
-        gin.add_config_file_search_path(str(path.parent))
-        with _one_line_errors(str(path)):
-            sources += _texts(path, gin.parse_config_file(str(path)).includes)
+        # From its own folder, so that includes are found there.
+        with _one_line_errors(str(path)), contextlib.chdir(path.parent):
+            includes = gin.parse_config_file(path.name).includes
+        sources += _texts(path, includes)
     for binding in bindings:
         source = f"--gin_param '{binding}'"
         with _one_line_errors(source):
@@ -151,7 +152,7 @@ def _one_line_errors(source: str) -> Iterator[None]:
         message, *details = str(error).splitlines()
         place = re.search(r'In file "(.*)", line (\d+)', "\n".join(details)) or re.search(r"\((.*), line (\d+)\)", message)
         if place:
-            source = f"{source if 'bindings' in place[1] else place[1]}, line {place[2]}"
+            source = f"{Path(source).parent / place[1]}, line {place[2]}"
         message = re.sub(r" \((.*)line \d+\)$", "", message)
         hint = ""
         if match := re.match(r"No configurable matching (?:reference )?'@?([\w/.]+)(?:\(\))?'", message):

@@ -9,6 +9,8 @@ concatenation is the sum of one over each part. So the convolution over pairs is
 sum, the ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from keras import layers
 
@@ -17,9 +19,15 @@ LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
 
 
-def leaky_relu(inputs: tf.Tensor) -> tf.Tensor:
-    """The activation of all convolutions that change the resolution."""
-    return tf.nn.leaky_relu(inputs, LEAKY_SLOPE)
+@tf.custom_gradient
+def leaky_relu(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The activation of all convolutions that change the resolution.
+
+    Its gradient is taken from its output, whose sign is that of its input: TensorFlow's own refers to the input, which
+    is gone once bias and activation are fused into the convolution, so the graph optimiser logs an error and gives up.
+    """
+    outputs = tf.nn.leaky_relu(inputs, LEAKY_SLOPE)
+    return outputs, lambda upstream: tf.raw_ops.LeakyReluGrad(gradients=upstream, features=outputs, alpha=LEAKY_SLOPE)
 
 
 def mean_and_stddev(parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

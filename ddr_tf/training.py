@@ -95,7 +95,8 @@ def train(
     for name, rate in dict(learning_rate=learning_rate, final_learning_rate=final_learning_rate).items():
         if not 0 < rate < math.inf:
             raise UserError(f"train.{name} must be above 0, got {rate}.")
-    strategy = tf.distribute.MirroredStrategy()
+    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    strategy = tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UserError(f"train.batch_size must be a multiple of the {replicas} devices, got {batch_size}.")
@@ -118,17 +119,17 @@ def train(
     held_out = sample_batches(dataset, HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
     for shown in sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1):
         pass
+    print(
+        f"{dataset.name}: {len(dataset.splits[TRAIN])} sequences to train on, {len(dataset.splits[HELD_OUT])} held out; "
+        f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",
+        flush=True,
+    )
     callbacks = [
         StopIfNotFinite(run),
         Progress(start, steps, batch_size * num_frames, smaller_config),
         TrainingLog(run, log_every, batch_size * num_frames),
         HeldOut(run, held_out, shown, checkpoint_every, steps, seed),
     ]
-    print(
-        f"{dataset.name}: {len(dataset.splits[TRAIN])} sequences to train on, {len(dataset.splits[HELD_OUT])} held out; "
-        f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",
-        flush=True,
-    )
     ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
     run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
     return ddr
@@ -311,7 +312,7 @@ class Progress(_StepCallback):
             unit="step",
             dynamic_ncols=True,
             mininterval=0.2 if interactive else 30.0,
-            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {postfix} [{elapsed}, {remaining} left]",
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps{postfix} [{elapsed}, {remaining} left]",
         )
         self._start, self._steps = start, steps
         self._first: tuple[int, float] | None = None  # step and time after the first call, which compiles

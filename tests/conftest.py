@@ -1,0 +1,45 @@
+"""What all tests share: two logical CPUs, a dataset of random frames, tiny settings."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+GIN = Path(__file__).parents[1] / "gin"
+
+# Before TensorFlow looks at its devices: two replicas on one CPU.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+class RandomSequences(Sequences):
+    """Frames of noise in memory: sequence s has `frame_counts[s]` of them. The first pixel tells which it is."""
+
+    def __init__(self, frame_counts=(9, 3, 8, 12, 8, 8), frame_shape=(16, 16, 1), held_out=2):
+        numbers = np.arange(len(frame_counts))
+        splits = {TRAIN: numbers[:-held_out], HELD_OUT: numbers[-held_out:]}
+        super().__init__("random", frame_shape, np.array(frame_counts), splits)
+        bank = np.random.RandomState(0).randint(0, 256, (len(frame_counts), max(frame_counts), *frame_shape))
+        bank[:, :, 0, 0, 0] = numbers[:, None] * 16 + np.arange(max(frame_counts))
+        self.bank = bank.astype(np.uint8)
+
+    def frames(self, sequence, frame):
+        return tf.gather_nd(tf.constant(self.bank), tf.stack([sequence, frame], axis=-1))
+
+
+@pytest.fixture
+def random_sequences():
+    return RandomSequences()
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the project, where there is one."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"{SHARED_DATA} is absent")
+    return SHARED_DATA

@@ -1,0 +1,97 @@
+import gin
+import pytest
+
+from conftest import GIN
+from ddr_tf import config
+from ddr_tf.errors import UserError
+from ddr_tf.training import train  # noqa: F401  (registers what the files name)
+
+
+@pytest.fixture
+def gin_file(tmp_path):
+    def write(text, name="some.gin"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# comment\ntrain.stepz = 3", ["some.gin, line 2", "stepz", "did you mean steps?"]),
+        ("DDRR.width = 3", ["some.gin, line 1", "DDRR", "did you mean DDR?"]),
+        ("train.sequences = @Puppet", ["some.gin, line 1", "did you mean Puppets?"]),
+        ("train.steps =", ["some.gin, line 1", "parse"]),
+        ("\ntrain.steps = 'many'", ["some.gin, line 2", "train.steps must be int, got 'many'"]),
+        ("train.steps = 1.5", ["must be int", "some.gin, line 1"]),
+        ("train.steps = True", ["must be int"]),
+        ("DDR.gradient_clip_norm = None", ["must be float, got None"]),
+        ("train.smaller_config = 3", ["must be str or None, got 3"]),
+        ("train.steps = %missing", ["%missing", "no value"]),
+        ("train.run_dir = 'x'", ["run_dir"]),
+        ("DDR.noise_seed = 1", ["noise_seed"]),
+        ("include 'nothing.gin'", ["some.gin, line 1", "nothing.gin"]),
+        ("import nothing_at_all", ["some.gin, line 1", "nothing_at_all"]),
+    ],
+)
+def test_mistakes_in_a_file_are_one_line_with_place_and_remedy(gin_file, text, expected):
+    with pytest.raises(UserError) as error:
+        config.load([gin_file(text)])
+    message = str(error.value)
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_mistakes_in_a_binding_name_the_flag(gin_file):
+    with pytest.raises(UserError, match=r"--gin_param 'train.stepz=3'.*did you mean steps\?"):
+        config.load([gin_file("")], ["train.stepz=3"])
+    with pytest.raises(UserError, match=r"train.steps must be int, got 'x'.*--gin_param 'train.steps=\"x\"'"):
+        config.load([gin_file("")], ['train.steps="x"'])
+
+
+def test_a_missing_file_suggests_its_neighbour(gin_file):
+    path = gin_file("", "quickstart.gin")
+    with pytest.raises(UserError, match=r"There is no gin file .*quikstart.gin; did you mean quickstart.gin\?"):
+        config.load([path.replace("quickstart", "quikstart")])
+
+
+def test_an_error_in_an_included_file_names_that_file(gin_file):
+    gin_file("\n\ntrain.stepz = 1", "base.gin")
+    with pytest.raises(UserError, match=r"base.gin, line 3: .*stepz"):
+        config.load([gin_file("include 'base.gin'")])
+
+
+def test_later_files_and_bindings_win_and_their_place_is_named(gin_file):
+    files = [gin_file("train.steps = 1", "a.gin"), gin_file("\ntrain.steps = 2", "b.gin")]
+    read = config.load(files)
+    assert gin.query_parameter("train.steps") == 2
+    assert read.locate("train.steps").endswith("b.gin, line 2")
+    assert read.locate("train.seed") is None
+    read = config.load(files, ["train.steps=3"])
+    assert gin.query_parameter("train.steps") == 3
+    assert "--gin_param" in read.explain("train.steps is wrong.")
+
+
+def test_an_int_is_a_float_and_the_data_dir_is_a_macro(gin_file, monkeypatch):
+    config.load([gin_file("DDR.gradient_clip_norm = 5\nSprites.data_dir = %data_dir")], data_dir="/there")
+    assert gin.get_bindings("Sprites")["data_dir"] == "/there"
+    monkeypatch.setenv("DDR_TF_DATA", "/elsewhere")
+    config.load([gin_file("Sprites.data_dir = %data_dir")])
+    assert gin.get_bindings("Sprites")["data_dir"] == "/elsewhere"
+    monkeypatch.delenv("DDR_TF_DATA")
+    assert config.default_data_dir().endswith("/.cache/ddr_tf")
+
+
+def test_a_setting_without_default_must_be_given(gin_file):
+    config.load([gin_file("train.steps = 3")])
+    with pytest.raises(UserError, match=r"train.sequences is not set"):
+        config.call(train, run_dir="x")
+
+
+@pytest.mark.parametrize("path", sorted(GIN.rglob("*.gin")), ids=lambda path: path.name)
+def test_shipped_files_are_read(path):
+    read = config.load([str(path)])
+    assert read.locate("DDR.dynamic_dim")

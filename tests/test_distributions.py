@@ -1,0 +1,29 @@
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf import distributions
+
+
+def test_diagonal_normal_is_the_closed_form():
+    random = np.random.RandomState(0)
+    mean, x = random.normal(size=(2, 5, 3)).astype(np.float32)
+    stddev = random.uniform(0.5, 2, (5, 3)).astype(np.float32)
+    density = distributions.diagonal_normal(tf.constant(mean), tf.constant(stddev))
+    expected = (-0.5 * ((x - mean) / stddev) ** 2 - np.log(stddev) - 0.5 * np.log(2 * np.pi)).sum(-1)
+    np.testing.assert_allclose(density.log_prob(x), expected, rtol=1e-5)
+    assert (density.batch_shape, density.event_shape) == ((5,), (3,))
+
+
+def test_static_prior_is_standard_normal():
+    prior = distributions.static_prior(4)
+    np.testing.assert_allclose(prior.log_prob(tf.zeros([4])), -2 * np.log(2 * np.pi), rtol=1e-6)
+    assert (prior.batch_shape, prior.event_shape) == ((), (4,))
+
+
+def test_pixel_likelihood_takes_soft_targets():
+    random = np.random.RandomState(0)
+    logits = random.normal(size=(2, 3, 4, 4, 1)).astype(np.float32)
+    x = random.uniform(size=logits.shape).astype(np.float32)
+    p = 1 / (1 + np.exp(-logits))
+    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum((2, 3, 4))
+    np.testing.assert_allclose(distributions.pixel_likelihood(tf.constant(logits)).log_prob(x), expected, rtol=1e-5)

@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddr_tf.distributions import diagonal_normal
+from ddr_tf.errors import UserError
+from ddr_tf.model import DDR, as_float, relative_transfer
+
+TINY = dict(static_dim=4, width=4, pair_width=6, dense_units=8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return DDR((16, 32, 3), **TINY)
+
+
+def frames(batch=2, num_frames=3, shape=(16, 32, 3), seed=0):
+    return tf.constant(np.random.RandomState(seed).randint(0, 256, (batch, num_frames, *shape)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 7])
+def test_call_returns_a_dictionary_for_any_number_of_frames(model, num_frames):
+    outputs = model(frames(num_frames=num_frames))
+    assert {name: tuple(value.shape) for name, value in outputs.items()} == {
+        "static_mean": (2, 4),
+        "static_stddev": (2, 4),
+        "dynamic_mean": (2, num_frames, 2),
+        "dynamic_stddev": (2, num_frames, 2),
+        "prior_mean": (2, 2),
+        "prior_stddev": (2, 2),
+        "reconstruction": (2, num_frames, 16, 32, 3),
+    }
+    for value in outputs.values():
+        assert value.dtype == tf.float32
+        assert np.isfinite(value).all()
+    assert 0 <= outputs["reconstruction"].numpy().min() and outputs["reconstruction"].numpy().max() <= 1
+
+
+def test_uint8_and_float_frames_are_the_same(model):
+    for name, value in model(frames()).items():
+        np.testing.assert_allclose(value, model(as_float(frames()))[name], rtol=1e-5, atol=1e-6)
+
+
+def test_permuting_frames_permutes_z_and_leaves_f(model):
+    order = [2, 0, 1]
+    codes, permuted = model(frames()), model(tf.gather(frames(), order, axis=1))
+    np.testing.assert_allclose(codes["static_mean"], permuted["static_mean"], rtol=1e-5, atol=1e-6)
+    dynamic = tf.gather(codes["dynamic_mean"], order, axis=1)
+    np.testing.assert_allclose(dynamic, permuted["dynamic_mean"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (48, 16, 4)])
+def test_any_size_and_channels(shape):
+    assert DDR(shape, **TINY)(frames(shape=shape))["reconstruction"].shape == (2, 3, *shape)
+
+
+def test_densities_have_the_shapes_that_broadcast_over_frames(model):
+    features = model.features(frames())
+    static = model.static_posterior(features)
+    dynamic = model.dynamic_posterior(features, static.mean())
+    assert (static.batch_shape, static.event_shape) == ((2,), (4,))
+    assert (dynamic.batch_shape, dynamic.event_shape) == ((2, 3), (2,))
+    assert model.dynamic_prior(static.mean()).batch_shape == (2, 1)
+    likelihood = model.likelihood(static.mean(), dynamic.mean())
+    assert (likelihood.batch_shape, likelihood.event_shape) == ((2, 3), (16, 32, 3))
+    assert model.static_prior().event_shape == (4,)
+
+
+def test_keras_round_trip(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is DDR
+    assert loaded.get_config() == model.get_config()
+    for name, value in model(frames()).items():
+        np.testing.assert_array_equal(value, loaded(frames())[name])
+
+
+def test_get_config_keeps_what_was_given():
+    given = dict(TINY, dynamic_dim=3, kl_warmup_steps=7, gradient_clip_norm=2.0, noise_seed=5, frame_shape=(16, 16, 1))
+    config = DDR(**given).get_config()
+    assert {name: config[name] for name in given} == given
+
+
+def test_elbo_without_noise_uses_the_posterior_means(model):
+    terms = model.elbo_terms(frames(), tf.zeros([2, 4]), tf.zeros([2, 3, 2]))
+    outputs = model(frames())
+    x, p = as_float(frames()).numpy(), outputs["reconstruction"].numpy()
+    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-4)
+    assert (terms.kl_static.numpy() > 0).all()
+    assert (terms.kl_dynamic.numpy() > 0).all()
+
+
+def test_warmup_of_the_kl_terms():
+    model = DDR((16, 16, 1), **TINY, kl_warmup_steps=4)
+    weights = [float(model.kl_weight(tf.constant(step))) for step in (0, 1, 3, 100)]
+    assert weights == [0.25, 0.5, 1.0, 1.0]
+    assert float(DDR((16, 16, 1), **TINY, kl_warmup_steps=0).kl_weight(tf.constant(0))) == 1.0
+
+
+def test_relative_transfer_keeps_the_place_under_the_prior():
+    source = diagonal_normal(tf.constant([1.0, 2.0]), tf.constant([0.5, 2.0]))
+    target = diagonal_normal(tf.constant([-1.0, 0.0]), tf.constant([1.0, 1.0]))
+    moved = relative_transfer(tf.constant([1.5, 0.0]), source, target)
+    np.testing.assert_allclose(moved, [0.0, -1.0])
+    np.testing.assert_allclose(relative_transfer(moved, target, source), [1.5, 0.0])
+
+
+def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
+    keras.utils.set_random_seed(0)
+    half = DDR((16, 32, 3), **TINY, dtype="mixed_bfloat16")
+    keras.utils.set_random_seed(0)
+    full = DDR((16, 32, 3), **TINY)
+    assert half.features(frames()).dtype == tf.bfloat16
+    assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
+    for name, value in full(frames()).items():
+        assert half(frames())[name].dtype == tf.float32
+        np.testing.assert_allclose(half(frames())[name], value, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frame_shape": (20, 16, 1)}, "multiples of 16"),
+        ({"static_dim": 0}, "DDR.static_dim must be at least 1, got 0"),
+        ({"kl_warmup_steps": -1}, "DDR.kl_warmup_steps"),
+        ({"gradient_clip_norm": 0.0}, "DDR.gradient_clip_norm"),
+    ],
+)
+def test_impossible_settings_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        DDR(**({"frame_shape": (16, 16, 1)} | arguments))

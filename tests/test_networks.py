@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddr_tf import networks
+from ddr_tf.networks import (
+    MIN_STDDEV,
+    Decoder,
+    DenseOfFrameAndStatic,
+    DynamicPosterior,
+    DynamicPrior,
+    FrameEncoder,
+    StaticPosterior,
+)
+
+
+def normal(*shape, seed=0):
+    return tf.constant(np.random.RandomState(seed).normal(size=shape).astype(np.float32))
+
+
+def relu_over_pairs(left, right):
+    num_frames = left.shape[1]
+    pairs = [(i, j) for i in range(num_frames) for j in range(num_frames) if i != j] or [(0, 0)]
+    return np.mean([np.maximum(left[:, i] + right[:, j], 0) for i, j in pairs], axis=0)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 8])
+def test_mean_over_pairs_is_that_of_all_ordered_pairs(num_frames):
+    left, right = normal(2, num_frames, 3, 3, 4), normal(2, num_frames, 3, 3, 4, seed=1)
+    expected = relu_over_pairs(left.numpy(), right.numpy())
+    np.testing.assert_allclose(networks.mean_over_pairs(left, right), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_of_the_mean_over_pairs_is_that_of_the_plain_form():
+    left, right, upstream = normal(2, 4, 5), normal(2, 4, 5, seed=1), normal(2, 5, seed=2)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([left, right])
+        fast = tf.reduce_sum(networks.mean_over_pairs(left, right) * upstream)
+        pairs = tf.nn.relu(left[:, :, None] + right[:, None]) * (1 - tf.eye(4))[None, :, :, None]
+        plain = tf.reduce_sum(tf.reduce_sum(pairs, axis=(1, 2)) / 12 * upstream)
+    for tensor in (left, right):
+        np.testing.assert_allclose(tape.gradient(fast, tensor), tape.gradient(plain, tensor), rtol=1e-5, atol=1e-6)
+
+
+def test_the_factored_pair_convolution_is_that_of_concatenated_features():
+    features = normal(2, 3, 2, 2, 5)
+    posterior = StaticPosterior(static_dim=4, pair_width=6, dense_units=7)
+    posterior.build(features.shape)
+    kernel, bias = posterior.pair.kernel, posterior.pair.bias
+    bias.assign(normal(12))
+    over_both = tf.concat([kernel[..., :6], kernel[..., 6:]], axis=2)  # 3 x 3 x 2K x P
+    pairs = []
+    for i in range(3):
+        for j in range(3):
+            if i != j:
+                both = tf.concat([features[:, i], features[:, j]], axis=-1)
+                pairs.append(tf.nn.relu(tf.nn.conv2d(both, over_both, 1, "SAME") + bias[:6] + bias[6:]))
+    expected = tf.reduce_mean(tf.stack(pairs), axis=0)
+    for layer in posterior.head:
+        expected = layer(expected)
+    mean, stddev = posterior(features)
+    np.testing.assert_allclose(mean, expected[:, :4], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stddev, tf.nn.softplus(expected[:, 4:]) + MIN_STDDEV, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_frames", [2, 5, 16])
+def test_static_posterior_does_not_depend_on_the_order_of_frames(num_frames):
+    features = normal(2, num_frames, 2, 2, 5)
+    posterior = StaticPosterior(static_dim=4, pair_width=6, dense_units=7)
+    posterior.build(features.shape)
+    permuted = tf.gather(features, np.random.RandomState(0).permutation(num_frames), axis=1)
+    for one, other in zip(posterior(features), posterior(permuted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
+    frame, static = normal(2, 3, 4), normal(2, 5, seed=1)
+    layer = DenseOfFrameAndStatic(6)
+    layer.build(frame.shape, static.shape)
+    kernel = tf.concat([layer.of_frame.kernel, layer.of_static.kernel], axis=0)
+    both = tf.concat([frame, tf.repeat(static[:, None], 3, axis=1)], axis=-1)
+    np.testing.assert_allclose(layer(frame, static), tf.nn.relu(both @ kernel), rtol=1e-5, atol=1e-6)
+
+
+def test_shapes_of_the_papers_tables():
+    encoder = FrameEncoder(8)
+    encoder.build((None, None, 64, 32, 3))
+    features = encoder(normal(2, 3, 64, 32, 3))
+    assert features.shape == (2, 3, 4, 2, 8)
+    posterior = DynamicPosterior(dynamic_dim=2, dense_units=16)
+    posterior.build(features.shape, (2, 5))
+    mean, stddev = posterior(features, normal(2, 5))
+    assert mean.shape == stddev.shape == (2, 3, 2)
+    prior = DynamicPrior(dynamic_dim=2, dense_units=16)
+    prior.build((2, 5))
+    assert prior(normal(2, 5))[0].shape == (2, 2)
+    decoder = Decoder((64, 32, 3), width=8, dense_units=16)
+    decoder.build((2, 5), (2, 3, 2))
+    assert decoder(normal(2, 5), mean).shape == (2, 3, 64, 32, 3)
+
+
+def test_scales_are_bounded_away_from_zero_and_grow_slowly():
+    _, stddev = networks.mean_and_stddev(tf.constant([[0.0, -100.0], [0.0, 100.0]]))
+    assert stddev[0, 0] == pytest.approx(MIN_STDDEV, rel=1e-3)
+    assert stddev[1, 0] == pytest.approx(100.0, rel=1e-3)
+
+
+def test_leaky_relu_and_its_gradient():
+    inputs = tf.constant([-2.0, -0.5, 0.5, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = networks.leaky_relu(inputs)
+    np.testing.assert_allclose(outputs, [-0.4, -0.1, 0.5, 2.0])
+    np.testing.assert_allclose(tape.gradient(outputs, inputs), [0.2, 0.2, 1.0, 1.0])

@@ -1,0 +1,256 @@
+import functools
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import RandomSequences
+from ddr_tf.data.sampling import sample_batches
+from ddr_tf.errors import UserError
+from ddr_tf.model import FIGURES, DDR
+from ddr_tf.training import active_units, train
+
+TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8, kl_warmup_steps=4)
+SETTINGS = dict(
+    sequences=RandomSequences,
+    model=TINY,
+    steps=8,
+    batch_size=4,
+    num_frames=3,
+    checkpoint_every=4,
+    log_every=2,
+    steps_per_execution=2,
+    held_out_batches=2,
+)
+
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+
+
+def metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequences=None, **arguments):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = TINY(frame_shape=(16, 16, 1), **arguments)
+        model.compile(
+            keras.optimizers.SGD(learning_rate), jit_compile=False, steps_per_execution=steps_per_execution
+        )
+    batches = sample_batches(sequences or RandomSequences(), "train", 4, 3, seed=0)
+    history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0).history
+    return model, history
+
+
+def one_device():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def two_devices():
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run: (model, folder)."""
+    run_dir = tmp_path_factory.mktemp("run") / "run"
+    return train(str(run_dir), **SETTINGS), run_dir
+
+
+@pytest.mark.parametrize("clip", [1000.0, 1.0])
+def test_one_and_two_replicas_give_the_same_weights(clip):
+    (one, history_one), (two, history_two) = (
+        fitted(strategy, gradient_clip_norm=clip, learning_rate=1e-4) for strategy in (one_device(), two_devices())
+    )
+    for left, right in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+    for name in FIGURES + ("gradient_norm",):
+        np.testing.assert_allclose(history_one[name], history_two[name], rtol=1e-4)
+    held_out = [
+        model.evaluate(sample_batches(RandomSequences(), "held_out", 4, 3, 0).take(2), return_dict=True, verbose=0)
+        for model in (one, two)
+    ]
+    for name in FIGURES:
+        assert held_out[0][name] == pytest.approx(held_out[1][name], rel=1e-4)
+
+
+def test_replicas_see_different_noise():
+    strategy = two_devices()
+    with strategy.scope():
+        model = TINY(frame_shape=(16, 16, 1))
+    frames = tf.zeros([2, 3, 16, 16, 1])
+    noise = strategy.run(lambda: model._noise(frames, tf.constant([0, 0])))
+    for part in noise:
+        first, second = strategy.experimental_local_results(part)
+        assert np.abs(first - second).min() > 0
+
+
+def test_several_steps_in_one_execution_are_the_same_steps():
+    one, several = (fitted(one_device(), steps_per_execution=steps)[0] for steps in (1, 4))
+    for left, right in zip(weights(one), weights(several), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_the_update_is_no_longer_than_the_clip_norm():
+    before = fitted(one_device(), steps=1, learning_rate=1e-30)[0]
+    after, history = fitted(one_device(), steps=1, learning_rate=1.0, gradient_clip_norm=0.01)
+    moved = sum(((a - b) ** 2).sum() for a, b in zip(weights(after), weights(before), strict=True)) ** 0.5
+    assert moved == pytest.approx(0.01, rel=1e-3)
+    assert history["gradient_norm"][0] > 0.01
+
+
+def test_it_learns():
+    _, history = fitted(one_device(), steps=1, learning_rate=1e-30)
+    model, _ = fitted(one_device(), steps=60, learning_rate=1e-3)
+    after = model.evaluate(sample_batches(RandomSequences(), "train", 4, 3, 0).take(2), return_dict=True, verbose=0)
+    assert after["reconstruction"] > history["reconstruction"][0] + 1
+
+
+def test_a_run_directory_holds_all_that_is_promised(finished):
+    model, run_dir = finished
+    for name in ("config.gin", "run.json", "metrics.jsonl", "model.keras", "checkpoints/last", "checkpoints/best"):
+        assert (run_dir / name).exists(), name
+    for name in ("reconstructions", "swaps", "samples", "latent_plane"):
+        assert (run_dir / f"{name}.png").stat().st_size > 1000
+    record = json.loads((run_dir / "run.json").read_text())
+    assert record["finished"] is True
+    assert record["step"] == 8
+    assert {"tensorflow", "keras", "python", "ddr_tf"} <= record["versions"].keys()
+    loaded = keras.models.load_model(run_dir / "model.keras")
+    for left, right in zip(weights(model), weights(loaded), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_metrics(finished):
+    lines = metrics(finished[1])
+    assert [(line["split"], line["step"]) for line in lines] == [
+        *[("train", 2), ("train", 4), ("held_out", 4), ("train", 6), ("train", 8), ("held_out", 8)]
+    ]
+    for line in lines:
+        assert line["elbo"] == pytest.approx(line["reconstruction"] - line["kl_static"] - line["kl_dynamic"], rel=1e-4)
+        assert line["bits_per_dim"] == pytest.approx(-line["elbo"] / 256 / math.log(2))
+        assert line["reconstruction_excess"] > 0
+    assert {"gradient_norm", "learning_rate", "frames_per_second", "kl_weight"} <= lines[0].keys()
+    assert {"active_units_static", "active_units_dynamic"} <= lines[2].keys()
+
+
+def test_tensorboard_holds_scalars_images_and_the_config(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = {}
+    for split in ("train", "held_out"):
+        events = EventAccumulator(str(finished[1] / "logs" / split))
+        events.Reload()
+        tags[split] = {tag for name in events.Tags()["tensors"] for tag in [name]}
+    assert {*FIGURES, "bits_per_dim", "gradient_norm", "learning_rate", "frames_per_second", "config"} <= tags["train"]
+    assert {*FIGURES, "active_units_static", "active_units_dynamic", "swaps", "samples"} <= tags["held_out"]
+
+
+def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
+    _, run_dir = finished
+    before = (run_dir / "metrics.jsonl").read_text()
+    train(str(run_dir), **SETTINGS)
+    assert "has already finished its 8 steps" in capsys.readouterr().out
+    assert (run_dir / "metrics.jsonl").read_text() == before
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [5, 7])
+def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tmp_path, monkeypatch, stop_at):
+    whole, whole_dir = finished
+
+    def interrupt(self, step, logs, original=__import__("ddr_tf.training").training.TrainingLog.after_step):
+        if step >= stop_at:
+            raise Interrupted
+        original(self, step, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddr_tf.training.TrainingLog.after_step", interrupt)
+        with pytest.raises(Interrupted):
+            train(str(tmp_path), **SETTINGS)
+    assert not (tmp_path / "model.keras").exists()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "sp')  # a line that a kill cut short
+    resumed = train(str(tmp_path), **SETTINGS)
+    for left, right in zip(weights(whole), weights(resumed), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+    def same(lines):
+        volatile = ("minutes", "frames_per_second")
+        return [{name: value for name, value in line.items() if name not in volatile} for line in lines]
+
+    assert same(metrics(tmp_path)) == same(metrics(whole_dir))
+
+
+def test_a_finished_run_can_go_on_for_longer(tmp_path):
+    settings = SETTINGS | {"steps": 2, "checkpoint_every": 2}
+    train(str(tmp_path), **settings)
+    model = train(str(tmp_path), **settings | {"steps": 3})
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 3
+    assert json.loads((tmp_path / "run.json").read_text())["step"] == 3
+
+
+def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
+    train(str(tmp_path), **SETTINGS | {"learning_rate": 0.3, "final_learning_rate": 0.3, "checkpoint_every": 2})
+    held_out = {line["step"]: line["elbo"] for line in metrics(tmp_path) if line["split"] == "held_out"}
+    best = max(held_out, key=held_out.get)
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints/best")).endswith(f"ckpt-{best}")
+
+
+class PoisonedSequences(RandomSequences):
+    """Float frames, NaN in the batches after the first few draws of sequence 1."""
+
+    def frames(self, sequence, frame):
+        frames = tf.cast(super().frames(sequence, frame), tf.float32) / 255.0
+        return tf.where(tf.reduce_all(sequence[:, 0] == sequence[0, 0]), math.nan, frames)
+
+
+def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    settings = SETTINGS | {"sequences": PoisonedSequences, "batch_size": 2, "steps": 40, "seed": 3}
+    with pytest.raises(UserError, match=r"reconstruction became nan at step \d+; the last good checkpoint is") as error:
+        train(str(tmp_path), **settings | {"checkpoint_every": 2})
+    step = int(str(error.value).split("at step ")[1].split(";")[0])
+    batches = list(sample_batches(PoisonedSequences(), "train", 2, 3, seed=3).take(step).as_numpy_iterator())
+    assert np.isnan(batches[step - 1]).all()
+    assert np.isfinite(batches[: step - 1]).all()
+    saved = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / "checkpoints/last")))
+    for name in saved.get_variable_to_shape_map():
+        if saved.get_variable_to_dtype_map()[name] == tf.float32:
+            assert np.isfinite(saved.get_tensor(name)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "train.steps must be at least 1, got 0"),
+        ({"learning_rate": -1.0}, "train.learning_rate must be above 0"),
+        ({"held_out_batches": 0}, "train.held_out_batches"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        train(str(tmp_path / "run"), **SETTINGS | settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        train(str(tmp_path), **SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_active_units_counts_those_whose_mean_varies():
+    model = TINY(frame_shape=(16, 16, 1))
+    constant, varying = tf.zeros([4, 3, 16, 16, 1]), next(iter(sample_batches(RandomSequences(), "train", 4, 3, 0)))
+    assert active_units(model, [constant]) == {"active_units_static": 0, "active_units_dynamic": 0}
+    model.dynamic_posterior_net.dense[-1].kernel.assign(model.dynamic_posterior_net.dense[-1].kernel * 1000)
+    assert active_units(model, [varying])["active_units_dynamic"] == 2
