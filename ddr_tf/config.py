@@ -113,7 +113,10 @@ def call(target: Callable[..., Any], **given: Any) -> Any:
     for name, parameter in inspect.signature(target).parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in bound and name not in given:
             raise UserError(f"{target.__name__}.{name} is not set; set it in a gin file or with --gin_param.")
-    return gin.get_configurable(target)(**given)
+    try:
+        return gin.get_configurable(target)(**given)
+    except UserError as error:  # gin has added lines about where it was called
+        raise UserError(str(error).splitlines()[0]) from error
 
 
 def operative() -> dict[str, str]:
@@ -150,9 +153,9 @@ def _one_line_errors(source: str) -> Iterator[None]:
         yield
     except (ValueError, SyntaxError, TypeError, AttributeError, ImportError, OSError) as error:
         message, *details = str(error).splitlines()
-        place = re.search(r'In file "(.*)", line (\d+)', "\n".join(details)) or re.search(r"\((.*), line (\d+)\)", message)
+        place = re.search(r'In file "(.*)", line (\d+)|\((.*), line (\d+)\)', str(error))
         if place:
-            source = f"{Path(source).parent / place[1]}, line {place[2]}"
+            source = f"{Path(source).parent / (place[1] or place[3])}, line {place[2] or place[4]}"
         message = re.sub(r" \((.*)line \d+\)$", "", message)
         hint = ""
         if match := re.match(r"No configurable matching (?:reference )?'@?([\w/.]+)(?:\(\))?'", message):

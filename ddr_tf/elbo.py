@@ -23,7 +23,7 @@ class ElboTerms(NamedTuple):
     kl_dynamic: tf.Tensor
 
     def elbo(self, kl_weight: tf.Tensor | float = 1.0) -> tf.Tensor:
-        """reconstruction - kl_weight * (kl_static + kl_dynamic), float32 `[B]`; the bound itself at weight 1."""
+        """Reconstruction - kl_weight * (kl_static + kl_dynamic), float32 `[B]`; the bound itself at weight 1."""
         return self.reconstruction - kl_weight * (self.kl_static + self.kl_dynamic)
 
 

@@ -109,7 +109,7 @@ def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.nd
 
 
 def latent_plane(model: DDR, frames: tf.Tensor, num_sequences: int = 3) -> np.ndarray:
-    """z on a grid over what p(z | f) covers, decoded, for the f of several sequences `[S, N, H, W, C]`.
+    """Z on a grid over what p(z | f) covers, decoded, for the f of several sequences `[S, N, H, W, C]`.
 
     Shows the first two dimensions of z; the others stay at the mean.
     """

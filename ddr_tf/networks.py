@@ -80,7 +80,7 @@ class FrameEncoder(layers.Layer):
 
 
 def mean_over_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """mean over i != j of ReLU(left_i + right_j); a single frame is paired with itself.
+    """Mean over i != j of ReLU(left_i + right_j); a single frame is paired with itself.
 
     Pairs at the same cyclic distance are taken together, so memory is that of N frames and not of N^2 pairs.
 
@@ -112,7 +112,7 @@ class StaticPosterior(layers.Layer):
 
     def __init__(self, static_dim: int, pair_width: int, dense_units: int, **kwargs) -> None:
         super().__init__(**kwargs)
-        # One convolution gives both halves of the pair's: its first channels for the left frame, the others for the right.
+        # One convolution gives both halves of the pair's: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(2 * pair_width, 3, padding="same", dtype=self.dtype_policy)
         self.head = [
             layers.Conv2D(pair_width, 3, padding="same", activation="relu", dtype=self.dtype_policy),

@@ -22,7 +22,11 @@ def parser() -> argparse.ArgumentParser:
         "--gin_file", action="append", required=True, metavar="FILE", help="settings; repeatable, later ones win"
     )
     flags.add_argument(
-        "--gin_param", action="append", default=[], metavar="BINDING", help="one setting, as 'train.steps=1000'; repeatable"
+        "--gin_param",
+        action="append",
+        default=[],
+        metavar="BINDING",
+        help="one setting, as 'train.steps=1000'; repeatable",
     )
     flags.add_argument("--run_dir", metavar="DIR", help="where results go (default: runs/<name of the last gin file>)")
     flags.add_argument(

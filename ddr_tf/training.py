@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +31,7 @@ from ddr_tf.data.sampling import sample_batches
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
-from ddr_tf.model import FIGURES, DDR
+from ddr_tf.model import DDR, FIGURES
 
 ACTIVE_VARIANCE = 0.01  # a unit is active if the variance of its posterior mean is above (Burda et al., 2016)
 SLOW_RUN_SECONDS = 24 * 3600
@@ -117,10 +116,9 @@ def train(
     ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
     batches = sample_batches(dataset, TRAIN, batch_size, num_frames, seed, start_step=start)
     held_out = sample_batches(dataset, HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
-    for shown in sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1):
-        pass
+    shown = sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
     print(
-        f"{dataset.name}: {len(dataset.splits[TRAIN])} sequences to train on, {len(dataset.splits[HELD_OUT])} held out; "
+        f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out sequences; "
         f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",
         flush=True,
     )
@@ -159,15 +157,14 @@ class Run:
             if record is None and any(self.directory.iterdir()):
                 raise UserError(f"{self.directory} is not empty and holds no run; give another --run_dir.")
             before = record["settings"] if record else settings
-            changed = sorted(
-                name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name)
-            )
+            changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
             changed = [name for name in changed if name not in MAY_CHANGE]
             if changed:
                 name = changed[0]
+                more = f", and {len(changed) - 1} more" if changed[1:] else ""
                 raise UserError(
                     f"{self.directory} holds a run with other settings ({name} was {before.get(name)}, now "
-                    f"{settings.get(name)}{f', and {len(changed) - 1} more' if changed[1:] else ''}); give another --run_dir."
+                    f"{settings.get(name)}{more}); give another --run_dir."
                 )
             self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
             self._last, self._best = (
@@ -372,9 +369,7 @@ class TrainingLog(_StepCallback):
 class HeldOut(_StepCallback):
     """Held-out figures, pictures and checkpoints, every so many steps and at the end."""
 
-    def __init__(
-        self, run: Run, batches: tf.data.Dataset, shown: tf.Tensor, every: int, steps: int, seed: int
-    ) -> None:
+    def __init__(self, run: Run, batches: tf.data.Dataset, shown: tf.Tensor, every: int, steps: int, seed: int) -> None:
         super().__init__(every, last=steps)
         self._run, self._batches, self._shown, self._seed = run, batches, shown, seed
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import GIN
 from ddr_tf import config
 from ddr_tf.errors import UserError
-from ddr_tf.training import train  # noqa: F401  (registers what the files name)
+from ddr_tf.training import train
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import tensorflow as tf
 from conftest import RandomSequences
 from ddr_tf.data.sampling import sample_batches
 from ddr_tf.errors import UserError
-from ddr_tf.model import FIGURES, DDR
-from ddr_tf.training import active_units, train
+from ddr_tf.model import DDR, FIGURES
+from ddr_tf.training import TrainingLog, active_units, train
 
 TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8, kl_warmup_steps=4)
 SETTINGS = dict(
@@ -39,9 +39,7 @@ def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequenc
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = TINY(frame_shape=(16, 16, 1), **arguments)
-        model.compile(
-            keras.optimizers.SGD(learning_rate), jit_compile=False, steps_per_execution=steps_per_execution
-        )
+        model.compile(keras.optimizers.SGD(learning_rate), jit_compile=False, steps_per_execution=steps_per_execution)
     batches = sample_batches(sequences or RandomSequences(), "train", 4, 3, seed=0)
     history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0).history
     return model, history
@@ -69,7 +67,7 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
     )
     for left, right in zip(weights(one), weights(two), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
-    for name in FIGURES + ("gradient_norm",):
+    for name in (*FIGURES, "gradient_norm"):
         np.testing.assert_allclose(history_one[name], history_two[name], rtol=1e-4)
     held_out = [
         model.evaluate(sample_batches(RandomSequences(), "held_out", 4, 3, 0).take(2), return_dict=True, verbose=0)
@@ -104,11 +102,17 @@ def test_the_update_is_no_longer_than_the_clip_norm():
     assert history["gradient_norm"][0] > 0.01
 
 
+class DarkSequences(RandomSequences):
+    def frames(self, sequence, frame):
+        return super().frames(sequence, frame) // 16
+
+
 def test_it_learns():
-    _, history = fitted(one_device(), steps=1, learning_rate=1e-30)
-    model, _ = fitted(one_device(), steps=60, learning_rate=1e-3)
-    after = model.evaluate(sample_batches(RandomSequences(), "train", 4, 3, 0).take(2), return_dict=True, verbose=0)
-    assert after["reconstruction"] > history["reconstruction"][0] + 1
+    _, history = fitted(one_device(), steps=1, learning_rate=1e-30, sequences=DarkSequences())
+    model, _ = fitted(one_device(), steps=60, learning_rate=1e-2, sequences=DarkSequences())
+    batches = sample_batches(DarkSequences(), "held_out", 4, 3, 0).take(2)
+    after = model.evaluate(batches, return_dict=True, verbose=0)
+    assert after["reconstruction_excess"] < 0.5 * history["reconstruction_excess"][0]
 
 
 def test_a_run_directory_holds_all_that_is_promised(finished):
@@ -128,9 +132,8 @@ def test_a_run_directory_holds_all_that_is_promised(finished):
 
 def test_metrics(finished):
     lines = metrics(finished[1])
-    assert [(line["split"], line["step"]) for line in lines] == [
-        *[("train", 2), ("train", 4), ("held_out", 4), ("train", 6), ("train", 8), ("held_out", 8)]
-    ]
+    where = [(line["split"], line["step"]) for line in lines]
+    assert where == [("train", 2), ("train", 4), ("held_out", 4), ("train", 6), ("train", 8), ("held_out", 8)]
     for line in lines:
         assert line["elbo"] == pytest.approx(line["reconstruction"] - line["kl_static"] - line["kl_dynamic"], rel=1e-4)
         assert line["bits_per_dim"] == pytest.approx(-line["elbo"] / 256 / math.log(2))
@@ -159,22 +162,22 @@ def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
     assert (run_dir / "metrics.jsonl").read_text() == before
 
 
-class Interrupted(Exception):
+class Stop(BaseException):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [5, 7])
-def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tmp_path, monkeypatch, stop_at):
+def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tmp_path, monkeypatch):
     whole, whole_dir = finished
+    original = TrainingLog.after_step
 
-    def interrupt(self, step, logs, original=__import__("ddr_tf.training").training.TrainingLog.after_step):
-        if step >= stop_at:
-            raise Interrupted
+    def interrupt(self, step, logs):
         original(self, step, logs)
+        if step > 5:  # the checkpoint is of step 4
+            raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("ddr_tf.training.TrainingLog.after_step", interrupt)
-        with pytest.raises(Interrupted):
+        patch.setattr(TrainingLog, "after_step", interrupt)
+        with pytest.raises(Stop):
             train(str(tmp_path), **SETTINGS)
     assert not (tmp_path / "model.keras").exists()
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -206,11 +209,12 @@ def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
 
 
 class PoisonedSequences(RandomSequences):
-    """Float frames, NaN in the batches after the first few draws of sequence 1."""
+    """Float frames, and NaN in the batches whose sequences are all the same training sequence."""
 
     def frames(self, sequence, frame):
         frames = tf.cast(super().frames(sequence, frame), tf.float32) / 255.0
-        return tf.where(tf.reduce_all(sequence[:, 0] == sequence[0, 0]), math.nan, frames)
+        same = tf.reduce_all(sequence == sequence[0, 0]) & (sequence[0, 0] < 4)
+        return tf.where(same, math.nan, frames)
 
 
 def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):

@@ -26,7 +26,7 @@ def split_identities() -> dict[str, np.ndarray]:
 
 
 def attribute_values(identity: np.ndarray) -> np.ndarray:
-    """Identity numbers `[...]` -> values of the four attributes, int `[..., 4]`, each in 0..5, most significant first."""
+    """Identity numbers `[...]` -> values of the attributes, int `[..., 4]`, 0..5, most significant first."""
     return np.stack(np.unravel_index(identity, (VALUES,) * ATTRIBUTES), axis=-1)
 
 
@@ -96,7 +96,7 @@ class Characters(Sequences):
                 combined[number] = composite_over(lower[number // VALUES], layer[number % VALUES])
             lower = combined
         self._lower = tf.convert_to_tensor(lower.reshape(len(lower), poses, -1))
-        kept = np.broadcast_to(255 - top[..., 3:], top.shape[:-1] + (3,))
+        kept = np.broadcast_to(255 - top[..., 3:], (*top.shape[:-1], 3))
         self._kept = tf.constant(kept.reshape(VALUES, poses, -1))
         self._top = tf.constant((top[..., :3] * (top[..., 3:] == 255)).reshape(VALUES, poses, -1))
 

@@ -100,7 +100,10 @@ def _paint_legs(p: _Puppet, value: int) -> None:
     ends = [hip + length * (foot - hip) for hip, foot in zip(p.hips, p.feet, strict=True)]
     if skirt:
         left, right = ends
-        p.polygon([p.hips[0] - 0.03 * p.right, p.hips[1] + 0.03 * p.right, right + 0.06 * p.right, left - 0.06 * p.right], colour)
+        p.polygon(
+            [p.hips[0] - 0.03 * p.right, p.hips[1] + 0.03 * p.right, right + 0.06 * p.right, left - 0.06 * p.right],
+            colour,
+        )
     else:
         for hip, end in zip(p.hips, ends, strict=True):
             p.limb(hip, end, 0.085, colour)
@@ -112,17 +115,27 @@ def _paint_shirt(p: _Puppet, value: int) -> None:
         if sleeve:
             p.limb(shoulder, shoulder + sleeve * (hand - shoulder), 0.075, colour)
     bottom = (p.hips[0] + p.hips[1]) / 2 - 0.02 * p.up
-    p.polygon([p.at(p.neck, -0.1, 0.0), p.at(p.neck, 0.1, 0.0), p.at(bottom, 0.09, 0.0), p.at(bottom, -0.09, 0.0)], colour)
+    p.polygon(
+        [p.at(p.neck, -0.1, 0.0), p.at(p.neck, 0.1, 0.0), p.at(bottom, 0.09, 0.0), p.at(bottom, -0.09, 0.0)], colour
+    )
     if stripes:
         for height in (0.06, 0.13, 0.2):
-            p.polygon([p.at(bottom, x, height + y) for x, y in ((-0.09, 0), (0.09, 0), (0.09, 0.035), (-0.09, 0.035))], stripes)
+            p.polygon(
+                [p.at(bottom, x, height + y) for x, y in ((-0.09, 0), (0.09, 0), (0.09, 0.035), (-0.09, 0.035))],
+                stripes,
+            )
 
 
 def _paint_hair(p: _Puppet, value: int) -> None:
     colour, style = HAIR[value]
-    crown = [p.at(p.head, 1.12 * _HEAD * math.cos(a), 1.12 * _HEAD * math.sin(a)) for a in np.linspace(0.15, math.pi - 0.15, 16)]
+    crown = [
+        p.at(p.head, 1.12 * _HEAD * math.cos(a), 1.12 * _HEAD * math.sin(a))
+        for a in np.linspace(0.15, math.pi - 0.15, 16)
+    ]
     if style == "mohawk":
-        p.polygon([p.at(p.head, x, y) for x, y in ((-0.035, 0.07), (-0.045, 0.17), (0.045, 0.17), (0.035, 0.07))], colour)
+        p.polygon(
+            [p.at(p.head, x, y) for x, y in ((-0.035, 0.07), (-0.045, 0.17), (0.045, 0.17), (0.035, 0.07))], colour
+        )
         return
     p.polygon(crown, colour)
     if style == "long":
@@ -205,5 +218,3 @@ class Puppets(Characters):
         for attribute, value in zip(ATTRIBUTES, attribute_values(np.asarray(identity)), strict=True):
             frame = composite_over(frame, draw_layer(attribute, int(value), pose, self.size))
         return frame
-
-

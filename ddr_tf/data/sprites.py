@@ -40,9 +40,18 @@ SHEETS = {
         ("legs/skirt/male/robe_skirt_male.png", "a50af1e08421c4fcc4b6365c75c81c8b328f0d4a7bf93b5a1cb97d45e3b72bde"),
     ),
     "torso": (
-        ("torso/shirts/longsleeve/male/maroon_longsleeve.png", "b917edcf2b3c35d51ef57a6fad67557c5edf048785bea29db09a640d09ac9a90"),
-        ("torso/shirts/longsleeve/male/teal_longsleeve.png", "e33c6cb31ed1268a2c0dc73b665b1c9b9420e22baf3321880222bdb22682368b"),
-        ("torso/shirts/longsleeve/male/white_longsleeve.png", "2b9b8fefa08894b7ea536cd62b86d494aefe6e54495c5c1d83460827b13b6448"),
+        (
+            "torso/shirts/longsleeve/male/maroon_longsleeve.png",
+            "b917edcf2b3c35d51ef57a6fad67557c5edf048785bea29db09a640d09ac9a90",
+        ),
+        (
+            "torso/shirts/longsleeve/male/teal_longsleeve.png",
+            "e33c6cb31ed1268a2c0dc73b665b1c9b9420e22baf3321880222bdb22682368b",
+        ),
+        (
+            "torso/shirts/longsleeve/male/white_longsleeve.png",
+            "2b9b8fefa08894b7ea536cd62b86d494aefe6e54495c5c1d83460827b13b6448",
+        ),
         ("torso/plate/chest_male.png", "807f5b628592f6747e2814be9435963069dba6c360577168c02f57bbe903433d"),
         ("torso/leather/chest_male.png", "b51b17878503877e179ce4f9231713bf2b2d2d666c3ec9ee29f4e784469867a2"),
         ("torso/gold/chest_male.png", "ec560cad6963e0864b38d8760a20bac2bdad9e648fe9d5d8a291f0ffb054674d"),
@@ -157,7 +166,9 @@ class Sprites(Characters):
         download_sheets(folder)
         layers = np.array([[read_sheet(folder / path) for path, _ in sheets] for sheets in SHEETS.values()])
         labels = poses()
-        super().__init__("sprites", tuple(SHEETS), layers, {name: labels[name] for name in ("action", "direction", "step")})
+        super().__init__(
+            "sprites", tuple(SHEETS), layers, {name: labels[name] for name in ("action", "direction", "step")}
+        )
 
     def render(self, identity: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """True frames.
