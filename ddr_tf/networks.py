@@ -9,6 +9,7 @@ concatenation is the sum of one over each part. So the convolution over pairs is
 sum, the ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame.
 """
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -16,6 +17,9 @@ from keras import layers
 
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
+# Ours. With Keras's initial values f reaches the decoder as noise alone (mean ~0.001, stddev 0.7) and is learnt late.
+INITIALIZER = "he_normal"  # of layers with a ReLU
+INITIAL_STATIC_STDDEV = 0.1
 DOWNSAMPLING = 16  # four layers of stride 2
 
 
@@ -34,6 +38,12 @@ def mean_and_stddev(parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Any float `[..., 2D]` -> float32 mean and stddev, each `[..., D]`."""
     mean, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
     return mean, tf.nn.softplus(raw) + MIN_STDDEV
+
+
+def _initial_static_parameters(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
+    """Bias of the layer that gives mean and raw stddev of q(f | x_1..N): 0, and `INITIAL_STATIC_STDDEV`."""
+    raw_stddev = math.log(math.expm1(INITIAL_STATIC_STDDEV - MIN_STDDEV))
+    return tf.cast(tf.repeat([0.0, raw_stddev], shape[0] // 2), dtype)
 
 
 def _build_chain(chain: list[layers.Layer], shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -68,7 +78,15 @@ class FrameEncoder(layers.Layer):
     def __init__(self, width: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.convs = [
-            layers.Conv2D(width, 4, strides=2, padding="same", activation=leaky_relu, dtype=self.dtype_policy)
+            layers.Conv2D(
+                width,
+                4,
+                strides=2,
+                padding="same",
+                activation=leaky_relu,
+                kernel_initializer=INITIALIZER,
+                dtype=self.dtype_policy,
+            )
             for _ in range(4)
         ]
 
@@ -113,12 +131,21 @@ class StaticPosterior(layers.Layer):
     def __init__(self, static_dim: int, pair_width: int, dense_units: int, **kwargs) -> None:
         super().__init__(**kwargs)
         # One convolution gives both halves of the pair's: first the channels of the left frame, then the right's.
-        self.pair = layers.Conv2D(2 * pair_width, 3, padding="same", dtype=self.dtype_policy)
+        self.pair = layers.Conv2D(
+            2 * pair_width, 3, padding="same", kernel_initializer=INITIALIZER, dtype=self.dtype_policy
+        )
         self.head = [
-            layers.Conv2D(pair_width, 3, padding="same", activation="relu", dtype=self.dtype_policy),
+            layers.Conv2D(
+                pair_width,
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer=INITIALIZER,
+                dtype=self.dtype_policy,
+            ),
             layers.Flatten(dtype=self.dtype_policy),
-            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
-            layers.Dense(2 * static_dim, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
+            layers.Dense(2 * static_dim, bias_initializer=_initial_static_parameters, dtype=self.dtype_policy),
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -137,8 +164,8 @@ class DynamicPrior(layers.Layer):
     def __init__(self, dynamic_dim: int, dense_units: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.dense = [
-            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
-            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
             layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
         ]
 
@@ -154,8 +181,8 @@ class DenseOfFrameAndStatic(layers.Layer):
 
     def __init__(self, units: int, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.of_frame = layers.Dense(units, dtype=self.dtype_policy)
-        self.of_static = layers.Dense(units, use_bias=False, dtype=self.dtype_policy)
+        self.of_frame = layers.Dense(units, kernel_initializer=INITIALIZER, dtype=self.dtype_policy)
+        self.of_static = layers.Dense(units, use_bias=False, kernel_initializer=INITIALIZER, dtype=self.dtype_policy)
 
     def build(self, frame_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
         self.of_frame.build(frame_shape)
@@ -172,7 +199,7 @@ class DynamicPosterior(layers.Layer):
         super().__init__(**kwargs)
         self.first = DenseOfFrameAndStatic(dense_units, dtype=self.dtype_policy)
         self.dense = [
-            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
             layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
         ]
 
@@ -200,14 +227,25 @@ class Decoder(layers.Layer):
         start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
         self.first = DenseOfFrameAndStatic(dense_units, dtype=self.dtype_policy)
         self.dense = [
-            layers.Dense(dense_units, activation="relu", dtype=self.dtype_policy),
-            layers.Dense(start[0] * start[1] * width, activation=leaky_relu, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
+            layers.Dense(
+                start[0] * start[1] * width,
+                activation=leaky_relu,
+                kernel_initializer=INITIALIZER,
+                dtype=self.dtype_policy,
+            ),
         ]
         self.deconvs = [layers.Reshape(start, dtype=self.dtype_policy)]
         for filters, activation in ((width, leaky_relu),) * 3 + ((channels, None),):
             self.deconvs.append(
                 layers.Conv2DTranspose(
-                    filters, 4, strides=2, padding="same", activation=activation, dtype=self.dtype_policy
+                    filters,
+                    4,
+                    strides=2,
+                    padding="same",
+                    activation=activation,
+                    kernel_initializer=INITIALIZER if activation else "glorot_uniform",
+                    dtype=self.dtype_policy,
                 )
             )
 
