@@ -74,14 +74,14 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
     Args:
       gin_files: Paths; an `include` is looked up in the folder of the file that includes it.
       bindings: For example "train.steps = 1000".
-      data_dir: Value of the macro `%data_dir`; None: `default_data_dir()`.
+      data_dir: Value of the macro `%data_dir`; None: what the files say, else `default_data_dir()`.
 
     Raises:
       UserError: For a missing file, bad syntax, an unknown name (with the nearest right one) or a value of the wrong
         type, with file and line.
     """
     gin.clear_config()
-    gin.bind_parameter("data_dir/gin.macro.value", data_dir or default_data_dir())
+    gin.bind_parameter("data_dir/gin.macro.value", default_data_dir())
     sources = []
     for path in map(Path, gin_files):
         if not path.is_file():
@@ -95,6 +95,8 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
         with _one_line_errors(source):
             gin.parse_config(binding)
         sources.append((source, binding))
+    if data_dir is not None:
+        gin.bind_parameter("data_dir/gin.macro.value", data_dir)
     with _one_line_errors("the gin files"):
         gin.finalize()
     config = Config(sources)

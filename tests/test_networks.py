@@ -101,8 +101,17 @@ def test_shapes_of_the_papers_tables():
 
 def test_scales_are_bounded_away_from_zero_and_grow_slowly():
     _, stddev = networks.mean_and_stddev(tf.constant([[0.0, -100.0], [0.0, 100.0]]))
-    assert stddev[0, 0] == pytest.approx(MIN_STDDEV, rel=1e-3)
-    assert stddev[1, 0] == pytest.approx(100.0, rel=1e-3)
+    assert float(stddev[0, 0]) == pytest.approx(MIN_STDDEV, rel=1e-3)
+    assert float(stddev[1, 0]) == pytest.approx(100.0, rel=1e-3)
+
+
+def test_the_static_posterior_starts_narrow():
+    features = tf.zeros([2, 3, 2, 2, 5])
+    posterior = StaticPosterior(static_dim=4, pair_width=6, dense_units=7)
+    posterior.build(features.shape)
+    mean, stddev = posterior(features)
+    np.testing.assert_allclose(mean, np.zeros((2, 4)), atol=1e-6)
+    np.testing.assert_allclose(stddev, np.full((2, 4), networks.INITIAL_STATIC_STDDEV), rtol=1e-5)
 
 
 def test_leaky_relu_and_its_gradient():

@@ -1,0 +1,61 @@
+"""Command line: figures of a trained run on held-out sequences."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddr_tf import config
+from ddr_tf.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m ddr_tf.evaluate",
+        description="Measure reconstructions and swaps of a finished run against true frames of held-out sequences.",
+    )
+    flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
+    flags.add_argument("--data_dir", metavar="DIR", help="where datasets are (default: where the run had them)")
+    flags.add_argument("--seeds", type=int, default=3, help="evaluation seeds, 0 to SEEDS - 1 (default: 3)")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    flags = parser().parse_args(arguments)
+    run_dir = Path(flags.run_dir)
+    try:
+        if flags.seeds < 2:
+            raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
+        if not (run_dir / "model.keras").is_file():
+            raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
+        import gin
+        import keras
+
+        from ddr_tf import training  # noqa: F401  (registers what config.gin names)
+        from ddr_tf.evaluation import evaluate
+
+        config.load([str(run_dir / "config.gin")], data_dir=flags.data_dir)
+        model = keras.models.load_model(run_dir / "model.keras")
+        sequences = gin.get_bindings("train")["sequences"]()
+        try:
+            found = evaluate(model, sequences, range(flags.seeds), progress=lambda line: print(line, file=sys.stderr))
+        except NotImplementedError as error:
+            raise UserError(f"{error} Its swaps cannot be measured.") from error
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    (run_dir / "evaluation.json").write_text(
+        json.dumps({name: figure._asdict() for name, figure in found.items()}, indent=2) + "\n"
+    )
+    print(f"{'figure':36}{'value':>9}{'s.e.':>9}{'chance':>9}{'ceiling':>9}")
+    for name, figure in found.items():
+        cells = ["" if value is None else f"{value:.3f}" for value in figure]
+        print(f"{name:36}" + "".join(f"{cell:>9}" for cell in cells))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

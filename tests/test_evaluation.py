@@ -1,0 +1,87 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from conftest import GIN
+from ddr_tf import evaluate, train
+from ddr_tf.data.puppets import Puppets
+from ddr_tf.evaluation import chance_of_accuracies, draw_swaps, nearest, psnr, swap_accuracies
+from ddr_tf.evaluation import evaluate as figures_of
+from ddr_tf.model import DDR
+
+
+@pytest.fixture(scope="module")
+def puppets():
+    return Puppets(size=32, num_poses=12)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return DDR((32, 32, 3), static_dim=4, width=4, pair_width=4, dense_units=8)
+
+
+def test_psnr_is_the_textbook_formula():
+    truth = np.zeros((2, 4, 4, 3))
+    assert psnr(truth + 0.1, truth) == pytest.approx([20.0, 20.0])
+
+
+def test_nearest_finds_the_closest():
+    candidates = np.random.RandomState(0).uniform(size=(9, 4, 4, 3)).astype(np.float32)
+    assert nearest(candidates[7] + 0.05, candidates) == 7
+
+
+def test_swaps_are_of_held_out_sequences_with_the_truth_beside_them(model, puppets):
+    swaps = draw_swaps(model, puppets, seed=0)
+    assert {*swaps.static_sequence, *swaps.dynamic_sequence} <= set(puppets.splits["held_out"])
+    assert (swaps.static_sequence != swaps.dynamic_sequence).all()
+    a, pose = swaps.static_sequence[3], swaps.frame[3, 2]
+    np.testing.assert_allclose(swaps.truth[3, 2], puppets.render(a, puppets.poses[pose]) / 255, atol=1e-6)
+    assert all(len(set(row)) == len(row) for row in swaps.frame)
+
+
+def test_an_oracle_scores_the_ceiling_and_copies_of_the_source_only_the_pose(model, puppets):
+    swaps = draw_swaps(model, puppets, seed=0)
+    assert set(swap_accuracies(puppets, swaps, swaps.truth).values()) == {1.0}
+    copied = swap_accuracies(puppets, swaps, swaps.source)
+    assert copied["identity"] < 0.1
+    assert copied["skin"] < 0.5
+    assert copied["pose"] > 0.9
+
+
+def test_noise_scores_chance(model, puppets):
+    swaps = draw_swaps(model, puppets, seed=0)
+    random = np.random.RandomState(0)
+    truths = puppets.swap_truth(random.randint(0, 1296, 64), 0, random.randint(0, 12, 64))[:, None] / np.float32(255)
+    found, chance = swap_accuracies(puppets, swaps, truths), chance_of_accuracies(puppets)
+    assert chance["skin"] == pytest.approx(1 / 6) and chance["pose"] == pytest.approx(1 / 12)
+    for name, value in chance.items():
+        assert abs(found[name] - value) < 4 * (value * (1 - value) / 64) ** 0.5 + 0.02, name
+
+
+def test_figures_are_deterministic_and_have_their_levels(model, puppets):
+    first, second = (figures_of(model, puppets, seeds=(0, 1)) for _ in range(2))
+    assert first == second
+    assert {"reconstruction_psnr", "swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr"} <= first.keys()
+    assert {"swap_identity_accuracy", "swap_hair_accuracy", "swap_pose_accuracy"} <= first.keys()
+    assert first["swap_pose_accuracy"].chance == pytest.approx(1 / 12)
+    assert first["swap_pose_accuracy"].ceiling == 1.0
+    assert first["swap_psnr"].chance > 5
+
+
+def test_the_command_writes_evaluation_json(tmp_path, capsys):
+    settings = ["train.steps=2", "train.batch_size=2", "train.num_frames=2", "train.held_out_batches=1"]
+    settings += ["Puppets.size=16", "Puppets.num_poses=8", "DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4"]
+    flags = [part for setting in settings for part in ("--gin_param", setting)]
+    assert train.main(["--gin_file", str(GIN / "quickstart.gin"), "--run_dir", str(tmp_path), *flags]) == 0
+    assert evaluate.main(["--run_dir", str(tmp_path), "--seeds", "2"]) == 0
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert set(written["swap_psnr"]) == {"value", "standard_error", "chance", "ceiling"}
+    assert "swap_pose_accuracy" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
+    assert evaluate.main(["--run_dir", str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
