@@ -23,7 +23,15 @@ from ddr_tf.config import configurable
 from ddr_tf.distributions import tfd
 from ddr_tf.elbo import ElboTerms, elbo_terms, pixel_entropy
 from ddr_tf.errors import UserError
-from ddr_tf.networks import DOWNSAMPLING, Decoder, DynamicPosterior, DynamicPrior, FrameEncoder, StaticPosterior
+from ddr_tf.networks import (
+    DOWNSAMPLING,
+    MIN_STDDEV,
+    Decoder,
+    DynamicPosterior,
+    DynamicPrior,
+    FrameEncoder,
+    StaticPosterior,
+)
 
 # Names of the figures that `train_step` and `test_step` return, in nats a frame.
 FIGURES = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
@@ -57,6 +65,8 @@ class DDR(keras.Model):
         dense_units: int = 512,
         kl_warmup_steps: int = 2000,
         gradient_clip_norm: float = 1000.0,
+        initializer: str = "glorot_uniform",
+        initial_static_stddev: float = 0.7,
         noise_seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -72,6 +82,9 @@ class DDR(keras.Model):
           kl_warmup_steps: Steps over which the weight of both KL terms rises from 0 to 1; without it z carries
             nothing for the first thousand steps. 0: no warm-up.
           gradient_clip_norm: Largest global norm of the gradient of the loss in nats a frame.
+          initializer: Keras's name of the initial kernels of all layers with a ReLU.
+          initial_static_stddev: Stddev of q(f | x_1..N) before training; at 0.7 the decoder sees little but noise of
+            f at first, since the means are near 0.
           noise_seed: Seed of the reparameterisation noise of training.
           **kwargs: `dtype` ("mixed_bfloat16" for bfloat16 arithmetic with float32 weights) and `name`, as in Keras.
 
@@ -92,7 +105,14 @@ class DDR(keras.Model):
             raise UserError(f"DDR.kl_warmup_steps must be 0 or more, got {kl_warmup_steps}.")
         if not gradient_clip_norm > 0:
             raise UserError(f"DDR.gradient_clip_norm must be above 0, got {gradient_clip_norm}.")
+        if not initial_static_stddev > MIN_STDDEV:
+            raise UserError(f"DDR.initial_static_stddev must be above {MIN_STDDEV}, got {initial_static_stddev}.")
+        try:
+            keras.initializers.get(initializer)
+        except ValueError as error:
+            raise UserError(f"DDR.initializer: Keras knows no initializer {initializer!r}.") from error
         self._sizes = sizes
+        self._initial = dict(initializer=initializer, initial_static_stddev=initial_static_stddev)
         self.frame_shape = frame_shape
         self.static_dim = static_dim
         self.dynamic_dim = dynamic_dim
@@ -101,11 +121,13 @@ class DDR(keras.Model):
         self.noise_seed = noise_seed
 
         policy = self.dtype_policy
-        self.frame_encoder = FrameEncoder(width, dtype=policy)
-        self.static_posterior_net = StaticPosterior(static_dim, pair_width, dense_units, dtype=policy)
-        self.dynamic_posterior_net = DynamicPosterior(dynamic_dim, dense_units, dtype=policy)
-        self.dynamic_prior_net = DynamicPrior(dynamic_dim, dense_units, dtype=policy)
-        self.decoder = Decoder(frame_shape, width, dense_units, dtype=policy)
+        self.frame_encoder = FrameEncoder(width, initializer, dtype=policy)
+        self.static_posterior_net = StaticPosterior(
+            static_dim, pair_width, dense_units, initializer, initial_static_stddev, dtype=policy
+        )
+        self.dynamic_posterior_net = DynamicPosterior(dynamic_dim, dense_units, initializer, dtype=policy)
+        self.dynamic_prior_net = DynamicPrior(dynamic_dim, dense_units, initializer, dtype=policy)
+        self.decoder = Decoder(frame_shape, width, dense_units, initializer, dtype=policy)
         self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in FIGURES]
         self.build((None, None, *frame_shape))
 
@@ -125,6 +147,7 @@ class DDR(keras.Model):
         return {
             **super().get_config(),
             **self._sizes,
+            **self._initial,
             "frame_shape": self.frame_shape,
             "kl_warmup_steps": self.kl_warmup_steps,
             "gradient_clip_norm": self.gradient_clip_norm,

@@ -2,7 +2,8 @@
 
 Shapes: B sequences, N frames, H W C a frame; h = H / 16 and w = W / 16 a feature map, K its channels ("width");
 F static, Z dynamic. Every network that parameterises a normal density returns (mean, stddev), float32, with
-stddev = softplus(.) + `MIN_STDDEV`, so that neither the density nor its gradient is unbounded.
+stddev = softplus(.) + `MIN_STDDEV`, so that neither the density nor its gradient is unbounded. `initializer` is the
+Keras name of the initial kernels of layers with a ReLU.
 
 Two identities make them cheaper than their tables and change nothing else: a convolution or dense layer over a
 concatenation is the sum of one over each part. So the convolution over pairs is one over frames, of which only the
@@ -17,9 +18,6 @@ from keras import layers
 
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
-# Ours. With Keras's initial values f reaches the decoder as noise alone (mean ~0.001, stddev 0.7) and is learnt late.
-INITIALIZER = "he_normal"  # of layers with a ReLU
-INITIAL_STATIC_STDDEV = 0.1
 DOWNSAMPLING = 16  # four layers of stride 2
 
 
@@ -40,10 +38,10 @@ def mean_and_stddev(parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.nn.softplus(raw) + MIN_STDDEV
 
 
-def _initial_static_parameters(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
-    """Bias of the layer that gives mean and raw stddev of q(f | x_1..N): 0, and `INITIAL_STATIC_STDDEV`."""
-    raw_stddev = math.log(math.expm1(INITIAL_STATIC_STDDEV - MIN_STDDEV))
-    return tf.cast(tf.repeat([0.0, raw_stddev], shape[0] // 2), dtype)
+def _stddev_bias(stddev: float) -> Callable[[tuple[int, ...], str], tf.Tensor]:
+    """Initial bias of a layer whose output `mean_and_stddev` splits: mean 0 and this stddev."""
+    raw = math.log(math.expm1(stddev - MIN_STDDEV))
+    return lambda shape, dtype: tf.cast(tf.repeat([0.0, raw], shape[0] // 2), dtype)
 
 
 def _build_chain(chain: list[layers.Layer], shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -75,7 +73,7 @@ def _split_frames(merged: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 class FrameEncoder(layers.Layer):
     """Features of each frame by itself: `[B, N, H, W, C]` -> `[B, N, h, w, K]`."""
 
-    def __init__(self, width: int, **kwargs) -> None:
+    def __init__(self, width: int, initializer: str, **kwargs) -> None:
         super().__init__(**kwargs)
         self.convs = [
             layers.Conv2D(
@@ -84,7 +82,7 @@ class FrameEncoder(layers.Layer):
                 strides=2,
                 padding="same",
                 activation=leaky_relu,
-                kernel_initializer=INITIALIZER,
+                kernel_initializer=initializer,
                 dtype=self.dtype_policy,
             )
             for _ in range(4)
@@ -128,11 +126,19 @@ class StaticPosterior(layers.Layer):
     and two dense layers (the paper, Section 2 and Appendix B). Invariant to the order of the frames.
     """
 
-    def __init__(self, static_dim: int, pair_width: int, dense_units: int, **kwargs) -> None:
+    def __init__(
+        self,
+        static_dim: int,
+        pair_width: int,
+        dense_units: int,
+        initializer: str,
+        initial_stddev: float,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         # One convolution gives both halves of the pair's: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(
-            2 * pair_width, 3, padding="same", kernel_initializer=INITIALIZER, dtype=self.dtype_policy
+            2 * pair_width, 3, padding="same", kernel_initializer=initializer, dtype=self.dtype_policy
         )
         self.head = [
             layers.Conv2D(
@@ -140,12 +146,12 @@ class StaticPosterior(layers.Layer):
                 3,
                 padding="same",
                 activation="relu",
-                kernel_initializer=INITIALIZER,
+                kernel_initializer=initializer,
                 dtype=self.dtype_policy,
             ),
             layers.Flatten(dtype=self.dtype_policy),
-            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
-            layers.Dense(2 * static_dim, bias_initializer=_initial_static_parameters, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
+            layers.Dense(2 * static_dim, bias_initializer=_stddev_bias(initial_stddev), dtype=self.dtype_policy),
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -161,11 +167,11 @@ class StaticPosterior(layers.Layer):
 class DynamicPrior(layers.Layer):
     """Parameters of p(z | f): `[B, F]` -> 2 x `[B, Z]`."""
 
-    def __init__(self, dynamic_dim: int, dense_units: int, **kwargs) -> None:
+    def __init__(self, dynamic_dim: int, dense_units: int, initializer: str, **kwargs) -> None:
         super().__init__(**kwargs)
         self.dense = [
-            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
-            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
         ]
 
@@ -179,10 +185,10 @@ class DynamicPrior(layers.Layer):
 class DenseOfFrameAndStatic(layers.Layer):
     """A dense ReLU layer over [y_i ; f] for each frame i: `[B, N, D]` and `[B, F]` -> `[B, N, units]`."""
 
-    def __init__(self, units: int, **kwargs) -> None:
+    def __init__(self, units: int, initializer: str, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.of_frame = layers.Dense(units, kernel_initializer=INITIALIZER, dtype=self.dtype_policy)
-        self.of_static = layers.Dense(units, use_bias=False, kernel_initializer=INITIALIZER, dtype=self.dtype_policy)
+        self.of_frame = layers.Dense(units, kernel_initializer=initializer, dtype=self.dtype_policy)
+        self.of_static = layers.Dense(units, use_bias=False, kernel_initializer=initializer, dtype=self.dtype_policy)
 
     def build(self, frame_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
         self.of_frame.build(frame_shape)
@@ -195,11 +201,11 @@ class DenseOfFrameAndStatic(layers.Layer):
 class DynamicPosterior(layers.Layer):
     """Parameters of q(z_i | x_i, f): features `[B, N, h, w, K]` and f `[B, F]` -> 2 x `[B, N, Z]`."""
 
-    def __init__(self, dynamic_dim: int, dense_units: int, **kwargs) -> None:
+    def __init__(self, dynamic_dim: int, dense_units: int, initializer: str, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.first = DenseOfFrameAndStatic(dense_units, dtype=self.dtype_policy)
+        self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
         self.dense = [
-            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
         ]
 
@@ -221,17 +227,19 @@ class Decoder(layers.Layer):
     numbers must unfold into every pose through the deconvolutions alone, and a dense layer to the first feature map.
     """
 
-    def __init__(self, frame_shape: tuple[int, int, int], width: int, dense_units: int, **kwargs) -> None:
+    def __init__(
+        self, frame_shape: tuple[int, int, int], width: int, dense_units: int, initializer: str, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         height, frame_width, channels = frame_shape
         start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
-        self.first = DenseOfFrameAndStatic(dense_units, dtype=self.dtype_policy)
+        self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
         self.dense = [
-            layers.Dense(dense_units, activation="relu", kernel_initializer=INITIALIZER, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(
                 start[0] * start[1] * width,
                 activation=leaky_relu,
-                kernel_initializer=INITIALIZER,
+                kernel_initializer=initializer,
                 dtype=self.dtype_policy,
             ),
         ]
@@ -244,7 +252,7 @@ class Decoder(layers.Layer):
                     strides=2,
                     padding="same",
                     activation=activation,
-                    kernel_initializer=INITIALIZER if activation else "glorot_uniform",
+                    kernel_initializer=initializer if activation else "glorot_uniform",
                     dtype=self.dtype_policy,
                 )
             )

@@ -78,7 +78,15 @@ def test_keras_round_trip(model, tmp_path):
 
 
 def test_get_config_keeps_what_was_given():
-    given = dict(TINY, dynamic_dim=3, kl_warmup_steps=7, gradient_clip_norm=2.0, noise_seed=5, frame_shape=(16, 16, 1))
+    given = dict(
+        TINY,
+        dynamic_dim=3,
+        kl_warmup_steps=7,
+        gradient_clip_norm=2.0,
+        noise_seed=5,
+        initializer="he_normal",
+        frame_shape=(16, 16, 1),
+    )
     config = DDR(**given).get_config()
     assert {name: config[name] for name in given} == given
 
@@ -127,6 +135,8 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
         ({"static_dim": 0}, "DDR.static_dim must be at least 1, got 0"),
         ({"kl_warmup_steps": -1}, "DDR.kl_warmup_steps"),
         ({"gradient_clip_norm": 0.0}, "DDR.gradient_clip_norm"),
+        ({"initial_static_stddev": 0.0}, "DDR.initial_static_stddev"),
+        ({"initializer": "hex"}, "no initializer 'hex'"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, message):

@@ -44,7 +44,9 @@ def test_gradient_of_the_mean_over_pairs_is_that_of_the_plain_form():
 
 def test_the_factored_pair_convolution_is_that_of_concatenated_features():
     features = normal(2, 3, 2, 2, 5)
-    posterior = StaticPosterior(static_dim=4, pair_width=6, dense_units=7)
+    posterior = StaticPosterior(
+        static_dim=4, pair_width=6, dense_units=7, initializer="glorot_uniform", initial_stddev=0.7
+    )
     posterior.build(features.shape)
     kernel, bias = posterior.pair.kernel, posterior.pair.bias
     bias.assign(normal(12))
@@ -66,7 +68,9 @@ def test_the_factored_pair_convolution_is_that_of_concatenated_features():
 @pytest.mark.parametrize("num_frames", [2, 5, 16])
 def test_static_posterior_does_not_depend_on_the_order_of_frames(num_frames):
     features = normal(2, num_frames, 2, 2, 5)
-    posterior = StaticPosterior(static_dim=4, pair_width=6, dense_units=7)
+    posterior = StaticPosterior(
+        static_dim=4, pair_width=6, dense_units=7, initializer="glorot_uniform", initial_stddev=0.7
+    )
     posterior.build(features.shape)
     permuted = tf.gather(features, np.random.RandomState(0).permutation(num_frames), axis=1)
     for one, other in zip(posterior(features), posterior(permuted), strict=True):
@@ -75,7 +79,7 @@ def test_static_posterior_does_not_depend_on_the_order_of_frames(num_frames):
 
 def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
     frame, static = normal(2, 3, 4), normal(2, 5, seed=1)
-    layer = DenseOfFrameAndStatic(6)
+    layer = DenseOfFrameAndStatic(6, "glorot_uniform")
     layer.build(frame.shape, static.shape)
     kernel = tf.concat([layer.of_frame.kernel, layer.of_static.kernel], axis=0)
     both = tf.concat([frame, tf.repeat(static[:, None], 3, axis=1)], axis=-1)
@@ -83,18 +87,18 @@ def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
 
 
 def test_shapes_of_the_papers_tables():
-    encoder = FrameEncoder(8)
+    encoder = FrameEncoder(8, "glorot_uniform")
     encoder.build((None, None, 64, 32, 3))
     features = encoder(normal(2, 3, 64, 32, 3))
     assert features.shape == (2, 3, 4, 2, 8)
-    posterior = DynamicPosterior(dynamic_dim=2, dense_units=16)
+    posterior = DynamicPosterior(dynamic_dim=2, dense_units=16, initializer="glorot_uniform")
     posterior.build(features.shape, (2, 5))
     mean, stddev = posterior(features, normal(2, 5))
     assert mean.shape == stddev.shape == (2, 3, 2)
-    prior = DynamicPrior(dynamic_dim=2, dense_units=16)
+    prior = DynamicPrior(dynamic_dim=2, dense_units=16, initializer="glorot_uniform")
     prior.build((2, 5))
     assert prior(normal(2, 5))[0].shape == (2, 2)
-    decoder = Decoder((64, 32, 3), width=8, dense_units=16)
+    decoder = Decoder((64, 32, 3), width=8, dense_units=16, initializer="glorot_uniform")
     decoder.build((2, 5), (2, 3, 2))
     assert decoder(normal(2, 5), mean).shape == (2, 3, 64, 32, 3)
 
@@ -105,13 +109,13 @@ def test_scales_are_bounded_away_from_zero_and_grow_slowly():
     assert float(stddev[1, 0]) == pytest.approx(100.0, rel=1e-3)
 
 
-def test_the_static_posterior_starts_narrow():
-    features = tf.zeros([2, 3, 2, 2, 5])
-    posterior = StaticPosterior(static_dim=4, pair_width=6, dense_units=7)
-    posterior.build(features.shape)
-    mean, stddev = posterior(features)
+@pytest.mark.parametrize("initial_stddev", [0.1, 0.7])
+def test_the_static_posterior_starts_as_wide_as_asked(initial_stddev):
+    posterior = StaticPosterior(4, pair_width=6, dense_units=7, initializer="he_normal", initial_stddev=initial_stddev)
+    posterior.build((2, 3, 2, 2, 5))
+    mean, stddev = posterior(tf.zeros([2, 3, 2, 2, 5]))
     np.testing.assert_allclose(mean, np.zeros((2, 4)), atol=1e-6)
-    np.testing.assert_allclose(stddev, np.full((2, 4), networks.INITIAL_STATIC_STDDEV), rtol=1e-5)
+    np.testing.assert_allclose(stddev, np.full((2, 4), initial_stddev), rtol=1e-5)
 
 
 def test_leaky_relu_and_its_gradient():
