@@ -33,6 +33,7 @@ from ddr_tf.networks import (
     StaticPosterior,
 )
 
+DTYPES = ("float32", "mixed_bfloat16")
 # Names of the figures that `train_step` and `test_step` return, in nats a frame.
 FIGURES = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
 
@@ -50,7 +51,7 @@ def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.
     return target.mean() + target.stddev() * (dynamic - source.mean()) / source.stddev()
 
 
-@configurable(not_in_gin=("frame_shape", "noise_seed"))
+@configurable(not_in_gin=("frame_shape", "noise_seed", "name", "trainable"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class DDR(keras.Model):
     """A VAE with a static code f for a sequence and a dynamic code z_i for each of its frames."""
@@ -67,8 +68,10 @@ class DDR(keras.Model):
         gradient_clip_norm: float = 1000.0,
         initializer: str = "glorot_uniform",
         initial_static_stddev: float = 0.7,
+        dtype: Any = "float32",
         noise_seed: int = 0,
-        **kwargs: Any,
+        name: str = "ddr",
+        trainable: bool = True,
     ) -> None:
         """Builds the networks.
 
@@ -85,13 +88,18 @@ class DDR(keras.Model):
           initializer: Keras's name of the initial kernels of all layers with a ReLU.
           initial_static_stddev: Stddev of q(f | x_1..N) before training; at 0.7 the decoder sees little but noise of
             f at first, since the means are near 0.
+          dtype: "float32", or "mixed_bfloat16" for bfloat16 arithmetic with float32 weights and densities.
           noise_seed: Seed of the reparameterisation noise of training.
-          **kwargs: `dtype` ("mixed_bfloat16" for bfloat16 arithmetic with float32 weights) and `name`, as in Keras.
+          name: As in Keras.
+          trainable: As in Keras.
 
         Raises:
           UserError: If a size is not possible.
         """
-        super().__init__(**kwargs)
+        policy_name = dtype if isinstance(dtype, str) else keras.dtype_policies.get(dtype).name
+        if policy_name not in DTYPES:
+            raise UserError(f"DDR.dtype must be one of {', '.join(DTYPES)}, got {policy_name!r}.")
+        super().__init__(name=name, trainable=trainable, dtype=policy_name)
         frame_shape = tuple(frame_shape)
         if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in frame_shape[:2]):
             raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {frame_shape}.")

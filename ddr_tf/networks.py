@@ -13,6 +13,7 @@ sum, the ReLU and the mean run over pairs; and what depends on f alone is comput
 import math
 from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 from keras import layers
 
@@ -42,6 +43,11 @@ def _stddev_bias(stddev: float) -> Callable[[tuple[int, ...], str], tf.Tensor]:
     """Initial bias of a layer whose output `mean_and_stddev` splits: mean 0 and this stddev."""
     raw = math.log(math.expm1(stddev - MIN_STDDEV))
     return lambda shape, dtype: tf.cast(tf.repeat([0.0, raw], shape[0] // 2), dtype)
+
+
+def _rows_of_kernel(initializer: str, inputs: int) -> Callable[[tuple[int, ...], str], tf.Tensor]:
+    """Initial values of some rows of a dense kernel with this many."""
+    return lambda shape, dtype: keras.initializers.get(initializer)((inputs, shape[1]), dtype)[: shape[0]]
 
 
 def _build_chain(chain: list[layers.Layer], shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -187,10 +193,15 @@ class DenseOfFrameAndStatic(layers.Layer):
 
     def __init__(self, units: int, initializer: str, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.of_frame = layers.Dense(units, kernel_initializer=initializer, dtype=self.dtype_policy)
-        self.of_static = layers.Dense(units, use_bias=False, kernel_initializer=initializer, dtype=self.dtype_policy)
+        self.of_frame = layers.Dense(units, dtype=self.dtype_policy)
+        self.of_static = layers.Dense(units, use_bias=False, dtype=self.dtype_policy)
+        self.initializer = initializer
 
     def build(self, frame_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
+        # As one kernel over both, or the two inputs of z would outweigh the hundreds of f.
+        inputs = frame_shape[-1] + static_shape[-1]
+        self.of_frame.kernel_initializer = _rows_of_kernel(self.initializer, inputs)
+        self.of_static.kernel_initializer = _rows_of_kernel(self.initializer, inputs)
         self.of_frame.build(frame_shape)
         self.of_static.build(static_shape)
 

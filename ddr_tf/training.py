@@ -178,8 +178,9 @@ class Run:
             config_text = "".join(f"{name} = {value}\n" for name, value in settings.items())
             (self.directory / "config.gin").write_text(config_text)
             self._write_record(settings, step, finished=step >= steps)
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"The run directory {self.directory} cannot be used: {error}.") from error
+        except (OSError, json.JSONDecodeError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"The run directory {self.directory} cannot be used: {reason}.") from error
         self.train_writer, self.held_out_writer = (
             tf.summary.create_file_writer(str(self.directory / "logs" / split)) for split in (TRAIN, HELD_OUT)
         )
@@ -319,10 +320,11 @@ class Progress(_StepCallback):
         now = time.perf_counter()
         if self._first is None:
             self._first = (step, now)
-            rate = math.nan
+            speed, rate = "compiled", math.nan
         else:
             rate = (step - self._first[0]) * self._frames_per_step / (now - self._first[1])
-        self._bar.set_postfix_str(f"{rate:,.0f} frames/s, ELBO {logs['elbo']:,.1f} nats/frame", refresh=False)
+            speed = f"{rate:,.0f} frames/s"
+        self._bar.set_postfix_str(f"{speed}, ELBO {logs['elbo']:,.1f} nats/frame", refresh=False)
         self._bar.update(step - self._bar.n)
         if not self._warned and now - self._first[1] > ESTIMATE_AFTER_SECONDS:
             self._warned = True

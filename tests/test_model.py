@@ -136,6 +136,7 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
         ({"kl_warmup_steps": -1}, "DDR.kl_warmup_steps"),
         ({"gradient_clip_norm": 0.0}, "DDR.gradient_clip_norm"),
         ({"initial_static_stddev": 0.0}, "DDR.initial_static_stddev"),
+        ({"dtype": "float16"}, "DDR.dtype must be one of float32, mixed_bfloat16"),
         ({"initializer": "hex"}, "no initializer 'hex'"),
     ],
 )

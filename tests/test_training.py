@@ -94,6 +94,14 @@ def test_several_steps_in_one_execution_are_the_same_steps():
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
 
 
+def test_it_trains_in_bfloat16_on_two_replicas():
+    half, history = fitted(two_devices(), dtype="mixed_bfloat16", learning_rate=1e-4)
+    full, expected = fitted(two_devices(), learning_rate=1e-4)
+    assert history["elbo"][0] == pytest.approx(expected["elbo"][0], rel=0.01)
+    for left, right in zip(weights(half), weights(full), strict=True):
+        np.testing.assert_allclose(left, right, atol=0.01)
+
+
 def test_the_update_is_no_longer_than_the_clip_norm():
     before = fitted(one_device(), steps=1, learning_rate=1e-30)[0]
     after, history = fitted(one_device(), steps=1, learning_rate=1.0, gradient_clip_norm=0.01)
@@ -250,6 +258,16 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
     with pytest.raises(UserError, match="not empty and holds no run"):
         train(str(tmp_path), **SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path):
+    settings = SETTINGS | {"steps": 2, "checkpoint_every": 2}
+    train(str(tmp_path), **settings)
+    for path in (tmp_path / "checkpoints/last").glob("*.data*"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be used") as error:
+        train(str(tmp_path), **settings | {"steps": 4})
+    assert "\n" not in str(error.value)
 
 
 def test_active_units_counts_those_whose_mean_varies():

@@ -40,11 +40,11 @@ HAIR = (
 ATTRIBUTES = ("skin", "legs", "shirt", "hair")
 
 ARMS_RANGE = (0.0, 150.0)  # degrees from hanging down, both arms alike
-LEAN_RANGE = (-25.0, 25.0)  # degrees from upright; positive leans to the right of the picture
+LEAN_RANGE = (-15.0, 15.0)  # degrees from upright; positive leans to the right of the picture
 POSE_SEED = 423
 SUPERSAMPLING = 4  # drawn this much larger and averaged, since Pillow's shapes have hard edges
 
-_FEET_Y, _LEG, _TORSO, _ARM, _HEAD = 0.95, 0.32, 0.26, 0.25, 0.105  # fractions of the frame's side
+_FEET_Y, _LEG, _TORSO, _ARM, _HEAD = 0.94, 0.3, 0.26, 0.26, 0.13  # fractions of the frame's side
 
 
 class _Puppet:
@@ -55,12 +55,12 @@ class _Puppet:
         self._draw, self._side = ImageDraw.Draw(self.image), side
         turn = math.radians(lean)
         self.up, self.right = np.array([math.sin(turn), -math.cos(turn)]), np.array([math.cos(turn), math.sin(turn)])
-        self.feet = [np.array([0.5 + s * 0.1, _FEET_Y]) for s in (-1, 1)]
+        self.feet = [np.array([0.5 + s * 0.11, _FEET_Y]) for s in (-1, 1)]
         hip = np.array([0.5, _FEET_Y]) + _LEG * self.up
-        self.hips = [hip + s * 0.05 * self.right for s in (-1, 1)]
+        self.hips = [hip + s * 0.07 * self.right for s in (-1, 1)]
         self.neck = hip + _TORSO * self.up
-        self.head = self.neck + 0.11 * self.up
-        self.shoulders = [self.neck + s * 0.085 * self.right - 0.03 * self.up for s in (-1, 1)]
+        self.head = self.neck + 0.12 * self.up
+        self.shoulders = [self.neck + s * 0.12 * self.right - 0.04 * self.up for s in (-1, 1)]
         raised = math.radians(arms)
         self.hands = [
             shoulder + _ARM * (s * math.sin(raised) * self.right - math.cos(raised) * self.up)
@@ -87,12 +87,12 @@ class _Puppet:
 def _paint_skin(p: _Puppet, value: int) -> None:
     colour = SKIN[value]
     for foot, hip, shoulder, hand in zip(p.feet, p.hips, p.shoulders, p.hands, strict=True):
-        p.limb(foot, hip, 0.07, colour)
-        p.limb(shoulder, hand, 0.06, colour)
+        p.limb(foot, hip, 0.1, colour)
+        p.limb(shoulder, hand, 0.075, colour)
     p.limb(p.neck, p.head, 0.07, colour)
     p.disc(p.head, _HEAD, colour)
     for side in (-1, 1):
-        p.disc(p.at(p.head, side * 0.042, 0.0), 0.019, "#101018")
+        p.disc(p.at(p.head, side * 0.055, -0.01), 0.022, "#101018")
 
 
 def _paint_legs(p: _Puppet, value: int) -> None:
@@ -101,27 +101,27 @@ def _paint_legs(p: _Puppet, value: int) -> None:
     if skirt:
         left, right = ends
         p.polygon(
-            [p.hips[0] - 0.03 * p.right, p.hips[1] + 0.03 * p.right, right + 0.06 * p.right, left - 0.06 * p.right],
+            [p.hips[0] - 0.06 * p.right, p.hips[1] + 0.06 * p.right, right + 0.07 * p.right, left - 0.07 * p.right],
             colour,
         )
     else:
         for hip, end in zip(p.hips, ends, strict=True):
-            p.limb(hip, end, 0.085, colour)
+            p.limb(hip, end, 0.12, colour)
 
 
 def _paint_shirt(p: _Puppet, value: int) -> None:
     colour, stripes, sleeve = SHIRT[value]
     for shoulder, hand in zip(p.shoulders, p.hands, strict=True):
         if sleeve:
-            p.limb(shoulder, shoulder + sleeve * (hand - shoulder), 0.075, colour)
+            p.limb(shoulder, shoulder + sleeve * (hand - shoulder), 0.095, colour)
     bottom = (p.hips[0] + p.hips[1]) / 2 - 0.02 * p.up
     p.polygon(
-        [p.at(p.neck, -0.1, 0.0), p.at(p.neck, 0.1, 0.0), p.at(bottom, 0.09, 0.0), p.at(bottom, -0.09, 0.0)], colour
+        [p.at(p.neck, -0.15, 0.0), p.at(p.neck, 0.15, 0.0), p.at(bottom, 0.13, 0.0), p.at(bottom, -0.13, 0.0)], colour
     )
     if stripes:
         for height in (0.06, 0.13, 0.2):
             p.polygon(
-                [p.at(bottom, x, height + y) for x, y in ((-0.09, 0), (0.09, 0), (0.09, 0.035), (-0.09, 0.035))],
+                [p.at(bottom, x, height + y) for x, y in ((-0.13, 0), (0.13, 0), (0.13, 0.04), (-0.13, 0.04))],
                 stripes,
             )
 
@@ -133,21 +133,19 @@ def _paint_hair(p: _Puppet, value: int) -> None:
         for a in np.linspace(0.15, math.pi - 0.15, 16)
     ]
     if style == "mohawk":
-        p.polygon(
-            [p.at(p.head, x, y) for x, y in ((-0.035, 0.07), (-0.045, 0.17), (0.045, 0.17), (0.035, 0.07))], colour
-        )
+        p.polygon([p.at(p.head, x, y) for x, y in ((-0.05, 0.07), (-0.06, 0.2), (0.06, 0.2), (0.05, 0.07))], colour)
         return
     p.polygon(crown, colour)
     if style == "long":
         for side in (-1, 1):
-            p.limb(p.at(p.head, side * 0.1, 0.03), p.at(p.head, side * 0.11, -0.13), 0.055, colour)
+            p.limb(p.at(p.head, side * 0.12, 0.03), p.at(p.head, side * 0.135, -0.14), 0.06, colour)
     elif style == "round":
         for angle in np.linspace(0.2, math.pi - 0.2, 6):
-            p.disc(p.at(p.head, 0.115 * math.cos(angle), 0.115 * math.sin(angle)), 0.055, colour)
+            p.disc(p.at(p.head, 0.135 * math.cos(angle), 0.135 * math.sin(angle)), 0.06, colour)
     elif style == "bun":
-        p.disc(p.at(p.head, 0.0, 0.135), 0.055, colour)
+        p.disc(p.at(p.head, 0.0, 0.155), 0.06, colour)
     elif style == "cap":
-        p.polygon([p.at(p.head, x, y) for x, y in ((-0.16, 0.03), (0.16, 0.03), (0.16, 0.065), (-0.16, 0.065))], colour)
+        p.polygon([p.at(p.head, x, y) for x, y in ((-0.19, 0.03), (0.19, 0.03), (0.19, 0.075), (-0.19, 0.075))], colour)
 
 
 _PAINTERS = {"skin": _paint_skin, "legs": _paint_legs, "shirt": _paint_shirt, "hair": _paint_hair}
