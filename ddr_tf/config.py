@@ -121,9 +121,14 @@ def call(target: Callable[..., Any], **given: Any) -> Any:
         raise UserError(str(error).splitlines()[0]) from error
 
 
+def operative_text() -> str:
+    """All parameters of what gin has called so far, defaults and imports included, as a gin file."""
+    return gin.operative_config_str(max_line_length=120)
+
+
 def operative() -> dict[str, str]:
-    """All parameters of what gin has called so far, defaults included: "Name.parameter" -> value as written in gin."""
-    lines = gin.operative_config_str(max_line_length=1_000_000).splitlines()
+    """The same as "Name.parameter" -> value as written in gin."""
+    lines = gin.operative_config_str(max_line_length=1_000_000).splitlines()  # a line each
     return dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
 
 

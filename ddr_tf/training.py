@@ -172,21 +172,31 @@ class Run:
                 for name in ("last", "best")
             )
             if self._last.latest_checkpoint:
-                self._checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
+                self._restore(self._last.latest_checkpoint)
             step = int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
             self._forget_after(step)
-            config_text = "".join(f"{name} = {value}\n" for name, value in settings.items())
-            (self.directory / "config.gin").write_text(config_text)
+            (self.directory / "config.gin").write_text(config.operative_text())
             self._write_record(settings, step, finished=step >= steps)
-        except (OSError, json.JSONDecodeError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"The run directory {self.directory} cannot be used: {reason}.") from error
+        except (OSError, json.JSONDecodeError) as error:
+            raise UserError(f"The run directory {self.directory} cannot be used: {error}.") from error
         self.train_writer, self.held_out_writer = (
             tf.summary.create_file_writer(str(self.directory / "logs" / split)) for split in (TRAIN, HELD_OUT)
         )
         with self.train_writer.as_default():
-            tf.summary.text("config", "\n".join(f"    {line}" for line in config_text.splitlines()), step=step)
+            tf.summary.text(
+                "config", "\n".join(f"    {line}" for line in config.operative_text().splitlines()), step=step
+            )
         return step
+
+    def _restore(self, path: str) -> None:
+        try:
+            self._checkpoint.restore(path).assert_consumed()
+        except (tf.errors.OpError, IndexError, RuntimeError, ValueError, AssertionError) as error:  # all seen from here
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"The checkpoint {path} cannot be read ({reason}); put checkpoints/best in its place, or give "
+                "another --run_dir."
+            ) from error
 
     def _forget_after(self, step: int) -> None:
         """Drops the lines of `metrics.jsonl` that a resumed run will write again, and a line cut short by a kill."""

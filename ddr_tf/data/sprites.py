@@ -154,7 +154,9 @@ class Sprites(Characters):
     """
 
     def __init__(self, data_dir: str) -> None:
-        """Reads the 24 sheets, downloading those that are missing, and composites the lower three layers (500 MB).
+        """Reads the 24 sheets, downloading those that are missing, and composites the lower three layers.
+
+        Takes 5 s and 1 GB of memory.
 
         Args:
           data_dir: Folder that holds `lpc/`.
