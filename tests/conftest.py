@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
+from ddr_tf.data.sprites import SHEETS
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 GIN = Path(__file__).parents[1] / "gin"
@@ -43,3 +45,21 @@ def shared_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f"{SHARED_DATA} is absent")
     return SHARED_DATA
+
+
+def draw_sheet(path, seed):
+    """A palette image with transparency, as the real sheets are."""
+    image = Image.fromarray(np.random.RandomState(seed).randint(0, 8, (1344, 832)).astype(np.uint8))
+    image = image.convert("P")
+    image.putpalette(np.random.RandomState(seed + 100).randint(0, 256, 24).astype(np.uint8).tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, transparency=0)
+
+
+@pytest.fixture(scope="session")
+def drawn_sheets(tmp_path_factory):
+    """A data directory whose lpc/ holds 24 sheets of noise."""
+    data_dir = tmp_path_factory.mktemp("data")
+    for seed, (path, _) in enumerate(sheet for sheets in SHEETS.values() for sheet in sheets):
+        draw_sheet(data_dir / "lpc" / path, seed)
+    return data_dir

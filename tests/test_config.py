@@ -3,6 +3,7 @@ import pytest
 
 from conftest import GIN
 from ddr_tf import config
+from ddr_tf.data.sampling import sample_batches
 from ddr_tf.errors import UserError
 from ddr_tf.training import train
 
@@ -93,6 +94,15 @@ def test_a_setting_without_default_must_be_given(gin_file):
 
 
 @pytest.mark.parametrize("path", sorted(GIN.rglob("*.gin")), ids=lambda path: path.name)
-def test_shipped_files_are_read(path):
-    read = config.load([str(path)])
+def test_shipped_files_build_what_they_name(path, drawn_sheets):
+    read = config.load([str(path)], data_dir=str(drawn_sheets))
     assert read.locate("DDR.dynamic_dim")
+    if path.name == "base.gin":
+        return
+    settings = gin.get_bindings("train")
+    sequences = settings["sequences"]()
+    model = settings["model"](frame_shape=sequences.frame_shape, noise_seed=0)
+    frames = next(iter(sample_batches(sequences, "train", 1, settings["num_frames"], seed=0)))
+    assert model(frames)["reconstruction"].shape == frames.shape
+    assert model.get_config()["static_dim"] == gin.query_parameter("DDR.static_dim")
+    assert {"steps", "batch_size", "learning_rate", "checkpoint_every"} <= settings.keys()

@@ -14,25 +14,8 @@ from ddr_tf.data.sprites import SHEETS, Sprites, download_sheets, poses
 from ddr_tf.errors import UserError
 
 
-def draw_sheet(path, seed):
-    """A palette image with transparency, as the real sheets are."""
-    image = Image.fromarray(np.random.RandomState(seed).randint(0, 8, (1344, 832)).astype(np.uint8))
-    image = image.convert("P")
-    image.putpalette(np.random.RandomState(seed + 100).randint(0, 256, 24).astype(np.uint8).tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, transparency=0)
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
-    for seed, (path, _) in enumerate(sheet for sheets in SHEETS.values() for sheet in sheets):
-        draw_sheet(data_dir / "lpc" / path, seed)
-    return data_dir
-
-
 @pytest.fixture
-def served(drawn, monkeypatch):
+def served(drawn_sheets, monkeypatch):
     """The drawn sheets on a web server, expected by their checksums; (folder, URL)."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -40,14 +23,14 @@ def served(drawn, monkeypatch):
             pass
 
     def checksum(path):
-        return hashlib.sha256((drawn / "lpc" / path).read_bytes()).hexdigest()
+        return hashlib.sha256((drawn_sheets / "lpc" / path).read_bytes()).hexdigest()
 
     sheets = {name: tuple((path, checksum(path)) for path, _ in values) for name, values in SHEETS.items()}
     monkeypatch.setattr(sprites, "SHEETS", sheets)
-    handler = functools.partial(Quiet, directory=str(drawn / "lpc"))
+    handler = functools.partial(Quiet, directory=str(drawn_sheets / "lpc"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield drawn / "lpc", f"http://127.0.0.1:{server.server_address[1]}"
+        yield drawn_sheets / "lpc", f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 
@@ -60,15 +43,15 @@ def test_178_poses():
     assert labels["direction"][-1] == 2
 
 
-def test_frames_are_cut_from_the_composited_sheets(drawn):
-    dataset = Sprites(str(drawn))
+def test_frames_are_cut_from_the_composited_sheets(drawn_sheets):
+    dataset = Sprites(str(drawn_sheets))
     assert dataset.frame_shape == (64, 64, 3)
     assert (dataset.frame_counts == 178).all()
     labels = poses()
     for identity in (0, 700, 1295):
         sheet = Image.new("RGBA", sprites.SHEET_SIZE, (0, 0, 0, 255))
         for sheets, value in zip(SHEETS.values(), attribute_values(np.array(identity)), strict=True):
-            sheet = Image.alpha_composite(sheet, Image.open(drawn / "lpc" / sheets[value][0]).convert("RGBA"))
+            sheet = Image.alpha_composite(sheet, Image.open(drawn_sheets / "lpc" / sheets[value][0]).convert("RGBA"))
         sheet = np.array(sheet)[..., :3]
         for pose in (0, 30, 177):
             top, left = labels["row"][pose] * 64, labels["step"][pose] * 64
@@ -110,9 +93,9 @@ def test_without_a_network_the_error_says_where_to_put_them(tmp_path, monkeypatc
     assert "\n" not in str(error.value)
 
 
-def test_a_truncated_sheet_is_named(drawn, tmp_path):
+def test_a_truncated_sheet_is_named(drawn_sheets, tmp_path):
     path = tmp_path / "a.png"
-    content = (drawn / "lpc/body/male/light.png").read_bytes()
+    content = (drawn_sheets / "lpc/body/male/light.png").read_bytes()
     for kept in (len(content) // 2, 100, 0):
         path.write_bytes(content[:kept])
         with pytest.raises(UserError, match=r"a\.png cannot be read"):
