@@ -179,9 +179,7 @@ def _one_line_errors(source: str) -> Iterator[None]:
 def _bound_values() -> Iterator[tuple[str, Any]]:
     for name in _CONFIGURABLES:
         for parameter, value in gin.get_bindings(name, resolve_references=False).items():
-            if isinstance(value, gin.config.ConfigurableReference):
-                if value.selector != "gin.macro" and not value.selector.endswith(".macro"):
-                    continue  # a reference to a configurable; gin has checked that it exists
+            if isinstance(value, gin.config.ConfigurableReference) and value.selector.endswith("macro"):
                 value = gin.query_parameter(f"%{value.scoped_selector.split('/')[0]}")
             yield f"{name}.{parameter}", value
 
@@ -191,6 +189,10 @@ def _check_type(name: str, value: Any, config: Config) -> None:
     target = _CONFIGURABLES[configurable_name][0]
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     wanted = hints.get(parameter)
+    if typing.get_origin(wanted) is Callable:
+        if not isinstance(value, gin.config.ConfigurableReference) or value.evaluate:
+            raise UserError(config.explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
+        return
     allowed = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if not set(allowed) <= {int, float, bool, str, tuple, type(None)}:
         return  # something that only the code itself can judge
