@@ -1,8 +1,12 @@
 import functools
 import hashlib
 import http.server
+import shutil
+import subprocess
+import sys
 import threading
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +121,19 @@ def test_the_real_sheets(shared_data):
     dataset = Sprites(str(shared_data))
     distinct = {frame.tobytes() for frame in dataset.render(np.full(178, 42), np.arange(178))}
     assert 164 <= len(distinct) <= 176
+
+
+def test_the_tool_checks_the_sheets(drawn_sheets, tmp_path):
+    tool = Path(__file__).parents[2] / "tools" / "prepare_sprites.py"
+
+    def run(data_dir):
+        return subprocess.run([sys.executable, tool, "--data_dir", data_dir], capture_output=True, text=True)
+
+    answer = run(drawn_sheets)
+    assert (answer.returncode, answer.stdout) == (0, f"{drawn_sheets / 'lpc'}: 24 sheets of 178 frames each\n")
+    shutil.copytree(drawn_sheets, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "lpc/hair/male/bangs/white.png").write_bytes(b"")
+    answer = run(tmp_path)
+    assert answer.returncode == 2
+    assert "bangs/white.png cannot be read" in answer.stderr
+    assert "Traceback" not in answer.stderr
