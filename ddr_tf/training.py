@@ -110,13 +110,16 @@ def train(
 
     run = Run(Path(run_dir), seed)
     start = run.open(ddr, steps)
-    if start >= steps:
+    if run.finished:
         print(f"{run_dir} has already finished its {steps} steps.", flush=True)
+        return ddr
+    shown = sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
+    if start >= steps:  # stopped between the last checkpoint and the final model
+        run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
         return ddr
     ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
     batches = sample_batches(dataset, TRAIN, batch_size, num_frames, seed, start_step=start)
     held_out = sample_batches(dataset, HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
-    shown = sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
     print(
         f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out sequences; "
         f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",
@@ -133,6 +136,11 @@ def train(
     return ddr
 
 
+def steps_done(ddr: DDR) -> int:
+    """Updates that the model has had."""
+    return int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
+
+
 class Run:
     """The run directory: what is written to it, and what a resumed run finds there."""
 
@@ -141,6 +149,7 @@ class Run:
         self.metrics_path = directory / "metrics.jsonl"
         self._record_path = directory / "run.json"
         self._seed = seed
+        self.finished = False  # all steps done and everything written
         self.best_elbo = tf.Variable(-math.inf, dtype=tf.float64)
         self.seconds = tf.Variable(0.0, dtype=tf.float64)  # of training, over all sessions of this run
 
@@ -173,10 +182,11 @@ class Run:
             )
             if self._last.latest_checkpoint:
                 self._restore(self._last.latest_checkpoint)
-            step = int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
+            step = steps_done(ddr)
+            self.finished = bool(record and record["finished"] and record["step"] == step and step >= steps)
             self._forget_after(step)
             (self.directory / "config.gin").write_text(config.operative_text())
-            self._write_record(settings, step, finished=step >= steps)
+            self._write_record(settings, step, self.finished)
         except (OSError, json.JSONDecodeError) as error:
             raise UserError(f"The run directory {self.directory} cannot be used: {error}.") from error
         self.train_writer, self.held_out_writer = (
@@ -261,8 +271,7 @@ class Run:
         ddr.save(self.directory / "model.keras")
         for name, sheet in sheets.items():
             Image.fromarray(sheet).save(self.directory / f"{name}.png")
-        step = int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
-        self._write_record(config.operative(), step, finished=True)
+        self._write_record(config.operative(), steps_done(ddr), finished=True)
 
     def last_good(self) -> str:
         """What to tell those whose run went wrong about its checkpoints."""
@@ -278,7 +287,7 @@ class _StepCallback(keras.callbacks.Callback):
         self._every, self._last = every, last
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        step = steps_done(self.model)
         if step % self._every == 0 or step == self._last:
             self.after_step(step, logs)
 
@@ -322,7 +331,7 @@ class Progress(_StepCallback):
             mininterval=0.2 if interactive else 30.0,
             bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps{postfix} [{elapsed}, {remaining} left]",
         )
-        self._start, self._steps = start, steps
+        self._steps = steps
         self._first: tuple[int, float] | None = None  # step and time after the first call, which compiles
         self._warned = False
 

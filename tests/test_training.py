@@ -11,7 +11,7 @@ from conftest import RandomSequences
 from ddr_tf.data.sampling import sample_batches
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
-from ddr_tf.training import TrainingLog, active_units, train
+from ddr_tf.training import Run, TrainingLog, active_units, train
 
 TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8, kl_warmup_steps=4)
 SETTINGS = dict(
@@ -199,6 +199,22 @@ def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tm
         return [{name: value for name, value in line.items() if name not in volatile} for line in lines]
 
     assert same(metrics(tmp_path)) == same(metrics(whole_dir))
+
+
+def test_a_run_stopped_before_its_final_model_is_finished_the_next_time(tmp_path, monkeypatch):
+    settings = SETTINGS | {"steps": 2, "checkpoint_every": 2}
+
+    def stop(*_):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "finish", stop)
+        with pytest.raises(Stop):
+            train(str(tmp_path), **settings)
+    assert not json.loads((tmp_path / "run.json").read_text())["finished"]
+    train(str(tmp_path), **settings)
+    assert (tmp_path / "model.keras").exists() and (tmp_path / "swaps.png").exists()
+    assert json.loads((tmp_path / "run.json").read_text())["finished"]
 
 
 def test_a_finished_run_can_go_on_for_longer(tmp_path):
