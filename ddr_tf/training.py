@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 import ddr_tf
 from ddr_tf import config, figures
-from ddr_tf.data.sampling import sample_batches
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
@@ -113,13 +112,13 @@ def train(
     if run.finished:
         print(f"{run_dir} has already finished its {steps} steps.", flush=True)
         return ddr
-    shown = sample_batches(dataset, HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
+    shown = dataset.batches(HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
     if start >= steps:  # stopped between the last checkpoint and the final model
         run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
         return ddr
     ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
-    batches = sample_batches(dataset, TRAIN, batch_size, num_frames, seed, start_step=start)
-    held_out = sample_batches(dataset, HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
+    batches = dataset.batches(TRAIN, batch_size, num_frames, seed, start_step=start)
+    held_out = dataset.batches(HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
     print(
         f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out sequences; "
         f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",

@@ -3,7 +3,6 @@ import pytest
 
 from conftest import GIN
 from ddr_tf import config
-from ddr_tf.data.sampling import sample_batches
 from ddr_tf.errors import UserError
 from ddr_tf.training import train
 
@@ -105,7 +104,7 @@ def test_shipped_files_build_what_they_name(path, drawn_sheets):
     settings = gin.get_bindings("train")
     sequences = settings["sequences"]()
     model = settings["model"](frame_shape=sequences.frame_shape, noise_seed=0)
-    frames = next(iter(sample_batches(sequences, "train", 1, settings["num_frames"], seed=0)))
+    frames = next(iter(sequences.batches("train", 1, settings["num_frames"], seed=0)))
     assert model(frames)["reconstruction"].shape == frames.shape
     assert model.get_config()["static_dim"] == gin.query_parameter("DDR.static_dim")
     assert {"steps", "batch_size", "learning_rate", "checkpoint_every"} <= settings.keys()

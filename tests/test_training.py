@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomSequences
-from ddr_tf.data.sampling import sample_batches
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
 from ddr_tf.training import Run, TrainingLog, active_units, train
@@ -40,7 +39,7 @@ def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequenc
         keras.utils.set_random_seed(0)
         model = TINY(frame_shape=(16, 16, 1), **arguments)
         model.compile(keras.optimizers.SGD(learning_rate), jit_compile=False, steps_per_execution=steps_per_execution)
-    batches = sample_batches(sequences or RandomSequences(), "train", 4, 3, seed=0)
+    batches = (sequences or RandomSequences()).batches("train", 4, 3, seed=0)
     history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0).history
     return model, history
 
@@ -70,7 +69,7 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
     for name in (*FIGURES, "gradient_norm"):
         np.testing.assert_allclose(history_one[name], history_two[name], rtol=1e-4)
     held_out = [
-        model.evaluate(sample_batches(RandomSequences(), "held_out", 4, 3, 0).take(2), return_dict=True, verbose=0)
+        model.evaluate(RandomSequences().batches("held_out", 4, 3, 0).take(2), return_dict=True, verbose=0)
         for model in (one, two)
     ]
     for name in FIGURES:
@@ -118,7 +117,7 @@ class DarkSequences(RandomSequences):
 def test_it_learns():
     _, history = fitted(one_device(), steps=1, learning_rate=1e-30, sequences=DarkSequences())
     model, _ = fitted(one_device(), steps=60, learning_rate=1e-2, sequences=DarkSequences())
-    batches = sample_batches(DarkSequences(), "held_out", 4, 3, 0).take(2)
+    batches = DarkSequences().batches("held_out", 4, 3, 0).take(2)
     after = model.evaluate(batches, return_dict=True, verbose=0)
     assert after["reconstruction_excess"] < 0.5 * history["reconstruction_excess"][0]
 
@@ -246,7 +245,7 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_check
     with pytest.raises(UserError, match=r"reconstruction became nan at step \d+; the last good checkpoint is") as error:
         train(str(tmp_path), **settings | {"checkpoint_every": 2})
     step = int(str(error.value).split("at step ")[1].split(";")[0])
-    batches = list(sample_batches(PoisonedSequences(), "train", 2, 3, seed=3).take(step).as_numpy_iterator())
+    batches = list(PoisonedSequences().batches("train", 2, 3, seed=3).take(step).as_numpy_iterator())
     assert np.isnan(batches[step - 1]).all()
     assert np.isfinite(batches[: step - 1]).all()
     saved = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / "checkpoints/last")))
@@ -288,7 +287,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
 
 def test_active_units_counts_those_whose_mean_varies():
     model = TINY(frame_shape=(16, 16, 1))
-    constant, varying = tf.zeros([4, 3, 16, 16, 1]), next(iter(sample_batches(RandomSequences(), "train", 4, 3, 0)))
+    constant, varying = tf.zeros([4, 3, 16, 16, 1]), next(iter(RandomSequences().batches("train", 4, 3, 0)))
     assert active_units(model, [constant]) == {"active_units_static": 0, "active_units_dynamic": 0}
     model.dynamic_posterior_net.dense[-1].kernel.assign(model.dynamic_posterior_net.dense[-1].kernel * 1000)
     assert active_units(model, [varying])["active_units_dynamic"] == 2

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
+from ddr_tf.data.sequences import HELD_OUT, SPLIT_SEED, TRAIN, Sequences
 
 VALUES = 6  # appearances of each attribute
 ATTRIBUTES = 4
 NUM_IDENTITIES = VALUES**ATTRIBUTES
-NUM_TRAIN = 1000
-SPLIT_SEED = 423  # the sizes and the seed of Li & Mandt (2018)
+NUM_TRAIN = 1000  # with the seed, the split of Li & Mandt (2018)
 
 
 def split_identities() -> dict[str, np.ndarray]:
@@ -53,9 +52,6 @@ class Characters(Sequences):
 
     Identity number: `((a * 6 + b) * 6 + c) * 6 + d`, for values a, b, c, d of the attributes in order.
     Memory: `216 * P * H * W * 3` bytes.
-
-    Attributes:
-      pose_labels: name of a dynamic label -> array `[P]`.
     """
 
     def __init__(
@@ -72,7 +68,7 @@ class Characters(Sequences):
           attributes: The four attributes' names, in painting order.
           layers: uint8 `[4, 6, P, H, W, 4]`: attribute, value, pose, pixels as RGBA. The alpha of the last
             attribute must be 0 or 255.
-          pose_labels: name -> array `[P]`.
+          pose_labels: name -> array `[P]`; they become `frame_labels`.
 
         Raises:
           ValueError: If the last layer is translucent anywhere.
@@ -86,8 +82,8 @@ class Characters(Sequences):
             frame_counts=np.full(NUM_IDENTITIES, poses),
             splits=split_identities(),
             static_labels=dict(zip(attributes, attribute_values(np.arange(NUM_IDENTITIES)).T, strict=True)),
+            frame_labels={label: np.tile(values, NUM_IDENTITIES) for label, values in pose_labels.items()},
         )
-        self.pose_labels = dict(pose_labels)
         *layers_below, top = layers
         lower = np.zeros((1, poses, height, width, 3), np.uint8)
         for layer in layers_below:  # 1 -> 6 -> 36 -> 216 combinations

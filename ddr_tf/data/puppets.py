@@ -176,7 +176,7 @@ class Puppets(Characters):
     """1,296 puppets (skin, shirt, legs and hair, six values each) in poses of two continuous angles.
 
     The poses are `num_poses` uniform draws over `ARMS_RANGE` x `LEAN_RANGE`, the same for all puppets, so that any
-    swap has a true frame. Deterministic. `pose_labels` are the angles `arms` and `lean`, in degrees.
+    swap has a true frame. Deterministic. `frame_labels` are the angles `arms` and `lean`, in degrees.
     """
 
     def __init__(self, size: int = 32, num_poses: int = 256) -> None:

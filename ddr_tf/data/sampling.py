@@ -1,9 +1,6 @@
-"""N random distinct frames of random sequences -> batches, as a pure function of (seed, step)."""
+"""N random distinct frames of random sequences, as a pure function of a seed."""
 
-import numpy as np
 import tensorflow as tf
-
-from ddr_tf.data.sequences import Sequences
 
 
 def sample_numbers(
@@ -33,34 +30,6 @@ def sample_numbers(
     return tf.tile(tf.gather(numbers, drawn)[:, None], [1, num_frames]), frame
 
 
-def sample_batches(
-    sequences: Sequences, split: str, batch_size: int, num_frames: int, seed: int, start_step: int = 0
-) -> tf.data.Dataset:
-    """An endless stream of batches; element k depends on (seed, start_step + k) alone.
-
-    So a stream that is started at step k continues one that was interrupted there, bit for bit.
-
-    Args:
-      sequences: The dataset.
-      split: "train" or "held_out".
-      batch_size: B, at least 1.
-      num_frames: N, at least 1.
-      seed: Any int.
-      start_step: Step of the first batch.
-
-    Returns:
-      uint8 `[B, N, H, W, C]`, prefetched.
-    """
-    numbers = sequences.splits[split]
-    frame_counts = tf.constant(sequences.frame_counts[numbers])
-    numbers = tf.constant(numbers)
-    # Low 32 bits and a constant of the split's own, so that the splits' draws are unrelated.
-    stream_seed = tf.constant([seed & 0x7FFFFFFF, sum(split.encode())], tf.int32)
-
-    def batch(step: tf.Tensor) -> tf.Tensor:
-        step_seed = tf.random.fold_in(stream_seed, step)
-        frames = sequences.frames(*sample_numbers(step_seed, numbers, frame_counts, batch_size, num_frames))
-        return tf.ensure_shape(frames, (batch_size, num_frames, *sequences.frame_shape))
-
-    steps = tf.data.Dataset.counter(np.int64(start_step))
-    return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+def stream_seed(seed: int, split: str) -> tf.Tensor:
+    """int32 `[2]`: the low 31 bits and a constant of the split's own, so that the splits' draws are unrelated."""
+    return tf.constant([seed & 0x7FFFFFFF, sum(split.encode())], tf.int32)

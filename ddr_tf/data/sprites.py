@@ -150,7 +150,7 @@ def read_sheet(path: Path) -> np.ndarray:
 class Sprites(Characters):
     """1,296 characters x 178 poses, 64 x 64 x 3 (the paper, Appendix A).
 
-    `static_labels`: body, legs, torso, hair; `pose_labels`: action, direction (index into `DIRECTIONS`), step.
+    `static_labels`: body, legs, torso, hair; `frame_labels`: action, direction (index into `DIRECTIONS`), step.
     """
 
     def __init__(self, data_dir: str) -> None:

@@ -18,7 +18,7 @@ def test_render_is_the_true_frame_of_every_sequence(puppets):
 
 def test_poses_are_known_angles(puppets):
     assert ((puppets.poses >= [ARMS_RANGE[0], LEAN_RANGE[0]]) & (puppets.poses <= [ARMS_RANGE[1], LEAN_RANGE[1]])).all()
-    np.testing.assert_array_equal(puppets.pose_labels["lean"], puppets.poses[:, 1])
+    np.testing.assert_array_equal(puppets.frame_labels["lean"][: len(puppets.poses)], puppets.poses[:, 1])
 
 
 def test_each_angle_moves_the_puppet_and_continuously(puppets):

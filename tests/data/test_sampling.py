@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.data.sampling import sample_batches, sample_numbers
+from ddr_tf.data.sampling import sample_numbers
 
 
 def which(frames):
@@ -16,7 +16,7 @@ def take(stream, count):
 
 
 def test_batches_have_distinct_frames_of_one_sequence_each(random_sequences):
-    batches = take(sample_batches(random_sequences, "train", 4, 3, seed=1), 30)
+    batches = take(random_sequences.batches("train", 4, 3, seed=1), 30)
     assert batches.dtype == np.uint8
     assert batches.shape == (30, 4, 3, 16, 16, 1)
     for batch in batches:
@@ -29,7 +29,7 @@ def test_batches_have_distinct_frames_of_one_sequence_each(random_sequences):
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_splits_never_mix_in_batches(random_sequences, split):
-    batches = take(sample_batches(random_sequences, split, 8, 3, seed=0), 50)
+    batches = take(random_sequences.batches(split, 8, 3, seed=0), 50)
     seen = {int(number) for batch in batches for number in which(batch)[0].ravel()}
     assert seen == set(random_sequences.splits[split])
 
@@ -46,13 +46,13 @@ def test_every_frame_and_every_order_is_as_likely():
 
 
 def test_a_stream_restarted_at_a_step_is_bit_identical(random_sequences):
-    whole = take(sample_batches(random_sequences, "train", 4, 3, seed=5), 12)
-    rest = take(sample_batches(random_sequences, "train", 4, 3, seed=5, start_step=7), 5)
+    whole = take(random_sequences.batches("train", 4, 3, seed=5), 12)
+    rest = take(random_sequences.batches("train", 4, 3, seed=5, start_step=7), 5)
     np.testing.assert_array_equal(whole[7:], rest)
 
 
 def test_seeds_and_steps_differ(random_sequences):
-    first, other = (take(sample_batches(random_sequences, "train", 4, 3, seed=seed), 2) for seed in (0, 1))
+    first, other = (take(random_sequences.batches("train", 4, 3, seed=seed), 2) for seed in (0, 1))
     assert (first[0] != other[0]).any()
     assert (first[0] != first[1]).any()
 

@@ -1,0 +1,49 @@
+"""Sequences whose frames lie one after the other in one array, in memory or in a memory-mapped file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf.data.sequences import Sequences
+
+
+def map_npy(path: Path) -> tf.Tensor:
+    """The array in a `.npy` file as a tensor that is memory-mapped: nothing is read until it is used, or kept.
+
+    For `tf.gather` and its kind. A change of the file while it is used changes the tensor.
+
+    Raises:
+      OSError, ValueError: If the file cannot be read or holds no array.
+    """
+    # Copy on write, since DLPack refuses what is read-only; nobody writes. The data of a .npy file is aligned as
+    # TensorFlow wants it, to 64 bytes.
+    return tf.experimental.dlpack.from_dlpack(np.load(path, mmap_mode="c").__dlpack__())
+
+
+class ArraySequences(Sequences):
+    """Sequences in one array: all frames of sequence 0, then all of sequence 1, and so on."""
+
+    def __init__(self, bank: tf.Tensor | np.ndarray, **description: Any) -> None:
+        """Keeps the array.
+
+        Args:
+          bank: uint8 `[sum of frame_counts, H, W, C]`.
+          **description: The arguments of `Sequences`, but for `frame_shape`.
+
+        Raises:
+          ValueError: If the array does not fit the description.
+        """
+        super().__init__(frame_shape=tuple(bank.shape[1:]), **description)
+        if bank.dtype != np.uint8 or len(bank.shape) != 4 or len(bank) != self.frame_counts.sum():
+            raise ValueError(
+                f"{self.name}: frames must be uint8 [{self.frame_counts.sum()}, H, W, C], got {bank.dtype} "
+                f"{list(bank.shape)}."
+            )
+        self._bank = tf.convert_to_tensor(bank)
+        self._first = tf.constant(np.cumsum(self.frame_counts, dtype=np.int64) - self.frame_counts)
+
+    def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
+        """See `Sequences.frames`."""
+        return tf.gather(self._bank, tf.gather(self._first, sequence) + tf.cast(frame, tf.int64))
