@@ -1,9 +1,20 @@
 """Datasets: what a dataset provides, how batches are sampled from it, and one module a dataset."""
 
+from ddr_tf.data.aff_wild import AffWild
 from ddr_tf.data.arrays import ArraySequences
+from ddr_tf.data.frame_folders import FrameFolders
 from ddr_tf.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.data.sequences import Sequences
 from ddr_tf.data.sprites import Sprites
 
-__all__ = ["ArraySequences", "MovingMNIST", "PublishedMovingMNIST", "Puppets", "Sequences", "Sprites"]
+__all__ = [
+    "AffWild",
+    "ArraySequences",
+    "FrameFolders",
+    "MovingMNIST",
+    "PublishedMovingMNIST",
+    "Puppets",
+    "Sequences",
+    "Sprites",
+]

@@ -15,18 +15,19 @@ HELD_OUT = "held_out"
 SPLIT_SEED = 423  # of every random split into training and held-out sequences
 
 
-class Skipped(NamedTuple):
-    """Something of the user's that is not used as it is, and why.
+class Remark(NamedTuple):
+    """Something of the user's that is not used as it is.
 
     Attributes:
       path: File or folder.
+      kind: "bad": should have been usable and is not; "left out": is not used, with good reason; "noted": is used, but
+        worth a look.
       reason: In words.
-      bad: Whether it should have been usable, so that many such mean that the data is not what was meant.
     """
 
     path: str
+    kind: str
     reason: str
-    bad: bool
 
 
 def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, np.ndarray]:
@@ -60,7 +61,7 @@ class Sequences(abc.ABC):
       frame_labels: name of an attribute of a frame -> `[sum of frame_counts]`: all of sequence 0, then all of 1...
       label_names: name of a label -> the words that its values stand for. Labels with words are int32, -1 where not
         known; others are numbers, NaN where not known.
-      skipped: What was found and is not used as it is.
+      remarks: What was found and is not used as it is.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Sequences(abc.ABC):
         frame_labels: Mapping[str, np.ndarray] | None = None,
         label_names: Mapping[str, Sequence[str]] | None = None,
         ids: Sequence[str] | None = None,
-        skipped: Sequence[Skipped] = (),
+        remarks: Sequence[Remark] = (),
     ) -> None:
         """Checks and keeps the description.
 
@@ -89,7 +90,7 @@ class Sequences(abc.ABC):
         self.frame_labels = dict(frame_labels or {})
         self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
         self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
-        self.skipped = tuple(skipped)
+        self.remarks = tuple(remarks)
         if set(self.splits) != {TRAIN, HELD_OUT}:
             raise ValueError(f"{name}: splits must be '{TRAIN}' and '{HELD_OUT}', got {sorted(self.splits)}.")
         if self.frame_counts.ndim != 1 or (self.frame_counts < 1).any():

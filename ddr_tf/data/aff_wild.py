@@ -1,0 +1,130 @@
+"""Aff-Wild and Aff-Wild2: aligned crops of the faces in videos, with valence and arousal (the paper, Appendix A)."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ddr_tf.config import configurable
+from ddr_tf.data.arrays import ArraySequences
+from ddr_tf.data.frame_store import FrameStore, load_frames
+from ddr_tf.data.sequences import HELD_OUT, TRAIN, split_at_random
+from ddr_tf.errors import UserError
+
+LABELS = ("valence", "arousal")
+DISCARD = -5.0  # what the annotations hold where a frame was not annotated
+TRAIN_FOLDER, HELD_OUT_FOLDER = "Train_Set", "Validation_Set"  # of the annotations
+
+
+def find_annotations(folder: Path) -> dict[str, Path]:
+    """The annotation file of each video: `<video>.txt`, at any depth."""
+    return {path.stem: path for path in sorted(folder.rglob("*.txt"))}
+
+
+def read_annotation(path: Path) -> np.ndarray:
+    """Valence and arousal of the frames of one video.
+
+    Args:
+      path: A header line, then "valence,arousal" in [-1, 1] for each source frame from 1; -5 means discard.
+
+    Returns:
+      float32 `[source frames, 2]`, NaN where discarded.
+
+    Raises:
+      UserError: If it is something else.
+    """
+    try:
+        values = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The annotation {path} cannot be read ({error}).") from error
+    if values.shape[1] != len(LABELS):
+        raise UserError(f"The annotation {path} has {values.shape[1]} columns, not valence,arousal.")
+    return np.where(values == DISCARD, np.nan, values)
+
+
+def frame_labels(store: FrameStore, annotations: dict[str, Path]) -> dict[str, np.ndarray]:
+    """Valence and arousal of every frame, float32, NaN where not known.
+
+    A frame's file is named by its number in the source video, from 1, so gaps do no harm.
+
+    Raises:
+      UserError: If the name of a file is not a number.
+    """
+    rows = []
+    for sequence, files in zip(store.ids, store.files, strict=True):
+        path = annotations.get(sequence)
+        values = read_annotation(path) if path else np.empty((0, len(LABELS)), np.float32)
+        values = np.concatenate([values, np.full((1, len(LABELS)), np.nan, np.float32)])  # for frames beyond the end
+        for file in files:
+            name = os.path.splitext(file.rpartition("/")[2])[0]
+            if not name.isdecimal():
+                raise UserError(f"{file}: frames must be named by their number in the video, as 00001.jpg.")
+            number = int(name)
+            rows.append(values[number - 1 if 1 <= number < len(values) else -1])
+    return dict(zip(LABELS, np.array(rows).T, strict=True))
+
+
+@configurable()
+class AffWild(ArraySequences):
+    """Videos of faces: `<data_dir>/<folder>/cropped_aligned/<video>/<frame>.jpg`, one sequence a video.
+
+    Annotations, where there are any, are `<data_dir>/<folder>/annotations/**/<video>.txt` and become the frame labels
+    `valence` and `arousal`. If they lie in `Train_Set` and `Validation_Set`, as in Aff-Wild2, videos of the second are
+    held out and those of neither are left in training; otherwise videos are held out at random.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        folder: str = "aff_wild",
+        size: int = 64,
+        held_out_fraction: float = 0.2,
+        min_frames: int = 2,
+        max_bad_fraction: float = 0.05,
+        cache_dir: str | None = None,
+    ) -> None:
+        """Decodes the frames, or finds them in the cache.
+
+        Args:
+          data_dir: Where datasets are.
+          folder: Of this one, under `data_dir`.
+          size: Side of the frames in pixels, a multiple of 16.
+          held_out_fraction: Of the videos, where the annotations do not say.
+          min_frames: Videos with fewer are left out.
+          max_bad_fraction: If more of the images cannot be read, none is used.
+          cache_dir: For the decoded frames; None: $DDR_TF_CACHE, else ~/.cache/ddr_tf/frames.
+
+        Raises:
+          UserError: If the folder is missing, or something in it is not as said.
+        """
+        root = Path(data_dir).expanduser() / folder
+        if not (root / "cropped_aligned").is_dir():
+            raise UserError(
+                f"There is no folder {root / 'cropped_aligned'}; docs/datasets.md says how to get Aff-Wild2, and "
+                "--data_dir and AffWild.folder where to look."
+            )
+        store = load_frames(
+            root / "cropped_aligned",
+            size,
+            fit="crop",
+            channels=3,
+            min_frames=min_frames,
+            max_bad_fraction=max_bad_fraction,
+            cache_dir=cache_dir,
+        )
+        annotations = find_annotations(root / "annotations")
+        splits = split_at_random(len(store.ids), held_out_fraction)
+        held_out = [
+            HELD_OUT_FOLDER in annotations[video].parts if video in annotations else False for video in store.ids
+        ]
+        if any(held_out):
+            splits = {TRAIN: np.flatnonzero(~np.array(held_out)), HELD_OUT: np.flatnonzero(held_out)}
+        super().__init__(
+            store.bank,
+            name=folder,
+            frame_counts=np.array(list(map(len, store.files))),
+            splits=splits,
+            frame_labels=frame_labels(store, annotations) if annotations else {},
+            ids=store.ids,
+            remarks=store.remarks,
+        )

@@ -1,0 +1,96 @@
+"""One image file of any kind -> one frame."""
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FITS = ("crop", "resize")
+SAFE_BY_CONTENT = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")  # begin with bytes that nothing else begins with
+_NOT_FRAMES = {"EPS", "MPEG", "WMF"}  # need other programs, or hold no pixels
+
+Image.init()  # Pillow learns its formats late
+
+
+class Frame(NamedTuple):
+    """A frame and where it came from.
+
+    Attributes:
+      pixels: uint8 `[size, size, C]`.
+      digest: Of the bytes of the file.
+      note: What is worth knowing about the file, or "".
+    """
+
+    pixels: np.ndarray
+    digest: bytes
+    note: str
+
+
+def is_named_as_image(path: Path) -> bool:
+    """Whether the suffix is one of an image format."""
+    return Image.registered_extensions().get(path.suffix.lower(), "EPS") not in _NOT_FRAMES
+
+
+def read_frame(path: Path, size: int, fit: str, channels: int) -> Frame:
+    """Decodes one image to a square frame.
+
+    The content counts, not the name. EXIF rotation is applied; 16 bits become 8; what is transparent becomes black; of
+    an animation or a multi-page file the first picture is taken.
+
+    Args:
+      path: The file.
+      size: Side of the frame in pixels.
+      fit: "crop": the largest square in the middle; "resize": all of it, whatever its shape. Both scale to `size`.
+      channels: 3, or 1 for grey.
+
+    Returns:
+      The frame.
+
+    Raises:
+      ValueError: With the reason, if the file is not a whole image of a kind that can be used.
+    """
+    by_name = is_named_as_image(path)
+    formats = [name for name in Image.OPEN if name not in _NOT_FRAMES] if by_name else SAFE_BY_CONTENT
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=formats) as image:
+                note = "" if by_name else "an image in spite of its name"
+                if image.format in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and getattr(image, "n_frames", 1) > 1:
+                    note = f"the first of its {image.n_frames} pictures is used"
+                image.draft(None, (size, size))  # decodes a large JPEG at a fraction of its size
+                image = ImageOps.exif_transpose(image)
+                image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+            file.seek(0)
+            digest = hashlib.file_digest(file, "blake2b").digest()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError("more pixels than any frame has (a decompression bomb?)") from error
+    except FileNotFoundError as error:
+        raise ValueError("it has vanished, or is a link to nothing") from error
+    except Exception as error:  # Pillow's decoders raise almost anything
+        if path.stat().st_size == 0:
+            raise ValueError("empty file") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError("not an image" if reason.startswith("cannot identify") else reason) from error
+    if fit == "crop":
+        image = ImageOps.fit(image, (size, size))
+    elif image.size != (size, size):
+        image = image.resize((size, size))
+    return Frame(np.asarray(image).reshape(size, size, channels), digest, note)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Without transparency, and with 8 bits a channel."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError("32 bits a pixel; what is black and what is white is not known")
+        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image

@@ -1,0 +1,56 @@
+"""Turns videos, or folders of images, into folders of frames: OUT/<sequence>/<frame>.jpg.
+
+A second run with the same settings continues what an interrupted one left. The input is never changed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_flags() -> argparse.Namespace:
+    """The command line."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("input", type=Path, help="a video, or a folder that is searched for videos and images")
+    flags.add_argument("--out", type=Path, required=True, help="where the folders of frames go; outside the input")
+    flags.add_argument("--step", type=int, default=1, help="take every STEP-th frame (default: %(default)s)")
+    flags.add_argument("--max_frames", type=int, help="take so many frames of each sequence at most (default: all)")
+    flags.add_argument("--size", type=int, help="side of the frames in pixels (default: 112 for crops, else unchanged)")
+    flags.add_argument(
+        "--image_type",
+        choices=("jpg", "png"),
+        default="jpg",
+        help="jpg is of quality 95; png loses nothing and takes several times the space (default: %(default)s)",
+    )
+    flags.add_argument("--faces", action="store_true", help="follow one face through each sequence and crop it")
+    flags.add_argument("--boxes", metavar="DIR", help="crop the boxes in DIR/<sequence>/<frame>.pts (Aff-Wild)")
+    flags.add_argument("--margin", type=float, help="around a box, in sides of it (default: 0.2 with --faces, else 0)")
+    flags.add_argument("--workers", type=int, help="sequences at a time (default: the number of cores)")
+    return flags.parse_args()
+
+
+def main() -> int:
+    """Returns the exit status."""
+    flags = parse_flags()
+    from ddr_tf.data.preparation import SKIPPED_FILE, Settings, prepare
+    from ddr_tf.errors import UserError
+
+    settings = Settings(
+        flags.step, flags.max_frames, flags.size, flags.image_type, flags.faces, flags.boxes, flags.margin
+    )
+    try:
+        summary = prepare(flags.input, flags.out, settings, flags.workers)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command again goes on from here", file=sys.stderr)
+        return 130
+    print(f"{flags.out}: {summary}")
+    if summary.skipped or summary.notes:
+        print(f"see {flags.out / SKIPPED_FILE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
