@@ -4,6 +4,7 @@ What can be configured is what is decorated with `configurable`. A dataset or mo
 `train.sequences = @Puppets`, and called by `train` when the strategy's scope is open.
 """
 
+import argparse
 import contextlib
 import difflib
 import inspect
@@ -42,6 +43,23 @@ def configurable(*, not_in_gin: Sequence[str] = ()) -> Callable[[Target], Target
 def default_data_dir() -> str:
     """The environment variable DDR_TF_DATA, else ~/.cache/ddr_tf."""
     return os.environ.get("DDR_TF_DATA") or str(Path("~/.cache/ddr_tf").expanduser())
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    """Adds --gin_file, --gin_param and --data_dir, the arguments of `load`."""
+    flags.add_argument(
+        "--gin_file", action="append", required=True, metavar="FILE", help="settings; repeatable, later ones win"
+    )
+    flags.add_argument(
+        "--gin_param",
+        action="append",
+        default=[],
+        metavar="BINDING",
+        help="one setting, as 'train.steps=1000'; repeatable",
+    )
+    flags.add_argument(
+        "--data_dir", metavar="DIR", help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)"
+    )
 
 
 class Config:
@@ -119,6 +137,18 @@ def call(target: Callable[..., Any], **given: Any) -> Any:
         return gin.get_configurable(target)(**given)
     except UserError as error:  # gin has added lines about where it was called
         raise UserError(str(error).splitlines()[0]) from error
+
+
+def bound(name: str) -> Any:
+    """What the files set "Name.parameter" to, references called.
+
+    Raises:
+      UserError: If they do not.
+    """
+    target, parameter = name.split(".")
+    if parameter not in gin.get_bindings(target, resolve_references=False):
+        raise UserError(f"{name} is not set; set it in a gin file or with --gin_param.")
+    return gin.get_bindings(target)[parameter]
 
 
 def operative_text() -> str:

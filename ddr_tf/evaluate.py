@@ -31,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
         if not (run_dir / "model.keras").is_file():
             raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-        import gin
         import keras
 
         from ddr_tf import training  # noqa: F401  (registers what config.gin names)
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         config.load([str(run_dir / "config.gin")], data_dir=flags.data_dir)
         model = keras.models.load_model(run_dir / "model.keras")
-        sequences = gin.get_bindings("train")["sequences"]()
+        sequences = config.bound("train.sequences")()
         try:
             found = evaluate(model, sequences, range(flags.seeds), progress=lambda line: print(line, file=sys.stderr))
         except NotImplementedError as error:

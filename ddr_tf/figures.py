@@ -65,6 +65,18 @@ def with_caption(sheet: np.ndarray, caption: str) -> np.ndarray:
     return np.concatenate([np.array(banner), sheet])
 
 
+def with_row_names(sheet: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Puts a name to the left of each row of a `grid`, cut to fit."""
+    font, width = ImageFont.load_default(size=13), 160
+    margin = Image.new("RGB", (width, sheet.shape[0]), (BACKGROUND,) * 3)
+    height = (sheet.shape[0] - GAP) / len(names)
+    for row, name in enumerate(names):
+        while font.getlength(name) > width - 4 * GAP:
+            name = name[1:]
+        ImageDraw.Draw(margin).text((2 * GAP, (row + 0.5) * height), name, fill=(INK,) * 3, font=font, anchor="lm")
+    return np.concatenate([np.array(margin), sheet], axis=1)
+
+
 def reconstructions(model: DDR, frames: tf.Tensor) -> np.ndarray:
     """Real frames `[S, N, H, W, C]`, each row with its reconstruction below."""
     pairs = np.stack([as_float(frames), model(frames)["reconstruction"]], axis=1)

@@ -18,20 +18,8 @@ def parser() -> argparse.ArgumentParser:
         description="Train DDR, or resume: the same command again continues from the last checkpoint.",
         epilog="example: python -m ddr_tf.train --gin_file gin/quickstart.gin --gin_param 'train.steps=1000'",
     )
-    flags.add_argument(
-        "--gin_file", action="append", required=True, metavar="FILE", help="settings; repeatable, later ones win"
-    )
-    flags.add_argument(
-        "--gin_param",
-        action="append",
-        default=[],
-        metavar="BINDING",
-        help="one setting, as 'train.steps=1000'; repeatable",
-    )
+    config.add_flags(flags)
     flags.add_argument("--run_dir", metavar="DIR", help="where results go (default: runs/<name of the last gin file>)")
-    flags.add_argument(
-        "--data_dir", metavar="DIR", help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)"
-    )
     flags.add_argument("--seed", type=int, help="seed of weights, batches and noise (default: train.seed)")
     return flags
 

@@ -83,7 +83,7 @@ def train(
 
     Raises:
       UserError: If a setting is not possible, `run_dir` holds a run with other settings, or a figure became NaN or
-        infinite.
+        infinite, or the data could not be read any more.
     """
     counts = dict(steps=steps, batch_size=batch_size, num_frames=num_frames, checkpoint_every=checkpoint_every)
     counts |= dict(log_every=log_every, steps_per_execution=steps_per_execution, held_out_batches=held_out_batches)
@@ -130,7 +130,11 @@ def train(
         TrainingLog(run, log_every, batch_size * num_frames),
         HeldOut(run, held_out, shown, checkpoint_every, steps, seed),
     ]
-    ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
+    try:
+        ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
+    except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:  # files that vanished, or are damaged
+        reason = error.message.splitlines()[0]
+        raise UserError(f"{dataset.name} cannot be read any more ({reason}); {run.last_good()}.") from error
     run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
     return ddr
 

@@ -7,6 +7,7 @@ from ddr_tf.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.data.sequences import Sequences
 from ddr_tf.data.sprites import Sprites
+from ddr_tf.data.tfrecords import TFRecords
 
 __all__ = [
     "AffWild",
@@ -17,4 +18,5 @@ __all__ = [
     "Puppets",
     "Sequences",
     "Sprites",
+    "TFRecords",
 ]

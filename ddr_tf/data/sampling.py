@@ -6,9 +6,7 @@ import tensorflow as tf
 def sample_numbers(
     seed: tf.Tensor, numbers: tf.Tensor, frame_counts: tf.Tensor, batch_size: int, num_frames: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws sequences uniformly with replacement, and frames of each uniformly without.
-
-    A sequence of T < N frames gives every frame N // T times, and N % T of them, at random, once more.
+    """Draws sequences uniformly with replacement, and frames of each as `draw_frames` does.
 
     Args:
       seed: int32 `[2]`; equal seeds give equal draws.
@@ -22,12 +20,28 @@ def sample_numbers(
     """
     sequence_seed, frame_seed = tf.unstack(tf.random.split(seed, 2))
     drawn = tf.random.stateless_uniform([batch_size], sequence_seed, maxval=tf.size(numbers), dtype=tf.int32)
-    counts = tf.gather(frame_counts, drawn)
-    keys = tf.random.stateless_uniform([batch_size, tf.reduce_max(frame_counts)], frame_seed)
-    absent = tf.range(tf.reduce_max(frame_counts)) >= counts[:, None]
-    order = tf.argsort(tf.where(absent, 2.0, keys), axis=-1)  # a random permutation of 0..T-1, then what is absent
-    frame = tf.gather(order, tf.range(num_frames) % counts[:, None], batch_dims=1)
+    frame = draw_frames(frame_seed, tf.gather(frame_counts, drawn), num_frames)
     return tf.tile(tf.gather(numbers, drawn)[:, None], [1, num_frames]), frame
+
+
+def draw_frames(seed: tf.Tensor, counts: tf.Tensor, num_frames: int) -> tf.Tensor:
+    """Draws frames of sequences uniformly without replacement.
+
+    A sequence of T < N frames gives every frame N // T times, and N % T of them, at random, once more.
+
+    Args:
+      seed: int32 `[2]`.
+      counts: int32 `[B]`, the numbers of frames, T.
+      num_frames: N.
+
+    Returns:
+      int32 `[B, N]`, numbers of frames in random order.
+    """
+    most = tf.reduce_max(counts)
+    keys = tf.random.stateless_uniform([tf.size(counts), most], seed)
+    absent = tf.range(most) >= counts[:, None]
+    order = tf.argsort(tf.where(absent, 2.0, keys), axis=-1)  # a random permutation of 0..T-1, then what is absent
+    return tf.gather(order, tf.range(num_frames) % counts[:, None], batch_dims=1)
 
 
 def stream_seed(seed: int, split: str) -> tf.Tensor:
