@@ -1,5 +1,6 @@
 """What all tests share: two logical CPUs, a dataset of random frames, tiny settings."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,51 @@ def drawn_sheets(tmp_path_factory):
     for seed, (path, _) in enumerate(sheet for sheets in SHEETS.values() for sheet in sheets):
         draw_sheet(data_dir / "lpc" / path, seed)
     return data_dir
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_frames(tmp_path_factory):
+    """Decoded frames go to a folder of the tests' own, not to the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDR_TF_CACHE", str(folder))
+        yield folder
+
+
+def draw_image(path, seed=0, size=(20, 20), **options):
+    """An image file of smooth noise in colour; its format follows the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = Image.fromarray(np.random.RandomState(seed).randint(0, 256, (4, 4, 3)).astype(np.uint8))
+    coarse.resize(size).save(path, **options)
+    return path
+
+
+def write_idx(path, array):
+    """An idx file of bytes, gzipped if its name says so."""
+    content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def draw_mnist(folder, counts=(("train", 30), ("t10k", 12))):
+    """MNIST's four files, of random digits."""
+    random = np.random.RandomState(0)
+    for part, count in counts:
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", random.randint(0, 256, (count, 28, 28)).astype(np.uint8))
+        write_idx(folder / f"{part}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def drawn_data(drawn_sheets):
+    """A data directory with a little of everything that the shipped gin files name."""
+    draw_mnist(drawn_sheets / "mnist")
+    published = np.random.RandomState(0).randint(0, 256, (20, 12, 64, 64)).astype(np.uint8)
+    (drawn_sheets / "moving_mnist").mkdir()
+    np.save(drawn_sheets / "moving_mnist/mnist_test_seq.npy", published)
+    for folder in ("aff_wild", "faces"):
+        for clip in range(3):
+            for frame in range(20):
+                draw_image(
+                    drawn_sheets / f"{folder}/cropped_aligned/clip_{clip}/{frame + 1:05d}.jpg", 100 * clip + frame
+                )
+    return drawn_sheets

@@ -1,8 +1,9 @@
 import gin
 import pytest
 
-from conftest import GIN
+from conftest import GIN, RandomSequences
 from ddr_tf import config
+from ddr_tf.data.tfrecords import write_shards
 from ddr_tf.errors import UserError
 from ddr_tf.training import train
 
@@ -95,9 +96,22 @@ def test_a_setting_without_default_must_be_given(gin_file):
         config.call(train, run_dir="x")
 
 
+@pytest.fixture(scope="session")
+def bindings(drawn_data):
+    """What users must say: where their own folders are. And smaller numbers, for speed."""
+    write_shards(RandomSequences(), drawn_data / "shards")
+    return [
+        f"FrameFolders.root = '{drawn_data / 'faces'}'",
+        f"TFRecords.folder = '{drawn_data / 'shards'}'",
+        "MovingMNIST.num_train = 40",
+        "MovingMNIST.num_held_out = 10",
+    ]
+
+
 @pytest.mark.parametrize("path", sorted(GIN.rglob("*.gin")), ids=lambda path: path.name)
-def test_shipped_files_build_what_they_name(path, drawn_sheets):
-    read = config.load([str(path)], data_dir=str(drawn_sheets))
+def test_shipped_files_build_what_they_name(path, drawn_data, bindings):
+    files = [GIN / "quickstart.gin", path] if path.name == "shards.gin" else [path]
+    read = config.load(list(map(str, files)), bindings, data_dir=str(drawn_data))
     assert read.locate("DDR.dynamic_dim")
     if path.name == "base.gin":
         return

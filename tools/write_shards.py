@@ -13,7 +13,8 @@ def main() -> int:
     flags = argparse.ArgumentParser(
         description=__doc__,
         epilog="example: python tools/write_shards.py --gin_file gin/sprites_small.gin --out shards/sprites; then "
-        "python -m ddr_tf.train --gin_file gin/sprites_small.gin --gin_file gin/shards.gin --gin_param 'TFRecords.folder=\"shards/sprites\"'",
+        "python -m ddr_tf.train --gin_file gin/sprites_small.gin --gin_file gin/shards.gin "
+        "--gin_param 'TFRecords.folder=\"shards/sprites\"'",
     )
     config.add_flags(flags)
     flags.add_argument("--out", required=True, metavar="DIR", help="where the shards go")

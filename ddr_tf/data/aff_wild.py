@@ -34,7 +34,10 @@ def read_annotation(path: Path) -> np.ndarray:
       UserError: If it is something else.
     """
     try:
-        values = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, ndmin=2)
+        lines = path.read_text().splitlines()[1:]
+        if not lines:
+            raise UserError(f"The annotation {path} holds no lines but its header.")
+        values = np.loadtxt(lines, np.float32, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
         raise UserError(f"The annotation {path} cannot be read ({error}).") from error
     if values.shape[1] != len(LABELS):

@@ -7,7 +7,6 @@ tenth of the 36 pixels in which a digit's corner can move, and the brighter of t
 """
 
 import gzip
-import logging
 import zlib
 from pathlib import Path
 
@@ -34,7 +33,6 @@ _IDX_FILES = {
     TRAIN: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     HELD_OUT: ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-_log = logging.getLogger(__name__)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -79,7 +77,7 @@ def load_mnist(data_dir: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     names = [name for pair in _IDX_FILES.values() for name in pair]
     found = {name: path for name in names for path in (folder / name, folder / f"{name}.gz") if path.is_file()}
     if len(found) == len(names):
-        _log.info("MNIST: %s", folder)
+        print(f"MNIST: {folder}", flush=True)
         digits = {split: tuple(read_idx(found[name]) for name in pair) for split, pair in _IDX_FILES.items()}
     elif found:
         missing = sorted(set(names) - set(found))
@@ -93,7 +91,7 @@ def load_mnist(data_dir: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                 f"MNIST is not in {folder} and could not be downloaded ({str(error).splitlines()[0]}); put its four "
                 "idx files there, or name the folder that holds mnist/ with --data_dir."
             ) from error
-        _log.info("MNIST: the cache of Keras, ~/.keras/datasets/mnist.npz")
+        print("MNIST: the cache of Keras, ~/.keras/datasets/mnist.npz", flush=True)
     for images, labels in digits.values():
         if images.shape != (len(labels), DIGIT, DIGIT):
             raise UserError(f"MNIST: there are {len(labels)} labels for images of shape {images.shape}.")

@@ -54,7 +54,7 @@ class Settings:
       size: Side of the frames in pixels: crops are scaled to it, whole frames are cut to their central square first.
         None: 112 for crops, and the source's size without.
       image_type: `jpg` (quality 95) or `png`.
-      faces: Whether one face is followed through each sequence and cropped.
+      faces: Whether one face is followed through each sequence and cropped; the frames must be in their order in time.
       boxes: Folder of the `.pts` files whose boxes are cropped; None: no boxes.
       margin: Added on each side of a box, in sides of it, 0 or more; None: 0.2 for faces and 0 for boxes.
     """
@@ -317,22 +317,30 @@ class Reader:
 
     def _video(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
         cv2 = opencv()
+        name = str(self.source.path)
+        try:
+            name.encode()  # OpenCV crashes
+        except UnicodeEncodeError as error:
+            raise UnusableSourceError("the name is not valid UTF-8; rename it") from error
         # No other backend: that for images takes a name with digits for a pattern.
-        video = cv2.VideoCapture(str(self.source.path), cv2.CAP_FFMPEG)
-        number = 0
+        video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        number, seconds = 0, 0.0
         try:
             if not video.isOpened():
                 raise UnusableSourceError("cannot be decoded: damaged, empty or not a video")
             while video.grab():
                 number += 1
+                seconds = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 if wanted(number):
                     whole, frame = video.retrieve()
                     if whole:
                         yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            # Some containers only estimate their number of frames.
-            promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            if promised - number > max(2, promised // 50):
-                self.note = f"damaged: {number} of about {promised} frames can be decoded"
+            # By time: many containers do not know their number of frames. By frames where the times are not known.
+            rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+            seconds = max(seconds, number / rate)
+            promised = video.get(cv2.CAP_PROP_FRAME_COUNT) / rate
+            if promised - seconds > max(0.5, promised / 20):
+                self.note = f"damaged: {number} frames can be decoded, {seconds:.1f} of {promised:.1f} seconds"
         except cv2.error as error:
             self.note = f"damaged: cannot be decoded beyond frame {number} ({error.err})"
         finally:
@@ -367,7 +375,7 @@ def face_track(detections: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         for track in sorted(tracks, key=len, reverse=True):
             if not free:
                 break
-            overlaps = overlap(list(track.values())[-1], np.stack(free))
+            overlaps = overlap(next(reversed(track.values())), np.stack(free))
             if overlaps.max() >= SAME_FACE:
                 track[number] = free.pop(int(overlaps.argmax()))
         tracks += [{number: box} for box in free]
@@ -693,17 +701,18 @@ def prepare(source: Path, out: Path, settings: Settings, workers: int | None = N
     claim(out, {"input": str(source), **asdict(settings)})
 
     def key(each: Source) -> str:
-        return each.path.name if each.path == source else each.path.relative_to(source).as_posix()
+        path = each.path.name if each.path == source else each.path.relative_to(source).as_posix()
+        return path.encode(errors="replace").decode()  # names need not be text, reports must
 
-    open_sources = [each for each in sources if not (out / each.name).is_dir()]
-    summary = Summary(present=len(sources) - len(open_sources))
+    present = {each.name for each in sources if (out / each.name).is_dir()}
+    summary = Summary(present=len(present))
     # What was said of sequences that stay as they are stays said.
     report = read_report(out)
-    report = {key(each): report[key(each)] for each in sources if each not in open_sources and key(each) in report}
+    report = {key(each): report[key(each)] for each in sources if each.name in present and key(each) in report}
     write_report(out, report)
     preparation = Preparation(out, settings)
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(preparation.write, each): each for each in open_sources}
+        futures = {pool.submit(preparation.write, each): each for each in sources if each.name not in present}
         try:
             for future in tqdm(as_completed(futures), "preparing", len(futures), unit="sequence", disable=not futures):
                 path = key(futures[future])
@@ -734,7 +743,7 @@ def prepare(source: Path, out: Path, settings: Settings, workers: int | None = N
 def read_report(out: Path) -> dict[str, str]:
     """Reason by path of `<out>/skipped.tsv`; empty where there is none."""
     path = out / SKIPPED_FILE
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n") if path.exists() else []
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
     return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
@@ -744,7 +753,7 @@ def write_report(out: Path, report: Mapping[str, str]) -> None:
     try:
         if report:
             lines = ("\t".join(re.sub(r"[\t\r\n]+", " ", text) for text in row) for row in sorted(report.items()))
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
     except OSError as error:

@@ -15,8 +15,8 @@ Each record is a `tf.train.Example` of one whole sequence:
     frame/<name>       float [T]   a label of its frames
 
 PNG keeps every bit, so a model sees the same frames from shards as from what they were written from. Reading is
-sequential: files in a random order, several at a time, then a shuffle buffer of draws. Memory is bounded by
-`memory_mb`, whatever the size of the set.
+sequential: files in a random order, several at a time, then draws of frames are shuffled in blocks. Memory is bounded
+by `memory_mb`, whatever the size of the set.
 """
 
 import json
@@ -44,7 +44,7 @@ BLOCK = 1024  # frames encoded at once
 SHUFFLE_SEED = 423  # of the order in which sequences are put into shards
 DRAWS_PER_RECORD = 4  # of N frames, each time a record is read; reading all of a sequence for N frames is dear
 MAX_CYCLE = 4  # files that are read at a time
-MAX_BUFFER = 4096  # draws in the shuffle buffer
+MAX_BLOCK = 4096  # draws that are shuffled at a time
 _LENGTH = struct.Struct("<Q")  # a record: its length, 4 bytes of checksum, its data, 4 bytes of checksum
 
 
@@ -279,7 +279,8 @@ class TFRecords(Sequences):
         draws_a_pass = len(numbers) * DRAWS_PER_RECORD
         drawn_bytes = num_frames * sum(self._places[number][2] for number in numbers)
         drawn_bytes //= int(self.frame_counts[numbers].sum())
-        buffer = min(draws_a_pass, MAX_BUFFER, max(1, self._memory // (2 * drawn_bytes)))
+        # Half of the memory is for the block that is used, the one that is ready, and the one that is read.
+        block = min(MAX_BLOCK, max(1, self._memory // (2 * 3 * drawn_bytes)))
         paths = tf.constant([str(self._folder / name) for name in files])
         key = tf.random.fold_in(stream_seed(seed, split), worker)
 
@@ -292,15 +293,19 @@ class TFRecords(Sequences):
             frame = tf.concat([draw_frames(one, counts, num_frames) for one in tf.unstack(seeds)], axis=0)
             return tf.data.Dataset.from_tensor_slices(tf.gather(encoded, frame))
 
+        def shuffled(elements: tf.Tensor, seed: tf.Tensor) -> tf.data.Dataset:
+            return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(elements, seed))
+
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             key_of_pass = tf.random.fold_in(key, number)
-            order, buffer_seed, frame_seed = tf.unstack(tf.random.split(key_of_pass, 3))
-            shuffled = tf.random.experimental.stateless_shuffle(paths, order)
-            records = tf.data.Dataset.from_tensor_slices(shuffled).interleave(
+            order, block_seed, frame_seed = tf.unstack(tf.random.split(key_of_pass, 3))
+            records = shuffled(paths, order).interleave(
                 tf.data.TFRecordDataset, cycle_length=self._cycle, num_parallel_calls=self._cycle, deterministic=True
             )
             drawn = records.flat_map(lambda record: draws(record, frame_seed))
-            return drawn.shuffle(buffer, tf.cast(buffer_seed[0], tf.int64), reshuffle_each_iteration=False)
+            # Shuffled a block at a time, since `Dataset.shuffle` cannot be a function of a seed alone.
+            blocks = drawn.batch(block).enumerate().prefetch(1)
+            return blocks.flat_map(lambda number, encoded: shuffled(encoded, tf.random.fold_in(block_seed, number)))
 
         def decode(encoded: tf.Tensor) -> tf.Tensor:
             channels = self.frame_shape[-1]
@@ -311,4 +316,7 @@ class TFRecords(Sequences):
         first_pass, done = divmod(start_step * share, draws_a_pass)
         stream = tf.data.Dataset.counter(np.int64(first_pass)).flat_map(one_pass).skip(done)
         stream = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return stream.batch(share, drop_remainder=True).prefetch(2)
+        batches = stream.batch(share, drop_remainder=True)
+        # Keras warns about the end of streams whose length it is not told, also where that end was asked for.
+        endless = tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
+        return batches.apply(endless).prefetch(2)

@@ -1,0 +1,260 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from conftest import draw_image
+from ddr_tf.data import frame_store
+from ddr_tf.data.frame_folders import FrameFolders
+from ddr_tf.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three sequences: nested, flat, and with a name in another script."""
+    root = tmp_path / "my frames"
+    for i, (sequence, count) in enumerate({"anna": 12, "b/deep": 3, "ж 虫": 4}.items()):
+        for frame in range(count):
+            draw_image(root / sequence / f"frame {frame + 1}.png", 100 * i + frame)
+    return root
+
+
+def of(root, **settings):
+    return FrameFolders(str(root), **{"size": 16, "held_out_fraction": 0.4} | settings)
+
+
+def everything_in(root):
+    """Path, content and times of all that is under a folder."""
+    paths = sorted(os.path.join(folder, name) for folder, *both in os.walk(root) for names in both for name in names)
+    return [
+        (path, os.lstat(path).st_mtime_ns, Path(path).read_bytes() if os.path.isfile(path) else None) for path in paths
+    ]
+
+
+def all_frames(sequences):
+    numbers = np.repeat(np.arange(sequences.num_sequences, dtype=np.int32), sequences.frame_counts)
+    frame = np.concatenate([np.arange(count, dtype=np.int32) for count in sequences.frame_counts])
+    return sequences.frames(tf.constant(numbers), tf.constant(frame)).numpy()
+
+
+def test_each_folder_of_images_is_a_sequence_in_natural_order(folder):
+    sequences = of(folder)
+    assert sequences.ids == ["anna", "b/deep", "ж 虫"]
+    assert sequences.frame_counts.tolist() == [12, 3, 4]
+    assert (sequences.name, sequences.frame_shape, sequences.remarks) == ("my frames", (16, 16, 3), ())
+    frames = all_frames(sequences)
+    for row, path in ((1, "anna/frame 2.png"), (9, "anna/frame 10.png"), (15, "ж 虫/frame 1.png")):
+        with Image.open(folder / path) as image:
+            np.testing.assert_array_equal(frames[row], np.asarray(image.resize((16, 16))))
+    assert sorted([*sequences.splits["train"], *sequences.splits["held_out"]]) == [0, 1, 2]
+
+
+def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
+    first = all_frames(of(folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(frame_store, "read_frame", None)
+        np.testing.assert_array_equal(all_frames(of(folder)), first)
+    draw_image(folder / "anna/frame 3.png", 999)
+    changed = all_frames(of(folder))
+    assert [i for i in range(len(first)) if (changed[i] != first[i]).any()] == [2]
+    assert of(folder, channels=1).frame_shape == (16, 16, 1)
+
+
+def test_a_cache_that_was_not_finished_is_made_again(folder, cache_of_frames):
+    first = all_frames(of(folder))
+    for index in cache_of_frames.glob("my frames-*/index.json"):
+        index.write_text("{")
+    np.testing.assert_array_equal(all_frames(of(folder)), first)
+    assert not list(cache_of_frames.glob(".*"))
+
+
+def test_the_folder_may_vanish_while_training(folder):
+    sequences = of(folder)
+    expected = all_frames(sequences)
+    batches = iter(sequences.batches("train", 2, 4, seed=0))
+    next(batches)
+    shutil.rmtree(folder)
+    for _ in range(20):
+        next(batches)
+    np.testing.assert_array_equal(all_frames(sequences), expected)
+
+
+def spoil(folder):
+    """Adds everything that is wrong with users' folders; returns reason -> paths."""
+    good = (folder / "anna/frame 1.png").read_bytes()
+    files = {
+        "anna/truncated.png": good[: len(good) // 2],
+        "anna/empty.jpg": b"",
+        "anna/text.png": b"not an image",
+        "anna/copy of 1.png": good,
+        "anna/notes.txt": b"hello",
+        "anna/.hidden.png": b"",
+        "Thumbs.db": b"\0\1",
+        "b/other.png": good,
+        "anna/renamed.dat": (folder / "ж 虫/frame 1.png").read_bytes(),
+        "one/only.png": (folder / "anna/frame 2.png").read_bytes(),
+    }
+    for path, content in files.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(content)
+    (folder / "empty folder").mkdir()
+    (folder / "b/loop").symlink_to(folder)
+    (folder / "anna/dangling.png").symlink_to(folder / "nowhere.png")
+    (folder / "anna/folder.png").mkdir()
+    os.mkfifo(folder / "anna/pipe.png")
+    name = os.fsencode(folder / "anna") + b"/not \xff utf-8.png"
+    with open(name, "wb") as file:
+        file.write((folder / "b/deep/frame 3.png").read_bytes() + b" ")
+
+
+def test_bad_files_are_left_out_with_reasons_and_nothing_is_changed(folder, cache_of_frames, capsys):
+    spoil(folder)
+    before = everything_in(folder)
+    sequences = of(folder, max_bad_fraction=0.3)
+    assert everything_in(folder) == before
+    assert sequences.ids == ["anna", "b/deep", "ж 虫"]
+    assert sequences.frame_counts.tolist() == [14, 3, 4]  # anna's: one by another name, one with an odd one
+    found = {(os.path.relpath(remark.path, folder), remark.kind): remark.reason for remark in sequences.remarks}
+    expected = {
+        ("anna/truncated.png", "bad"): "truncated",
+        ("anna/empty.jpg", "bad"): "empty file",
+        ("anna/text.png", "bad"): "not an image",
+        ("anna/dangling.png", "bad"): "cannot be opened",
+        ("anna/frame 1.png", "left out"): "the same file as",
+        ("anna/renamed.dat", "noted"): "in spite of its name",
+        ("ж 虫/frame 1.png", "noted"): "of another sequence",
+        ("one/only.png", "noted"): "of another sequence",
+        ("b/other.png", "noted"): "of another sequence",
+        ("b", "left out"): "only 1 usable frame",
+        ("one", "left out"): "only 1 usable frame",
+        ("empty folder", "left out"): "empty folder",
+        ("anna/folder.png", "left out"): "empty folder",
+        ("b/loop", "left out"): "seen already",
+    }
+    assert found.keys() == expected.keys()
+    for key, reason in expected.items():
+        assert reason in found[key], key
+    said = capsys.readouterr().out
+    assert "4 bad, 6 left out, 4 noted" in said
+    report = (said.split("reasons in ")[1]).strip().rstrip(")")
+    lines = Path(report).read_text("utf-8").splitlines()
+    assert len(lines) == 1 + len(expected)
+    assert lines[0].split("\t") == ["path", "kind", "reason"]
+
+
+def test_many_bad_files_are_refused_with_the_report(folder):
+    spoil(folder)
+    with pytest.raises(UserError) as error:
+        of(folder)
+    assert "4 of the 25 images" in str(error.value)
+    assert "max_bad_fraction = 0.05" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "dangling" in Path(str(error.value).rpartition("listed in ")[2].rstrip(".")).read_text("utf-8")
+
+
+def test_a_bomb_is_refused_without_decoding_it(folder):
+    from test_images import bomb
+
+    (folder / "anna/bomb.png").write_bytes(bomb())
+    assert "bomb" in of(folder, max_bad_fraction=0.5).remarks[0].reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 40}, "size must be a multiple of 16"),
+        ({"fit": "stretch"}, "fit must be one of crop, resize"),
+        ({"channels": 4}, "channels must be 3"),
+        ({"min_frames": 0}, "min_frames must be at least 1"),
+        ({"min_frames": 13}, "no sequence of at least 13 images"),
+        ({"min_frames": 4, "held_out_fraction": 0.0}, "held_out_fraction must be between 0 and 1"),
+        ({"min_frames": 5}, "At least two sequences are needed"),
+        ({"name_pattern": "("}, "name_pattern is not a regular expression"),
+        ({"held_out": "["}, "held_out is not a regular expression"),
+        ({"held_out": "nobody"}, "matches none .*named like 'anna'"),
+        ({"held_out": ".*"}, "matches all"),
+        ({"root": "nowhere"}, "There is no folder nowhere"),
+    ],
+)
+def test_settings_that_cannot_be(folder, settings, message):
+    with pytest.raises(UserError, match=message):
+        FrameFolders(**{"root": str(folder), "size": 16} | settings)
+
+
+def test_no_space_for_the_frames_is_told_before(folder, monkeypatch):
+    usage = shutil.disk_usage(folder)._replace(free=10)
+    monkeypatch.setattr(frame_store.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"set cache_dir to another place"):
+        of(folder)
+
+
+def test_a_cache_that_cannot_be_written_is_told(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        of(folder, cache_dir=str(tmp_path / "file"))
+
+
+def test_held_out_by_name(folder):
+    sequences = of(folder, held_out=r"b/.*")
+    assert sequences.splits["held_out"].tolist() == [1]
+    assert sequences.splits["train"].tolist() == [0, 2]
+
+
+def test_a_pattern_tells_sequences_and_labels_from_names(tmp_path):
+    for i, name in enumerate(("anna_left_1", "anna_right_2", "bob_left_1", "bob_left_2", "readme")):
+        draw_image(tmp_path / f"{name}.png", i)
+    sequences = of(tmp_path, name_pattern=r"(?P<sequence>[a-z]+)_(?P<pose>[a-z]+)_(?P<take>\d+)")
+    assert sequences.ids == ["anna", "bob"]
+    assert [sequences.label_names["pose"][value] for value in sequences.frame_labels["pose"]] == [
+        *("left", "right", "left", "left")
+    ]
+    np.testing.assert_array_equal(sequences.frame_labels["take"], [1, 2, 1, 2])
+    assert sequences.remarks[0].reason == "name_pattern does not match its name"
+
+
+def test_labels_of_sequences_and_of_frames_from_csv(folder):
+    (folder / "labels.csv").write_text("\ufeffsequence,age,town\nanna,31,Ulm\nж 虫,,Bonn\n", encoding="utf-8")
+    sequences = of(folder)
+    np.testing.assert_array_equal(sequences.static_labels["age"], [31, np.nan, np.nan])
+    assert sequences.static_labels["town"].tolist() == [1, -1, 0]
+    assert sequences.label_names == {"town": ("Bonn", "Ulm")}
+    (folder / "labels.csv").write_text("frame,sequence,smile\nframe 2,anna,0.5\nframe 3.png,b/deep,-1\n")
+    sequences = of(folder)
+    smile = sequences.frame_labels["smile"]
+    assert np.isfinite(smile).sum() == 2
+    assert smile[sequences.rows(0, 1)] == 0.5
+    assert smile[sequences.rows(1, 2)] == -1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,age\nanna,3\n", "needs a header line with 'sequence'"),
+        ("sequence\nanna\n", "at least one label"),
+        ("", "needs a header line"),
+        ("sequence,age\nanna,3\nanne,4\n", r"labels.csv, line 3: there is no anne"),
+        ("sequence,frame,age\nanna,frame 99,3\n", r"line 2: there is no anna/frame 99"),
+        (b"sequence,age\nanna,\xff\n", "cannot be read as UTF-8"),
+    ],
+)
+def test_labels_that_fit_nothing_are_told_with_their_line(folder, text, message):
+    (folder / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=message):
+        of(folder)
+
+
+@pytest.mark.shared_data
+def test_real_faces_with_labels_in_their_names(shared_data):
+    sequences = FrameFolders(
+        str(shared_data / "cmu_faces"),
+        size=32,
+        channels=1,
+        name_pattern=r".*/(?P<pose>[^_]+)_(?P<expression>[^_]+)_(?P<eyes>[^_]+)",
+    )
+    assert (sequences.num_sequences, sequences.frame_counts.min()) == (20, 29)
+    assert sequences.label_names["pose"] == ("left", "right", "straight", "up")
+    assert (sequences.frame_labels["eyes"] >= 0).all()

@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import RandomSequences
+from ddr_tf.data import tfrecords
+from ddr_tf.data.arrays import ArraySequences
+from ddr_tf.data.tfrecords import TFRecords, record_places, write_shards
+from ddr_tf.errors import UserError
+
+
+class Labelled(ArraySequences):
+    """30 sequences in colour; the first two pixels of a frame tell its sequence and its number."""
+
+    def __init__(self, name="labelled"):
+        counts = np.arange(30) % 7 + 4
+        numbers = np.repeat(np.arange(30), counts)
+        frame = np.concatenate([np.arange(count) for count in counts])
+        bank = np.random.RandomState(0).randint(0, 256, (counts.sum(), 16, 16, 3)).astype(np.uint8)
+        bank[:, 0, 0, 0], bank[:, 0, 1, 0] = numbers, frame
+        super().__init__(
+            bank,
+            name=name,
+            frame_counts=counts,
+            splits={"train": np.arange(24), "held_out": np.arange(24, 30)},
+            static_labels={"age": np.arange(30, dtype=np.float32), "town": np.arange(30, dtype=np.int32) % 3 - 1},
+            frame_labels={"smile": np.where(frame == 1, np.nan, frame).astype(np.float32)},
+            label_names={"town": ["Bonn", "Ulm"]},
+            ids=[f"ß/{number}" for number in range(30)],
+        )
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Labelled()
+
+
+@pytest.fixture(scope="module")
+def shards(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    assert write_shards(source, folder, shard_mb=0.02) > 6
+    return folder
+
+
+def which(frames):
+    return frames[..., 0, 0, 0], frames[..., 0, 1, 0]
+
+
+def take(stream, count):
+    return np.stack(list(stream.take(count).as_numpy_iterator()))
+
+
+def test_shards_know_all_that_the_dataset_knew(source, shards):
+    read = TFRecords(str(shards))
+    for attribute in ("name", "frame_shape", "ids", "label_names"):
+        assert getattr(read, attribute) == getattr(source, attribute)
+    np.testing.assert_array_equal(read.frame_counts, source.frame_counts)
+    for attribute in ("splits", "static_labels", "frame_labels"):
+        for name, values in getattr(source, attribute).items():
+            found = getattr(read, attribute)[name]
+            np.testing.assert_array_equal(found, values)
+            assert found.dtype == values.dtype
+
+
+def test_frames_come_back_bit_for_bit(source, shards):
+    sequence, frame = np.array([[3, 29], [3, 0]], np.int32), np.array([[6, 1], [0, 2]], np.int32)
+    frames = TFRecords(str(shards)).frames(sequence, frame)
+    np.testing.assert_array_equal(frames, source.frames(tf.constant(sequence), tf.constant(frame)))
+
+
+def test_a_record_stands_by_itself(source, shards):
+    path = min(shards.glob("held_out-*"))
+    record = next(iter(tf.data.TFRecordDataset(str(path)))).numpy()
+    offset, length = next(record_places(path))
+    assert path.read_bytes()[offset : offset + length] == record
+    features = tf.train.Example.FromString(record).features.feature
+    number = features["number"].int64_list.value[0]
+    assert features["id"].bytes_list.value[0].decode() == f"ß/{number}"
+    assert list(features["static/age"].float_list.value) == [number]
+    assert len(features["frame/smile"].float_list.value) == source.frame_counts[number]
+    first = tf.io.decode_png(features["frames"].bytes_list.value[0]).numpy()
+    np.testing.assert_array_equal(first, source.frames(tf.constant([number]), tf.constant([0]))[0])
+
+
+def test_batches_have_distinct_frames_of_one_sequence_each(source, shards):
+    batches = take(TFRecords(str(shards)).batches("train", 8, 3, seed=1), 36)  # 24 * 4 draws a pass: three passes
+    sequence, frame = which(batches)
+    assert (sequence == sequence[..., :1]).all()
+    assert all(len(set(row)) == 3 for row in frame.reshape(-1, 3))
+    np.testing.assert_array_equal(
+        batches, source.frames(tf.constant(sequence.astype(np.int32)), tf.constant(frame.astype(np.int32)))
+    )
+    for one_pass in sequence[..., 0].reshape(3, 96):
+        np.testing.assert_array_equal(np.bincount(one_pass), 4)  # each training sequence alike, no held-out one
+    assert (sequence[:12] != sequence[12:24]).any()
+    first = sequence[:12, :, 0].ravel()
+    assert (first[1:] == first[:-1]).mean() < 0.2  # shuffled
+
+
+def test_a_stream_continues_one_that_was_interrupted(shards):
+    def stream(**where):
+        return TFRecords(str(shards)).batches("train", 5, 3, seed=5, **where)
+
+    whole = take(stream(), 50)
+    np.testing.assert_array_equal(take(stream(), 50), whole)
+    for step in (1, 13, 31):  # in the first and in the second pass
+        np.testing.assert_array_equal(take(stream(start_step=step), 19), whole[step : step + 19])
+    assert (take(TFRecords(str(shards)).batches("train", 5, 3, seed=6), 5) != whole[:5]).any()
+
+
+def test_workers_share_the_files(shards):
+    read = TFRecords(str(shards))
+    seen = []
+    for worker in range(3):
+        frames = take(read.batches("train", 6, 2, seed=0, worker=worker, num_workers=3), 60)
+        assert frames.shape[1] == 2
+        seen.append(set(which(frames)[0].ravel()))
+    assert set.union(*seen) == set(range(24))
+    assert sum(map(len, seen)) == 24
+    with pytest.raises(UserError, match="fewer 'held_out' shards than there are workers"):
+        read.batches("held_out", 100, 2, seed=0, worker=99, num_workers=100)
+
+
+def test_writing_goes_on_where_it_was_interrupted(source, tmp_path, monkeypatch):
+    example, calls = tfrecords._example, []
+
+    def failing(sequences, number):
+        calls.append(number)
+        if len(calls) == 10:
+            raise OSError("No space left on device")
+        return example(sequences, number)
+
+    monkeypatch.setattr(tfrecords, "_example", failing)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_shards(source, tmp_path / "a", shard_mb=0.02, workers=1)
+    there = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*.tfrecord")}
+    assert there
+    with pytest.raises(UserError, match="not complete"):
+        TFRecords(str(tmp_path / "a"))
+    monkeypatch.setattr(tfrecords, "_example", example)
+    written = write_shards(source, tmp_path / "a", shard_mb=0.02)
+    assert 0 < written == len(list((tmp_path / "a").glob("*.tfrecord"))) - len(there)
+    for name, time in there.items():
+        assert (tmp_path / "a" / name).stat().st_mtime_ns == time
+    write_shards(source, tmp_path / "b", shard_mb=0.02)
+    for path in (tmp_path / "b").glob("*.tfrecord"):
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+    assert TFRecords(str(tmp_path / "a")).num_sequences == 30
+    assert write_shards(source, tmp_path / "a", shard_mb=0.02) == 0
+
+
+def test_other_shards_and_other_files_are_not_overwritten(source, tmp_path):
+    write_shards(source, tmp_path / "a")
+    with pytest.raises(UserError, match="shards of another dataset or size"):
+        write_shards(source, tmp_path / "a", shard_mb=0.02)
+    with pytest.raises(UserError, match="shards of another dataset or size"):
+        write_shards(Labelled("other"), tmp_path / "a")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("x")
+    with pytest.raises(UserError, match="not empty and holds no shards"):
+        write_shards(source, tmp_path / "mine")
+
+
+def test_frames_of_other_channels_are_refused(tmp_path):
+    with pytest.raises(UserError, match="1 or 3 channels, not 2"):
+        write_shards(RandomSequences(frame_shape=(16, 16, 2)), tmp_path / "a")
+
+
+def damaged(shards, tmp_path, change):
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    change(tmp_path)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: min(folder.glob("train-*")).unlink(), r"train-00000-of-\d+.tfrecord is missing"),
+        (lambda folder: min(folder.glob("train-*")).write_bytes(b"x" * 50), "has another size than when"),
+        (lambda folder: (folder / "dataset.json").unlink(), "not a folder of shards"),
+        (lambda folder: (folder / "dataset.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "dataset.json").write_text('{"format": 0}'), "of format 0"),
+    ],
+)
+def test_damage_is_found_before_training(shards, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        TFRecords(damaged(shards, tmp_path, change))
+
+
+def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_path):
+    def cut(folder):
+        path = min(folder.glob("train-*"))
+        path.write_bytes(path.read_bytes()[:-5])
+        description = json.loads((folder / "dataset.json").read_text())
+        del description["places"]
+        (folder / "dataset.json").write_text(json.dumps(description))
+
+    with pytest.raises(UserError, match=r"train-00000-of-\d+.tfrecord is cut short; delete it"):
+        write_shards(source, Path(damaged(shards, tmp_path, cut)), shard_mb=0.02)
+
+
+def test_memory_must_hold_the_largest_record(shards):
+    with pytest.raises(UserError, match="memory_mb must be at least 1, four times the largest record"):
+        TFRecords(str(shards), memory_mb=0)

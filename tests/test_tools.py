@@ -1,0 +1,104 @@
+"""The programs in tools/, as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import GIN, draw_image
+from ddr_tf import train
+
+TOOLS = Path(__file__).parents[1] / "tools"
+TINY = [
+    *("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
+    *("train.batch_size=2", "train.num_frames=2"),
+    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+]
+
+
+def run(tool, *arguments):
+    command = [sys.executable, TOOLS / tool, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def params(*bindings):
+    return [part for binding in bindings for part in ("--gin_param", binding)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for sequence in ("anna", "bob", "cleo"):
+        for frame in range(4):
+            draw_image(
+                tmp_path / "faces" / sequence / f"{frame}.png", hash((len(sequence), sequence[0], frame)) % 2**32
+            )
+    (tmp_path / "faces/labels.csv").write_text("sequence,age,town\nanna,31,Ulm\nbob,50,Bonn\n")
+    (tmp_path / "faces/bob/9.png").write_bytes(b"")
+    return tmp_path / "faces"
+
+
+def settings(folder):
+    root = f"FrameFolders.root='{folder}'"
+    few = params(root, "FrameFolders.size=16", "FrameFolders.max_bad_fraction=0.2")
+    return ["--gin_file", str(GIN / "frame_folders.gin"), *few]
+
+
+@pytest.mark.parametrize("path", sorted(TOOLS.glob("*.py")), ids=lambda path: path.name)
+def test_help_answers_without_tensorflow(path):
+    code = "import runpy, sys\ntry: runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+    code += "finally: print('tensorflow' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code, path, "--help"], capture_output=True, text=True)
+    assert answer.stdout.startswith("usage:")
+    assert answer.stdout.endswith("False\n")
+
+
+def test_inspect_tells_what_is_there_and_what_is_not_used(folder, tmp_path):
+    answer = run("inspect_dataset.py", *settings(folder), "--sheet", tmp_path / "sheet.png")
+    assert answer.returncode == 0, answer.stderr
+    for line in (
+        "faces: frames of 16 x 16 x 3",
+        "train                2           8    frames a sequence: least, median, most",
+        "label of sequences: age, known of 67%: 31 to 50",
+        "label of sequences: town, known of 67%: Ulm 1, Bonn 1",
+        f"1  bad       empty file; for example {folder / 'bob/9.png'}",
+    ):
+        assert line.split("    frames")[0] in answer.stdout
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape[0] > 3 * 64
+    assert 50 < pixels[40:, 200:].mean() < 220
+
+
+def test_shards_are_written_and_trained_from(folder, tmp_path, capsys):
+    answer = run("write_shards.py", *settings(folder), "--out", tmp_path / "shards")
+    assert answer.returncode == 0, answer.stderr
+    assert f"{tmp_path / 'shards'}: 3 sequences of faces; 2 shards written now" in answer.stdout
+    assert "0 shards written now" in run("write_shards.py", *settings(folder), "--out", tmp_path / "shards").stdout
+    files = ["--gin_file", str(GIN / "frame_folders.gin"), "--gin_file", str(GIN / "shards.gin")]
+    shards = params(*TINY, f"TFRecords.folder='{tmp_path / 'shards'}'")
+    assert train.main([*files, *shards, "--run_dir", str(tmp_path / "run")]) == 0
+    assert "faces: 2 train and 1 held-out sequences" in capsys.readouterr().out
+
+
+def test_frame_folders_are_trained_from(folder, tmp_path, capsys):
+    assert train.main([*settings(folder), *params(*TINY), "--run_dir", str(tmp_path / "run")]) == 0
+    assert "faces: 2 train and 1 held-out sequences" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("tool", "extra", "message"),
+    [
+        ("inspect_dataset.py", params("FrameFolders.root='nowhere'"), "error: There is no folder nowhere."),
+        ("inspect_dataset.py", params("FrameFolders.rot='x'"), "did you mean root?"),
+        ("inspect_dataset.py", ["--sheet", "/nowhere/sheet.png"], "error: the contact sheet cannot be written"),
+        ("write_shards.py", ["--workers", "0", "--out", "x"], "error: --workers must be at least 1, got 0."),
+    ],
+)
+def test_mistakes_are_one_line(folder, tool, extra, message):
+    answer = run(tool, *settings(folder), *extra)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
