@@ -10,6 +10,7 @@ from PIL import Image
 
 from conftest import GIN, draw_image
 from ddr_tf import train
+from ddr_tf.data import TFRecords
 
 TOOLS = Path(__file__).parents[1] / "tools"
 TINY = [
@@ -102,3 +103,13 @@ def test_mistakes_are_one_line(folder, tool, extra, message):
     assert answer.returncode == 2
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_prepared_frames_become_shards(folder, tmp_path):
+    where = (folder, "--out", tmp_path / "frames", "--shards", tmp_path / "shards")
+    answer = run("prepare_frames.py", *where)
+    assert (answer.returncode, "--shards needs --size" in answer.stderr) == (2, True)
+    answer = run("prepare_frames.py", *where, "--size", "32")
+    assert answer.returncode == 0, answer.stderr
+    read = TFRecords(str(tmp_path / "shards"))
+    assert (read.ids, read.frame_shape, read.frame_counts.sum()) == (["anna", "bob", "cleo"], (32, 32, 3), 12)

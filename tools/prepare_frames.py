@@ -25,6 +25,7 @@ def parse_flags() -> argparse.Namespace:
     flags.add_argument("--faces", action="store_true", help="follow one face through each sequence and crop it")
     flags.add_argument("--boxes", metavar="DIR", help="crop the boxes in DIR/<sequence>/<frame>.pts (Aff-Wild)")
     flags.add_argument("--margin", type=float, help="around a box, in sides of it (default: 0.2 with --faces, else 0)")
+    flags.add_argument("--shards", metavar="DIR", help="write the frames as TFRecord shards to DIR, too; needs --size")
     flags.add_argument("--workers", type=int, help="sequences at a time (default: the number of cores)")
     return flags.parse_args()
 
@@ -39,7 +40,14 @@ def main() -> int:
         flags.step, flags.max_frames, flags.size, flags.image_type, flags.faces, flags.boxes, flags.margin
     )
     try:
+        if flags.shards and not flags.size:
+            raise UserError("--shards needs --size, a multiple of 16: all frames of shards are alike.")
         summary = prepare(flags.input, flags.out, settings, flags.workers)
+        if flags.shards:
+            from ddr_tf.data.frame_folders import FrameFolders
+            from ddr_tf.data.tfrecords import write_shards
+
+            write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

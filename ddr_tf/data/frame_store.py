@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -247,6 +248,7 @@ def _decode(
     kept: dict[str, list[str]] = {}
     first_with: dict[bytes, tuple[str, str]] = {}  # digest -> sequence and path
     with (
+        warnings.catch_warnings(action="ignore"),  # Pillow's, about odd metadata and sizes; what matters is an error
         target.open("wb") as bank,
         ThreadPoolExecutor(os.cpu_count()) as pool,
         tqdm(total=len(files), desc=f"decoding {root.name}", unit="file", disable=not files) as bar,

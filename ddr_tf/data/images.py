@@ -1,7 +1,6 @@
 """One image file of any kind -> one frame."""
 
 import hashlib
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,19 +54,18 @@ def read_frame(path: Path, size: int, fit: str, channels: int) -> Frame:
     by_name = is_named_as_image(path)
     formats = [name for name in Image.OPEN if name not in _NOT_FRAMES] if by_name else SAFE_BY_CONTENT
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with path.open("rb") as file:
             with Image.open(file, formats=formats) as image:
+                if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow only warns up to twice as many
+                    raise Image.DecompressionBombError
                 note = "" if by_name else "an image in spite of its name"
                 if image.format in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and getattr(image, "n_frames", 1) > 1:
                     note = f"the first of its {image.n_frames} pictures is used"
                 image.draft(None, (size, size))  # decodes a large JPEG at a fraction of its size
-                image = ImageOps.exif_transpose(image)
-                image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+                image = upright(image, channels)
             file.seek(0)
             digest = hashlib.file_digest(file, "blake2b").digest()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ValueError("more pixels than any frame has (a decompression bomb?)") from error
     except FileNotFoundError as error:
         raise ValueError("it has vanished, or is a link to nothing") from error
@@ -83,14 +81,26 @@ def read_frame(path: Path, size: int, fit: str, channels: int) -> Frame:
     return Frame(np.asarray(image).reshape(size, size, channels), digest, note)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Without transparency, and with 8 bits a channel."""
+def upright(image: Image.Image, channels: int) -> Image.Image:
+    """An image of any mode as plain colour or grey: 8 bits a channel, upright by its EXIF data, black behind.
+
+    Args:
+      image: Any image.
+      channels: 3, or 1 for grey.
+
+    Returns:
+      An image of mode RGB or L.
+
+    Raises:
+      ValueError: If its values are of unknown range.
+    """
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise ValueError("32 bits a pixel; what is black and what is white is not known")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+        image = Image.fromarray(np.round(values / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return image
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("L" if channels == 1 else "RGB")

@@ -20,6 +20,8 @@ import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 from tqdm import tqdm
 
+from ddr_tf.data.frame_store import natural_order
+from ddr_tf.data.images import upright
 from ddr_tf.errors import UserError
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
@@ -189,13 +191,6 @@ class FaceDetector:
         return boxes * np.tile([width / seen[0], height / seen[1]], 2)
 
 
-def natural_order(path: Path) -> tuple[list[int | str], str]:
-    """Sorting key by which `frame10` comes after `frame9`."""
-    # The parts alternate between text and digits, so that unlike kinds are never compared.
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
-
-
 def is_animated(path: Path) -> bool:
     """Whether a GIF or WebP has several frames; one that cannot be read counts as a video, to be reported as such."""
     try:
@@ -226,7 +221,10 @@ def find_sources(path: Path) -> list[Source]:
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         images = []
-        for file in sorted((Path(folder, name) for name in files if not name.startswith(".")), key=natural_order):
+        for file in sorted(
+            (Path(folder, name) for name in files if not name.startswith(".")),
+            key=lambda file: natural_order(file.name),
+        ):
             suffix = file.suffix.lower()
             if suffix in VIDEO_SUFFIXES or (suffix in ANIMATION_SUFFIXES and is_animated(file)):
                 stem = file.relative_to(path).with_suffix("").as_posix()
@@ -251,17 +249,6 @@ def find_sources(path: Path) -> list[Source]:
             taken[name] = 1
         sources.append(replace(source, name=name))
     return sorted(sources, key=lambda source: source.name)
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 `[H, W, 3]` of an image of any mode, upright by its EXIF data, over black where it is transparent."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.asarray(image.convert("RGB"))
 
 
 @dataclass
@@ -296,7 +283,7 @@ class Reader:
                 continue
             try:
                 with Image.open(path) as image:
-                    frame = to_rgb(image)
+                    frame = np.asarray(upright(image, channels=3))
             except BROKEN:
                 broken.append(path.name)
                 self.note = f"{len(broken)} images cannot be read, the first is {broken[0]}"
@@ -309,7 +296,7 @@ class Reader:
             with Image.open(self.source.path) as animation:
                 for number, image in enumerate(ImageSequence.Iterator(animation), 1):
                     if wanted(number):
-                        yield number, to_rgb(image)
+                        yield number, np.asarray(upright(image, channels=3))
         except BROKEN as error:
             if not number:
                 raise UnusableSourceError("cannot be decoded: damaged, or not an animation") from error

@@ -133,18 +133,6 @@ def test_animations(tmp_path):
         np.testing.assert_allclose(square_in(pixels), (left, top, left + SIDE, top + SIDE), atol=1)
 
 
-def test_any_mode_becomes_upright_rgb_over_black(tmp_path):
-    transparent = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
-    np.testing.assert_array_equal(preparation.to_rgb(transparent), np.zeros((1, 2, 3)))
-    deep = Image.fromarray(np.full((2, 2), 40000, np.uint16))
-    np.testing.assert_array_equal(preparation.to_rgb(deep), np.full((2, 2, 3), 40000 >> 8))
-    upside_down = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
-    upside_down.getexif()[0x0112] = 3
-    upside_down.save(tmp_path / "a.png", exif=upside_down.getexif())
-    with Image.open(tmp_path / "a.png") as image:
-        np.testing.assert_array_equal(preparation.to_rgb(image), np.array(upside_down)[::-1, ::-1])
-
-
 def test_rotated_videos_are_turned_upright(tmp_path):
     video = make_video(tmp_path / "clip.mp4")
     (tmp_path / "in").mkdir()
