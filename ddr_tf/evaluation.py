@@ -45,13 +45,23 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return -10 * np.log10(np.maximum(error, 1e-12))
 
 
+def best_psnr(frames: np.ndarray, truths: Sequence[np.ndarray]) -> float:
+    """Mean over pairs of the PSNR in dB to the nearest of several truths, one for all frames of a pair.
+
+    Args:
+      frames: float `[P, N, H, W, C]`.
+      truths: Each float `[P, N, H, W, C]`, at least one.
+    """
+    return float(np.max([psnr(frames, truth).mean(axis=-1) for truth in truths], axis=0).mean())
+
+
 class Swaps(NamedTuple):
     """One draw of pairs of held-out sequences, and what a model makes of them.
 
     Attributes:
       static_sequence, dynamic_sequence: int `[P]`, the numbers of A and B.
       frame: int `[P, N]`, the numbers of the frames of B.
-      truth: float32 `[P, N, H, W, C]`, A in the poses of B.
+      truths: Each float32 `[P, N, H, W, C]`, A in the poses of B; see `Sequences.swap_truths`.
       source: float32 `[P, N, H, W, C]`, the frames of B.
       reconstruction: float32 `[P, N, H, W, C]`, of the frames of B.
       swapped: transfer -> float32 `[P, N, H, W, C]`.
@@ -60,7 +70,7 @@ class Swaps(NamedTuple):
     static_sequence: np.ndarray
     dynamic_sequence: np.ndarray
     frame: np.ndarray
-    truth: np.ndarray
+    truths: list[np.ndarray]
     source: np.ndarray
     reconstruction: np.ndarray
     swapped: dict[str, np.ndarray]
@@ -96,7 +106,7 @@ def draw_swaps(model: DDR, sequences: Sequences, seed: int) -> Swaps:
         static_sequence=a[:, 0],
         dynamic_sequence=b[:, 0],
         frame=frame,
-        truth=as_float(tf.constant(sequences.swap_truth(a, b, frame))).numpy(),
+        truths=[as_float(tf.constant(truth)).numpy() for truth in sequences.swap_truths(a, b, frame)],
         source=as_float(frames_b).numpy(),
         reconstruction=model.decode(codes_b["static_mean"], dynamic_b).numpy(),
         swapped={name: model.decode(static_a, z).numpy() for name, z in dynamic.items()},
@@ -115,7 +125,7 @@ def swap_accuracies(sequences: Sequences, swaps: Swaps, swapped: np.ndarray) -> 
     One frame of each pair is judged. A pose counts as right if its true frame is pixel-identical to the right one.
 
     Args:
-      sequences: A dataset with `static_labels`, of which every sequence has all poses.
+      sequences: A dataset with `static_labels` and `shared_poses`.
       swaps: The draw.
       swapped: float32 `[P, N, H, W, C]`, one of `swaps.swapped`.
 
@@ -152,7 +162,7 @@ def evaluate(
 
     Args:
       model: A trained model.
-      sequences: A dataset whose `swap_truth` exists.
+      sequences: A dataset; the figures of swaps need the true frames, and accuracies need `shared_poses`.
       seeds: Each draws its own pairs and frames.
       progress: Called with a line about each seed.
 
@@ -169,14 +179,17 @@ def evaluate(
         progress(f"seed {seed}: {NUM_PAIRS} pairs of {NUM_FRAMES} frames")
         swaps = draw_swaps(model, sequences, seed)
         add("reconstruction_psnr", psnr(swaps.reconstruction, swaps.source).mean())
-        add("nothing_swapped_psnr", psnr(swaps.source, swaps.truth).mean())
+        if not swaps.truths:
+            continue
+        add("nothing_swapped_psnr", best_psnr(swaps.source, swaps.truths))
         for transfer, swapped in swaps.swapped.items():
             prefix = "swap" if transfer == "direct" else f"swap_{transfer}"
-            add(f"{prefix}_psnr", psnr(swapped, swaps.truth).mean())
-            for name, accuracy in swap_accuracies(sequences, swaps, swapped).items():
-                add(f"{prefix}_{name}_accuracy", accuracy)
-    unchanged = float(np.mean(values.pop("nothing_swapped_psnr")))
-    chances = chance_of_accuracies(sequences)
+            add(f"{prefix}_psnr", best_psnr(swapped, swaps.truths))
+            if sequences.shared_poses:
+                for name, accuracy in swap_accuracies(sequences, swaps, swapped).items():
+                    add(f"{prefix}_{name}_accuracy", accuracy)
+    unchanged = float(np.mean(values.pop("nothing_swapped_psnr"))) if "nothing_swapped_psnr" in values else None
+    chances = chance_of_accuracies(sequences) if sequences.shared_poses else {}
 
     def figure(name: str, drawn: list[float]) -> Figure:
         error = float(np.std(drawn, ddof=1) / np.sqrt(len(drawn))) if len(drawn) > 1 else 0.0

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from conftest import GIN
+from conftest import GIN, RandomSequences
 from ddr_tf import evaluate, train
+from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
-from ddr_tf.evaluation import chance_of_accuracies, draw_swaps, nearest, psnr, swap_accuracies
+from ddr_tf.evaluation import best_psnr, chance_of_accuracies, draw_swaps, nearest, psnr, swap_accuracies
 from ddr_tf.evaluation import evaluate as figures_of
 from ddr_tf.model import DDR
 
@@ -38,13 +39,13 @@ def test_swaps_are_of_held_out_sequences_with_the_truth_beside_them(model, puppe
     assert {*swaps.static_sequence, *swaps.dynamic_sequence} <= set(puppets.splits["held_out"])
     assert (swaps.static_sequence != swaps.dynamic_sequence).all()
     a, pose = swaps.static_sequence[3], swaps.frame[3, 2]
-    np.testing.assert_allclose(swaps.truth[3, 2], puppets.render(a, puppets.poses[pose]) / 255, atol=1e-6)
+    np.testing.assert_allclose(swaps.truths[0][3, 2], puppets.render(a, puppets.poses[pose]) / 255, atol=1e-6)
     assert all(len(set(row)) == len(row) for row in swaps.frame)
 
 
 def test_an_oracle_scores_the_ceiling_and_copies_of_the_source_only_the_pose(model, puppets):
     swaps = draw_swaps(model, puppets, seed=0)
-    assert set(swap_accuracies(puppets, swaps, swaps.truth).values()) == {1.0}
+    assert set(swap_accuracies(puppets, swaps, swaps.truths[0]).values()) == {1.0}
     copied = swap_accuracies(puppets, swaps, swaps.source)
     assert copied["identity"] < 0.1
     assert copied["skin"] < 0.5
@@ -69,6 +70,28 @@ def test_figures_are_deterministic_and_have_their_levels(model, puppets):
     assert first["swap_pose_accuracy"].chance == pytest.approx(1 / 12)
     assert first["swap_pose_accuracy"].ceiling == 1.0
     assert first["swap_psnr"].chance > 5
+
+
+def test_either_digit_may_follow_either_trajectory(drawn_data):
+    digits = MovingMNIST(str(drawn_data), num_train=40, num_held_out=10)
+    first, second = np.array([[3], [4]]), np.array([[5], [6]])
+    there, other = digits.swap_truths(first, second, np.arange(4)[None])
+    np.testing.assert_array_equal(there, digits.swap_truth(first, second, np.arange(4)[None]))
+    assert (there != other).any()
+    truths = [there / 255, other / 255]
+    assert best_psnr(truths[1], truths) == pytest.approx(120)  # no error at all, as `psnr` bounds it
+    mixed = np.concatenate([truths[0][:1], truths[1][1:]])  # a pair each
+    assert best_psnr(mixed, truths) == pytest.approx(120)
+    alternating = np.concatenate([truths[0][:, :2], truths[1][:, 2:]], axis=1)  # within a pair: wrong
+    assert best_psnr(alternating, truths) < 70
+    model = DDR((64, 64, 1), static_dim=4, width=4, pair_width=4, dense_units=8)
+    found = figures_of(model, digits, seeds=(0, 1))
+    assert set(found) == {"reconstruction_psnr", "swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr"}
+
+
+def test_without_true_frames_there_is_what_needs_none():
+    model = DDR((16, 16, 1), static_dim=4, width=4, pair_width=4, dense_units=8)
+    assert set(figures_of(model, RandomSequences(), seeds=(0, 1))) == {"reconstruction_psnr"}
 
 
 def test_the_command_writes_evaluation_json(tmp_path, capsys):

@@ -54,6 +54,8 @@ class Characters(Sequences):
     Memory: `216 * P * H * W * 3` bytes.
     """
 
+    shared_poses = True
+
     def __init__(
         self,
         name: str,

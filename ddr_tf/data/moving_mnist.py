@@ -238,6 +238,14 @@ class MovingMNIST(Sequences):
         static_sequence, dynamic_sequence, frame = np.broadcast_arrays(static_sequence, dynamic_sequence, frame)
         return self.render(self.digits[static_sequence], self.corners[dynamic_sequence, frame])
 
+    def swap_truths(
+        self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray
+    ) -> list[np.ndarray]:
+        """See `Sequences.swap_truths`: either digit on either trajectory."""
+        static_sequence, dynamic_sequence, frame = np.broadcast_arrays(static_sequence, dynamic_sequence, frame)
+        corners = self.corners[dynamic_sequence, frame]
+        return [self.render(self.digits[static_sequence], order) for order in (corners, corners[..., ::-1, :])]
+
 
 @configurable()
 class PublishedMovingMNIST(Sequences):

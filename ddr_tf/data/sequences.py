@@ -62,7 +62,10 @@ class Sequences(abc.ABC):
       label_names: name of a label -> the words that its values stand for. Labels with words are int32, -1 where not
         known; others are numbers, NaN where not known.
       remarks: What was found and is not used as it is.
+      shared_poses: Whether frames of the same number show the same pose in all sequences.
     """
+
+    shared_poses = False
 
     def __init__(
         self,
@@ -147,6 +150,18 @@ class Sequences(abc.ABC):
           NotImplementedError: If the true factors of this dataset are not known.
         """
         raise NotImplementedError(f"{self.name} has no true frames of swaps.")
+
+    def swap_truths(
+        self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray
+    ) -> list[np.ndarray]:
+        """All frames that are right as `swap_truth`: several where no frame can tell parts of a thing apart.
+
+        Empty if the true factors are not known.
+        """
+        try:
+            return [self.swap_truth(static_sequence, dynamic_sequence, frame)]
+        except NotImplementedError:
+            return []
 
     def batches(
         self,

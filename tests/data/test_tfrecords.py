@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +208,26 @@ def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_pat
 def test_memory_must_hold_the_largest_record(shards):
     with pytest.raises(UserError, match="memory_mb must be at least 1, four times the largest record"):
         TFRecords(str(shards), memory_mb=0)
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded_by_the_limit_and_not_by_the_set(tmp_path):
+    """150 MB of noise, which PNG cannot compress, read with a limit of 16 MB."""
+    counts = np.full(120, 100)
+    bank = np.random.RandomState(0).randint(0, 256, (12000, 64, 64, 3)).astype(np.uint8)
+    numbers = np.arange(120)
+    splits = {"train": numbers[:110], "held_out": numbers[110:]}
+    write_shards(ArraySequences(bank, name="noise", frame_counts=counts, splits=splits), tmp_path, shard_mb=16)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 140e6
+    code = (
+        "import sys, psutil; from ddr_tf.data import TFRecords\n"
+        "memory = lambda: psutil.Process().memory_info().rss\n"
+        "stream = iter(TFRecords(sys.argv[1], memory_mb=16).batches('train', 8, 8, seed=0))\n"
+        "before, most = memory(), 0\n"
+        "for _ in range(110):\n"  # two passes
+        "    next(stream)\n"
+        "    most = max(most, memory() - before)\n"
+        "print(most)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert int(answer.stdout) < 90e6, answer.stderr  # TensorFlow's own buffers and code pages are part of it
