@@ -10,12 +10,13 @@ A run directory holds
     model.keras, *.png        when it has finished
 """
 
+import contextlib
 import json
 import math
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -40,6 +41,8 @@ ESTIMATE_AFTER_SECONDS = 20
 MAY_CHANGE = {f"train.{name}" for name in ("steps", "checkpoint_every", "log_every", "steps_per_execution")} | {
     "train.smaller_config",
     "data_dir",
+    "AffWild.cache_dir",
+    "FrameFolders.cache_dir",
 }
 
 
@@ -112,7 +115,8 @@ def train(
     if run.finished:
         print(f"{run_dir} has already finished its {steps} steps.", flush=True)
         return ddr
-    shown = dataset.batches(HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
+    with _data_errors(dataset, run):
+        shown = dataset.batches(HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
     if start >= steps:  # stopped between the last checkpoint and the final model
         run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
         return ddr
@@ -130,13 +134,20 @@ def train(
         TrainingLog(run, log_every, batch_size * num_frames),
         HeldOut(run, held_out, shown, checkpoint_every, steps, seed),
     ]
-    try:
+    with _data_errors(dataset, run):
         ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
-    except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:  # files that vanished, or are damaged
-        reason = error.message.splitlines()[0]
-        raise UserError(f"{dataset.name} cannot be read any more ({reason}); {run.last_good()}.") from error
     run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
     return ddr
+
+
+@contextlib.contextmanager
+def _data_errors(dataset: Sequences, run: "Run") -> Iterator[None]:
+    """Turns files that vanish or prove damaged into a `UserError`."""
+    try:
+        yield
+    except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"{dataset.name} cannot be read any more ({reason}); {run.last_good()}.") from error
 
 
 def steps_done(ddr: DDR) -> int:

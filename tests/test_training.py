@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomSequences
+from ddr_tf.data.tfrecords import TFRecords, write_shards
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
 from ddr_tf.training import Run, TrainingLog, active_units, train
@@ -252,6 +253,21 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_check
     for name in saved.get_variable_to_shape_map():
         if saved.get_variable_to_dtype_map()[name] == tf.float32:
             assert np.isfinite(saved.get_tensor(name)).all()
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_damaged_shard_stops_the_run_in_one_line(tmp_path, split):
+    write_shards(RandomSequences(), tmp_path / "shards")
+    path = next((tmp_path / "shards").glob(f"{split}-*"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # its size is right, a checksum is not
+    path.write_bytes(content)
+    sequences = functools.partial(TFRecords, str(tmp_path / "shards"))
+    with pytest.raises(
+        UserError, match=r"random cannot be read any more \(.*record.*\); there was no checkpoint"
+    ) as error:
+        train(str(tmp_path / "run"), **SETTINGS | {"sequences": sequences})
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
