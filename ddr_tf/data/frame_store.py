@@ -161,8 +161,8 @@ def load_frames(
     listing = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
     fingerprint = hashlib.blake2b(json.dumps(listing).encode()).hexdigest()
 
-    index = _read_index(folder)
-    if index is None or index["fingerprint"] != fingerprint:
+    index = _read_index(folder, fingerprint)
+    if index is None:
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         try:
             partial.mkdir(parents=True, exist_ok=True)
@@ -173,10 +173,14 @@ def load_frames(
                     "are free; set cache_dir to another place."
                 )
             index = _decode(root, files, pattern, size, fit, channels, min_frames, partial / "frames.npy")
-            index["fingerprint"] = fingerprint
+            index |= {"fingerprint": fingerprint, "bytes": (partial / "frames.npy").stat().st_size}
             (partial / "index.json").write_text(json.dumps(index))
             shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            try:
+                partial.rename(folder)
+            except OSError:  # another run may have just made the same
+                if _read_index(folder, fingerprint) is None:
+                    raise
         except OSError as error:
             raise UserError(f"The cache {folder.parent} cannot be written ({error}); set cache_dir.") from error
         finally:
@@ -205,11 +209,14 @@ def load_frames(
     return FrameStore(map_npy(folder / "frames.npy"), index["ids"], index["files"], remarks)
 
 
-def _read_index(folder: Path) -> dict[str, Any] | None:
+def _read_index(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What is known about the frames in the cache; None if they are not there, not whole or not of these files."""
     try:
-        return json.loads((folder / "index.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        return None  # not there, or not whole: made anew
+        index = json.loads((folder / "index.json").read_text())
+        whole = (folder / "frames.npy").stat().st_size == index["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return index if whole and index["fingerprint"] == fingerprint else None
 
 
 def _write_report(path: Path, remarks: Iterable[Remark]) -> None:
@@ -258,7 +265,7 @@ def _decode(
             start, good = bank.tell(), []
             for block in range(0, len(sequences[sequence]), BLOCK):
                 paths = sequences[sequence][block : block + BLOCK]
-                for path, frame in zip(paths, pool.map(attempt, paths), strict=True):
+                for path, frame in zip(paths, pool.map(attempt, paths), strict=True):  # cancelled when interrupted
                     bar.update()
                     full = str(root / path)
                     if isinstance(frame, str):

@@ -40,7 +40,8 @@ def draw_frames(seed: tf.Tensor, counts: tf.Tensor, num_frames: int) -> tf.Tenso
     most = tf.reduce_max(counts)
     keys = tf.random.stateless_uniform([tf.size(counts), most], seed)
     absent = tf.range(most) >= counts[:, None]
-    order = tf.argsort(tf.where(absent, 2.0, keys), axis=-1)  # a random permutation of 0..T-1, then what is absent
+    # The beginning of a random permutation of 0..T-1, then what is absent.
+    order = tf.math.top_k(tf.where(absent, -2.0, -keys), tf.minimum(num_frames, most)).indices
     return tf.gather(order, tf.range(num_frames) % counts[:, None], batch_dims=1)
 
 

@@ -64,12 +64,36 @@ def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
     assert of(folder, channels=1).frame_shape == (16, 16, 1)
 
 
-def test_a_cache_that_was_not_finished_is_made_again(folder, cache_of_frames):
-    first = all_frames(of(folder))
-    for index in cache_of_frames.glob("my frames-*/index.json"):
-        index.write_text("{")
-    np.testing.assert_array_equal(all_frames(of(folder)), first)
-    assert not list(cache_of_frames.glob(".*"))
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda cache: (cache / "index.json").write_text("{"),
+        lambda cache: (cache / "index.json").write_text("[]"),
+        lambda cache: (cache / "frames.npy").unlink(),
+        lambda cache: os.truncate(cache / "frames.npy", 5000),
+    ],
+)
+def test_a_cache_that_is_not_whole_is_made_again(folder, tmp_path, harm):
+    first = all_frames(of(folder, cache_dir=str(tmp_path / "cache")))
+    (cache,) = (tmp_path / "cache").iterdir()
+    harm(cache)
+    np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
+    assert list((tmp_path / "cache").iterdir()) == [cache]
+
+
+def test_two_runs_may_make_the_same_cache(folder, tmp_path, monkeypatch):
+    decode = frame_store._decode
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(frame_store, "_decode", decode)
+        monkeypatch.setattr(frame_store.os, "getpid", lambda: 1)
+        of(folder, cache_dir=str(tmp_path / "cache"))  # the other run is faster
+        monkeypatch.setattr(frame_store.shutil, "rmtree", lambda *_, **__: None)  # and comes in between
+        return decode(*arguments)
+
+    monkeypatch.setattr(frame_store, "_decode", overtaken)
+    sequences = of(folder, cache_dir=str(tmp_path / "cache"))
+    assert all_frames(sequences).any()
 
 
 def test_the_folder_may_vanish_while_training(folder):
