@@ -15,12 +15,19 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf import metrics
 from ddr_tf.data.sequences import HELD_OUT, Sequences
 from ddr_tf.distributions import diagonal_normal
+from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, as_float, relative_transfer
 
 NUM_PAIRS = 64  # pairs of sequences a seed
 NUM_FRAMES = 8  # frames of each
+NUM_POSES = 2 * NUM_FRAMES  # frames of each sequence whose codes are probed, in two disjoint halves
+MOST_SEQUENCES = 300  # whose codes are probed
+MOST_VALUES = 20  # of a label that is probed
+PRIOR_SEQUENCES, PRIOR_SAMPLES = 16, 64  # f, and z ~ p(z | f) for each
+CHUNK = 32  # sequences that are encoded at once
 
 
 class Figure(NamedTuple):
@@ -45,14 +52,30 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return -10 * np.log10(np.maximum(error, 1e-12))
 
 
-def best_psnr(frames: np.ndarray, truths: Sequence[np.ndarray]) -> float:
-    """Mean over pairs of the PSNR in dB to the nearest of several truths, one for all frames of a pair.
+def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Structural similarity (Wang et al., 2004) of each frame: `[..., H, W, C]` in [0, 1] -> `[...]`, at most 1.
+
+    Raises:
+      UserError: If scikit-image is not installed.
+    """
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError as error:
+        raise UserError(f"SSIM needs scikit-image ({error}); pip install -e '.[eval]'.") from error
+    pairs = zip(frames.reshape(-1, *frames.shape[-3:]), truth.reshape(-1, *truth.shape[-3:]), strict=True)
+    values = [structural_similarity(frame, true, data_range=1.0, channel_axis=-1) for frame, true in pairs]
+    return np.reshape(values, frames.shape[:-3])
+
+
+def best_of(measure: Callable[..., np.ndarray], frames: np.ndarray, truths: Sequence[np.ndarray]) -> float:
+    """Mean over pairs of `psnr` or `ssim` to the best of several truths, one for all frames of a pair.
 
     Args:
+      measure: Higher is better.
       frames: float `[P, N, H, W, C]`.
       truths: Each float `[P, N, H, W, C]`, at least one.
     """
-    return float(np.max([psnr(frames, truth).mean(axis=-1) for truth in truths], axis=0).mean())
+    return float(np.max([measure(frames, truth).mean(axis=-1) for truth in truths], axis=0).mean())
 
 
 class Swaps(NamedTuple):
@@ -74,6 +97,140 @@ class Swaps(NamedTuple):
     source: np.ndarray
     reconstruction: np.ndarray
     swapped: dict[str, np.ndarray]
+
+
+class Codes(NamedTuple):
+    """Codes of one draw of frames of held-out sequences, those with at least `NUM_POSES` frames.
+
+    Attributes:
+      sequence: int `[S]`, numbers of the sequences.
+      frame: int `[S, 2, N]`, numbers of the frames, all different: two sets, each encoded by itself.
+      pose: int `[S, 2, N]`, 0 to `NUM_POSES` - 1, alike where `shared_poses` makes the poses alike.
+      static: float32 `[S, 2, F]`, the mean of f from each set.
+      dynamic: float32 `[S, 2, N, Z]`, the mean of z of each frame.
+      order_dependence: Largest change of `static` when the frames of a set are permuted.
+      bound: "elbo" and its parts, nats a frame, one sample.
+    """
+
+    sequence: np.ndarray
+    frame: np.ndarray
+    pose: np.ndarray
+    static: np.ndarray
+    dynamic: np.ndarray
+    order_dependence: float
+    bound: dict[str, float]
+
+
+def draw_codes(model: DDR, sequences: Sequences, seed: int) -> Codes | None:
+    """Encodes two disjoint sets of frames of every held-out sequence; None if too few have enough frames."""
+    random = np.random.RandomState(seed)
+    held_out = sequences.splits[HELD_OUT]
+    held_out = held_out[sequences.frame_counts[held_out] >= NUM_POSES]
+    if len(held_out) < metrics.FOLDS:
+        return None
+    held_out = np.sort(random.permutation(held_out)[:MOST_SEQUENCES])
+    shared = random.choice(sequences.frame_counts[held_out].min(), NUM_POSES, replace=False)
+    pose = np.stack([random.permutation(NUM_POSES) for _ in held_out])
+    if sequences.shared_poses:
+        frame = shared[pose]
+    else:
+        counts = sequences.frame_counts[held_out]
+        frame = np.stack([random.choice(count, NUM_POSES, replace=False) for count in counts])
+    frame, pose = (each.reshape(len(held_out), 2, NUM_FRAMES) for each in (frame, pose))
+    static, dynamic, bounds, change = [], [], [], 0.0
+    for start in range(0, len(held_out), CHUNK):
+        chosen = frame[start : start + CHUNK].reshape(-1, NUM_FRAMES)  # a row for each set
+        numbers = np.broadcast_to(np.repeat(held_out[start : start + CHUNK], 2)[:, None], chosen.shape)
+        frames = sequences.frames(tf.constant(numbers, tf.int32), tf.constant(chosen, tf.int32))
+        codes = model.encode(frames)
+        static.append(codes["static_mean"].numpy())
+        dynamic.append(codes["dynamic_mean"].numpy())
+        permuted = model.encode(tf.gather(frames, random.permutation(NUM_FRAMES), axis=1))["static_mean"]
+        change = max(change, float(tf.reduce_max(tf.abs(permuted - codes["static_mean"]))))
+        noise = [
+            tf.random.stateless_normal(tf.shape(mean), [seed, start + i])
+            for i, mean in enumerate((codes["static_mean"], codes["dynamic_mean"]))
+        ]
+        bounds.append(model.figures_of_bound(frames, model.elbo_terms(frames, *noise)))
+    shape = (len(held_out), 2)
+    weights = [len(each) for each in static]
+    return Codes(
+        sequence=held_out,
+        frame=frame,
+        pose=pose,
+        static=np.concatenate(static).reshape(*shape, -1),
+        dynamic=np.concatenate(dynamic).reshape(*shape, NUM_FRAMES, -1),
+        order_dependence=change,
+        bound={name: float(np.average([each[name] for each in bounds], weights=weights)) for name in bounds[0]},
+    )
+
+
+def probed_labels(sequences: Sequences) -> dict[str, np.ndarray]:
+    """The static labels with few values, all known: name -> int `[S]`."""
+    labels = {name: np.asarray(values) for name, values in sequences.static_labels.items()}
+    return {
+        name: values
+        for name, values in labels.items()
+        if values.dtype.kind == "i" and values.min() >= 0 and 2 <= len(np.unique(values)) <= MOST_VALUES
+    }
+
+
+def figures_of_codes(codes: Codes, sequences: Sequences) -> dict[str, float]:
+    """Figures that need no frames; see `metrics` for each.
+
+    Returns:
+      `static_consistency`, `order_dependence`, `active_units_*`, the bound and its parts; `probe_static_to_*` and
+      `leakage_dynamic_to_*` of each of `probed_labels`; where poses are shared `dynamic_coherence`,
+      `probe_dynamic_to_pose` and `leakage_static_to_pose`: which of 16 poses drawn at random a frame is in, or the
+      first of the frames that f was computed from.
+    """
+    num_sequences = len(codes.sequence)
+    dynamic = codes.dynamic.reshape(num_sequences, NUM_POSES, -1)
+    found = {
+        "elbo_nats_per_frame": codes.bound["elbo"],
+        "reconstruction_excess_nats_per_frame": codes.bound["reconstruction_excess"],
+        "kl_static_nats_per_frame": codes.bound["kl_static"],
+        "kl_dynamic_nats_per_frame": codes.bound["kl_dynamic"],
+        "active_units_static": metrics.active_units(codes.static[:, 0]),
+        "active_units_dynamic": metrics.active_units(dynamic.reshape(-1, dynamic.shape[-1])),
+        "static_consistency": metrics.consistency(codes.static),
+        "order_dependence": codes.order_dependence,
+    }
+    statics, static_owner = codes.static.reshape(2 * num_sequences, -1), np.repeat(codes.sequence, 2)
+    dynamics, dynamic_owner = dynamic.reshape(-1, dynamic.shape[-1]), np.repeat(codes.sequence, NUM_POSES)
+    for name, labels in probed_labels(sequences).items():
+        found[f"probe_static_to_{name}"] = metrics.probe(statics, labels[static_owner], static_owner)
+        found[f"leakage_dynamic_to_{name}"] = metrics.probe(dynamics, labels[dynamic_owner], dynamic_owner)
+    if sequences.shared_poses:
+        by_pose = np.take_along_axis(dynamic, codes.pose.reshape(num_sequences, -1).argsort(axis=1)[..., None], axis=1)
+        found["dynamic_coherence"] = metrics.consistency(by_pose.swapaxes(0, 1))
+        found["probe_dynamic_to_pose"] = metrics.probe(dynamics, codes.pose.ravel(), dynamic_owner)
+        found["leakage_static_to_pose"] = metrics.probe(statics, codes.pose[:, :, 0].ravel(), static_owner)
+    return found
+
+
+def prior_pose_coverage(model: DDR, sequences: Sequences, seed: int) -> float:
+    """Coverage of the poses by the true frames that are nearest to decoded z ~ p(z | f), the f of held-out sequences.
+
+    Args:
+      model: A model.
+      sequences: A dataset with `shared_poses`.
+      seed: Of sequences, frames and z.
+    """
+    random = np.random.RandomState(seed)
+    chosen = random.choice(sequences.splits[HELD_OUT], PRIOR_SEQUENCES)
+    poses = np.arange(sequences.frame_counts.min())
+    frame = np.stack([random.choice(poses, NUM_FRAMES, replace=len(poses) < NUM_FRAMES) for _ in chosen])
+    numbers = np.broadcast_to(chosen[:, None], frame.shape)
+    codes = model.encode(sequences.frames(tf.constant(numbers, tf.int32), tf.constant(frame, tf.int32)))
+    prior = diagonal_normal(codes["prior_mean"], codes["prior_stddev"])
+    dynamic = tf.transpose(prior.sample(PRIOR_SAMPLES, seed=[seed, 0]), [1, 0, 2])
+    decoded = model.decode(codes["static_mean"], dynamic).numpy()
+    found = []
+    for number, images in zip(chosen, decoded, strict=True):
+        truths = as_float(tf.constant(sequences.swap_truth(number, number, poses))).numpy()
+        found += [nearest(image, truths) for image in images]
+    return metrics.coverage(found, len(poses))
 
 
 def draw_swaps(model: DDR, sequences: Sequences, seed: int) -> Swaps:
@@ -150,6 +307,8 @@ def swap_accuracies(sequences: Sequences, swaps: Swaps, swapped: np.ndarray) -> 
 
 def chance_of_accuracies(sequences: Sequences) -> dict[str, float]:
     """Expected `swap_accuracies` of a guess drawn uniformly: one over the number of values."""
+    if not sequences.shared_poses:
+        return {}
     counts = {name: len(np.unique(labels)) for name, labels in sequences.static_labels.items()}
     counts |= {"identity": sequences.num_sequences, "pose": int(sequences.frame_counts.min())}
     return {name: 1 / count for name, count in counts.items()}
@@ -179,23 +338,36 @@ def evaluate(
         progress(f"seed {seed}: {NUM_PAIRS} pairs of {NUM_FRAMES} frames")
         swaps = draw_swaps(model, sequences, seed)
         add("reconstruction_psnr", psnr(swaps.reconstruction, swaps.source).mean())
+        add("reconstruction_ssim", ssim(swaps.reconstruction, swaps.source).mean())
+        if (codes := draw_codes(model, sequences, seed)) is not None:
+            for name, value in figures_of_codes(codes, sequences).items():
+                add(name, value)
+        if sequences.shared_poses:
+            add("prior_pose_coverage", prior_pose_coverage(model, sequences, seed))
         if not swaps.truths:
             continue
-        add("nothing_swapped_psnr", best_psnr(swaps.source, swaps.truths))
+        for name, measure in (("psnr", psnr), ("ssim", ssim)):
+            add(f"nothing_swapped_{name}", best_of(measure, swaps.source, swaps.truths))
         for transfer, swapped in swaps.swapped.items():
             prefix = "swap" if transfer == "direct" else f"swap_{transfer}"
-            add(f"{prefix}_psnr", best_psnr(swapped, swaps.truths))
+            add(f"{prefix}_psnr", best_of(psnr, swapped, swaps.truths))
+            add(f"{prefix}_ssim", best_of(ssim, swapped, swaps.truths))
             if sequences.shared_poses:
                 for name, accuracy in swap_accuracies(sequences, swaps, swapped).items():
                     add(f"{prefix}_{name}_accuracy", accuracy)
-    unchanged = float(np.mean(values.pop("nothing_swapped_psnr"))) if "nothing_swapped_psnr" in values else None
-    chances = chance_of_accuracies(sequences) if sequences.shared_poses else {}
+    levels = {f"swap_{name}_accuracy": (chance, 1.0) for name, chance in chance_of_accuracies(sequences).items()}
+    for name in ("psnr", "ssim"):
+        if unchanged := values.pop(f"nothing_swapped_{name}", None):
+            levels[f"swap_{name}"] = (float(np.mean(unchanged)), None if name == "psnr" else 1.0)
+    levels |= {"static_consistency": (0.0, 1.0), "dynamic_coherence": (0.0, 1.0), "reconstruction_ssim": (None, 1.0)}
+    levels |= {"order_dependence": (None, 0.0), "prior_pose_coverage": (0.0, 1.0)}
+    levels["reconstruction_excess_nats_per_frame"] = (None, 0.0)
+    levels |= {"active_units_static": (0.0, model.static_dim), "active_units_dynamic": (0.0, model.dynamic_dim)}
 
     def figure(name: str, drawn: list[float]) -> Figure:
         error = float(np.std(drawn, ddof=1) / np.sqrt(len(drawn))) if len(drawn) > 1 else 0.0
-        if name.endswith("_psnr"):
-            return Figure(float(np.mean(drawn)), error, unchanged if name.startswith("swap") else None, None)
-        measured = name.removesuffix("_accuracy").split("_")[-1]
-        return Figure(float(np.mean(drawn)), error, chances[measured], 1.0)
+        plain = name.replace("_relative", "").replace("_conditioned", "")
+        probed = (0.0, 1.0) if name.startswith(("probe_", "leakage_")) else (None, None)
+        return Figure(float(np.mean(drawn)), error, *levels.get(plain, probed))
 
     return {name: figure(name, drawn) for name, drawn in values.items()}

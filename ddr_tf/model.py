@@ -277,8 +277,8 @@ class DDR(keras.Model):
         dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
         return tf.gather(static, mine), tf.gather(dynamic, mine)
 
-    def _figures(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
-        """`FIGURES`, each the mean over sequences in nats a frame."""
+    def figures_of_bound(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
+        """`FIGURES`, each the mean over sequences in nats a frame, from `elbo_terms` of these frames."""
         num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
         figures = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
         figures["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
@@ -308,7 +308,7 @@ class DDR(keras.Model):
         gradients, norm = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
         # The optimizer sums over replicas once more.
         self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
-        return self._figures(frames, terms) | {
+        return self.figures_of_bound(frames, terms) | {
             "gradient_norm": norm,
             "kl_weight": kl_weight,
             "learning_rate": learning_rate,
@@ -317,7 +317,7 @@ class DDR(keras.Model):
     def test_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """`FIGURES` of the batches since `evaluate` began; the same noise for every batch and every evaluation."""
         terms = self.elbo_terms(frames, *self._noise(frames, tf.constant([self.noise_seed & 0x7FFFFFFF, 1])))
-        figures = self._figures(frames, terms)
+        figures = self.figures_of_bound(frames, terms)
         for mean in self._held_out_means:
             mean.update_state(figures[mean.name])
         return {mean.name: mean.result() for mean in self._held_out_means}

@@ -27,13 +27,12 @@ from PIL import Image
 from tqdm import tqdm
 
 import ddr_tf
-from ddr_tf import config, figures
+from ddr_tf import config, figures, metrics
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
 
-ACTIVE_VARIANCE = 0.01  # a unit is active if the variance of its posterior mean is above (Burda et al., 2016)
 SLOW_RUN_SECONDS = 24 * 3600
 ESTIMATE_AFTER_SECONDS = 20
 # Settings that a resumed run may change: they do not alter what a step does. (`train.steps` alters the schedule of
@@ -420,14 +419,11 @@ class HeldOut(_StepCallback):
 
 
 def active_units(ddr: DDR, batches: tf.data.Dataset) -> dict[str, int]:
-    """How many units of f and of z vary with the data: variance of the posterior mean above `ACTIVE_VARIANCE`.
-
-    Burda et al., "Importance Weighted Autoencoders" (2016), Section 5.2. For f over sequences, for z over frames.
-    """
+    """How many units of f vary between sequences, and of z between frames; see `metrics.active_units`."""
     codes = [ddr.encode(frames) for frames in batches]
     static = np.concatenate([code["static_mean"] for code in codes])
     dynamic = np.concatenate([np.reshape(code["dynamic_mean"], (-1, ddr.dynamic_dim)) for code in codes])
     return {
-        "active_units_static": int((static.var(axis=0) > ACTIVE_VARIANCE).sum()),
-        "active_units_dynamic": int((dynamic.var(axis=0) > ACTIVE_VARIANCE).sum()),
+        "active_units_static": metrics.active_units(static),
+        "active_units_dynamic": metrics.active_units(dynamic),
     }

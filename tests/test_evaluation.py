@@ -5,10 +5,22 @@ import numpy as np
 import pytest
 
 from conftest import GIN, RandomSequences
-from ddr_tf import evaluate, train
+from ddr_tf import evaluate, evaluation, train
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
-from ddr_tf.evaluation import best_psnr, chance_of_accuracies, draw_swaps, nearest, psnr, swap_accuracies
+from ddr_tf.evaluation import (
+    Codes,
+    best_of,
+    chance_of_accuracies,
+    draw_codes,
+    draw_swaps,
+    figures_of_codes,
+    nearest,
+    prior_pose_coverage,
+    psnr,
+    ssim,
+    swap_accuracies,
+)
 from ddr_tf.evaluation import evaluate as figures_of
 from ddr_tf.model import DDR
 
@@ -22,6 +34,13 @@ def puppets():
 def model():
     keras.utils.set_random_seed(0)
     return DDR((32, 32, 3), static_dim=4, width=4, pair_width=4, dense_units=8)
+
+
+@pytest.fixture
+def few_codes(monkeypatch):
+    """For speed: probes on few sequences, which is not enough for figures but for the names of figures."""
+    monkeypatch.setattr(evaluation, "MOST_SEQUENCES", 20)
+    monkeypatch.setattr(evaluation, "NUM_PAIRS", 8)
 
 
 def test_psnr_is_the_textbook_formula():
@@ -62,41 +81,122 @@ def test_noise_scores_chance(model, puppets):
         assert abs(found[name] - value) < 4 * (value * (1 - value) / 64) ** 0.5 + 0.02, name
 
 
-def test_figures_are_deterministic_and_have_their_levels(model, puppets):
-    first, second = (figures_of(model, puppets, seeds=(0, 1)) for _ in range(2))
+def test_figures_are_deterministic_and_have_their_levels(model, few_codes):
+    puppets = Puppets(size=32, num_poses=16)
+    first, second = (figures_of(model, puppets, seeds=(0,)) for _ in range(2))
     assert first == second
     assert {"reconstruction_psnr", "swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr"} <= first.keys()
     assert {"swap_identity_accuracy", "swap_hair_accuracy", "swap_pose_accuracy"} <= first.keys()
-    assert first["swap_pose_accuracy"].chance == pytest.approx(1 / 12)
+    assert first["swap_pose_accuracy"].chance == pytest.approx(1 / 16)
     assert first["swap_pose_accuracy"].ceiling == 1.0
     assert first["swap_psnr"].chance > 5
+    assert {
+        "probe_dynamic_to_pose",
+        "leakage_static_to_pose",
+        "dynamic_coherence",
+        "prior_pose_coverage",
+    } <= first.keys()
+    assert (first["leakage_dynamic_to_skin"].chance, first["leakage_dynamic_to_skin"].ceiling) == (0.0, 1.0)
 
 
-def test_either_digit_may_follow_either_trajectory(drawn_data):
+def test_either_digit_may_follow_either_trajectory(drawn_data, few_codes):
     digits = MovingMNIST(str(drawn_data), num_train=40, num_held_out=10)
     first, second = np.array([[3], [4]]), np.array([[5], [6]])
     there, other = digits.swap_truths(first, second, np.arange(4)[None])
     np.testing.assert_array_equal(there, digits.swap_truth(first, second, np.arange(4)[None]))
     assert (there != other).any()
     truths = [there / 255, other / 255]
-    assert best_psnr(truths[1], truths) == pytest.approx(120)  # no error at all, as `psnr` bounds it
+    assert best_of(psnr, truths[1], truths) == pytest.approx(120)  # no error at all, as `psnr` bounds it
     mixed = np.concatenate([truths[0][:1], truths[1][1:]])  # a pair each
-    assert best_psnr(mixed, truths) == pytest.approx(120)
+    assert best_of(psnr, mixed, truths) == pytest.approx(120)
     alternating = np.concatenate([truths[0][:, :2], truths[1][:, 2:]], axis=1)  # within a pair: wrong
-    assert best_psnr(alternating, truths) < 70
+    assert best_of(psnr, alternating, truths) < 70
     model = DDR((64, 64, 1), static_dim=4, width=4, pair_width=4, dense_units=8)
     found = figures_of(model, digits, seeds=(0, 1))
-    assert set(found) == {"reconstruction_psnr", "swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr"}
+    assert {"swap_psnr", "swap_ssim", "probe_static_to_digit_1", "leakage_dynamic_to_digit_2"} <= found.keys()
+    assert not {"swap_identity_accuracy", "dynamic_coherence", "leakage_static_to_pose"} & found.keys()
 
 
 def test_without_true_frames_there_is_what_needs_none():
     model = DDR((16, 16, 1), static_dim=4, width=4, pair_width=4, dense_units=8)
-    assert set(figures_of(model, RandomSequences(), seeds=(0, 1))) == {"reconstruction_psnr"}
+    few = RandomSequences()
+    assert set(figures_of(model, few, seeds=(0, 1))) == {"reconstruction_psnr", "reconstruction_ssim"}
+    more = RandomSequences(frame_counts=(16,) * 8, held_out=6)
+    found = figures_of(model, more, seeds=(0, 1))
+    assert {"elbo_nats_per_frame", "static_consistency", "order_dependence", "active_units_static"} <= found.keys()
+    assert found["order_dependence"].value < 1e-5
+    parts = [found[f"{name}_nats_per_frame"].value for name in ("elbo", "kl_static", "kl_dynamic")]
+    assert parts[0] < -parts[1] - parts[2]
 
 
-def test_the_command_writes_evaluation_json(tmp_path, capsys):
+def oracle_codes(sequences, static, dynamic, seed=0):
+    """Codes of all held-out sequences as functions of their labels and poses, with a little noise."""
+    random = np.random.RandomState(seed)
+    numbers = sequences.splits["held_out"][:120]
+    pose = np.stack([random.permutation(16) for _ in numbers]).reshape(-1, 2, 8)
+    attributes = np.stack([labels[numbers] for labels in sequences.static_labels.values()], axis=-1)
+    place = random.uniform(size=(16, 2))[pose]
+    owner = np.broadcast_to(np.eye(6)[attributes].reshape(len(numbers), 1, -1), (len(numbers), 2, 24))
+    codes = {
+        "labels": owner,
+        "first pose": np.eye(16)[pose[:, :, 0]],
+        "place": place,
+        "place and labels": np.concatenate([place, np.repeat(owner[:, :, None], 8, axis=2)], axis=-1),
+        "noise": random.normal(size=(len(numbers), 2, 8, 2)),
+    }
+
+    def noisy(name):
+        return codes[name] + random.normal(scale=0.01, size=codes[name].shape)
+
+    bound = dict.fromkeys(("elbo", "reconstruction_excess", "kl_static", "kl_dynamic"), 0.0)
+    return Codes(numbers, pose, pose, noisy(static), noisy(dynamic), 0.0, bound)
+
+
+def test_codes_that_are_the_labels_score_the_ceiling(puppets):
+    found = figures_of_codes(oracle_codes(puppets, "labels", "place"), puppets)
+    assert found["static_consistency"] > 0.99
+    assert found["dynamic_coherence"] > 0.99
+    assert found["probe_dynamic_to_pose"] > 0.95
+    assert abs(found["leakage_static_to_pose"]) < 0.1
+    for attribute in puppets.static_labels:
+        assert found[f"probe_static_to_{attribute}"] > 0.95
+        assert abs(found[f"leakage_dynamic_to_{attribute}"]) < 0.2
+
+
+def test_codes_that_leak_are_caught(puppets):
+    found = figures_of_codes(oracle_codes(puppets, "first pose", "place and labels"), puppets)
+    assert found["leakage_static_to_pose"] > 0.95
+    assert found["static_consistency"] < 0.3
+    assert found["dynamic_coherence"] < 0.5
+    for attribute in puppets.static_labels:
+        assert found[f"leakage_dynamic_to_{attribute}"] > 0.95
+        assert abs(found[f"probe_static_to_{attribute}"]) < 0.25
+
+
+def test_codes_of_a_model_are_of_disjoint_sets_of_the_same_poses(model):
+    puppets = Puppets(size=32, num_poses=20)
+    codes = draw_codes(model, puppets, seed=0)
+    assert codes.static.shape == (296, 2, 4)
+    assert codes.dynamic.shape == (296, 2, 8, 2)
+    assert all(len(set(row)) == 16 for row in codes.frame.reshape(296, 16))
+    assert len(np.unique(codes.frame)) == 16
+    for number in range(16):
+        assert len(np.unique(codes.frame[codes.pose == number])) == 1
+    encoded = model.encode(puppets.swap_truth(codes.sequence[5], 0, codes.frame[5, 1])[None])
+    np.testing.assert_allclose(codes.static[5, 1], encoded["static_mean"][0], atol=1e-5)
+    np.testing.assert_allclose(codes.dynamic[5, 1], encoded["dynamic_mean"][0], atol=1e-5)
+    assert 0 <= prior_pose_coverage(model, puppets, seed=0) <= 1
+
+
+def test_ssim_of_equal_frames_is_one_and_of_noise_is_near_none():
+    frames = np.random.RandomState(0).uniform(size=(2, 3, 16, 16, 3))
+    np.testing.assert_allclose(ssim(frames, frames), np.ones((2, 3)))
+    assert np.abs(ssim(frames, frames[::-1])).max() < 0.2
+
+
+def test_the_command_writes_evaluation_json(tmp_path, capsys, few_codes):
     settings = ["train.steps=2", "train.batch_size=2", "train.num_frames=2", "train.held_out_batches=1"]
-    settings += ["Puppets.size=16", "Puppets.num_poses=8", "DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4"]
+    settings += ["Puppets.size=16", "Puppets.num_poses=16", "DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4"]
     flags = [part for setting in settings for part in ("--gin_param", setting)]
     assert train.main(["--gin_file", str(GIN / "quickstart.gin"), "--run_dir", str(tmp_path), *flags]) == 0
     assert evaluate.main(["--run_dir", str(tmp_path), "--seeds", "2"]) == 0
