@@ -23,6 +23,7 @@ from ddr_tf.errors import UserError
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 _CONFIGURABLES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
+_sources: list[tuple[str, str]] = []  # description and text of what was read; gin's own state is global, too
 _NAME = re.compile(r"\b([A-Za-z_]\w*)\.([a-z_]\w*)\b")
 
 
@@ -62,31 +63,25 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     )
 
 
-class Config:
-    """What was read, to name the line of a wrong value."""
-
-    def __init__(self, sources: Sequence[tuple[str, str]]) -> None:
-        """Args: sources: pairs of a description and its text; later ones win."""
-        self._sources = list(sources)
-
-    def locate(self, name: str) -> str | None:
-        """Where a parameter, given as "Name.parameter", was last set: "gin/a.gin, line 3", or None."""
-        for source, text in reversed(self._sources):
-            for number, line in reversed(list(enumerate(text.splitlines(), start=1))):
-                if re.match(rf"\s*(?:\w+/)*(?:\w+\.)*{re.escape(name)}\s*=", line):
-                    return f"{source}, line {number}"
-        return None
-
-    def explain(self, message: str) -> str:
-        """Adds to a message the place of the first parameter in it that a file or binding sets."""
-        for match in _NAME.finditer(message):
-            place = self.locate(match.group())
-            if place:
-                return f"{message} [{match.group()}: {place}]"
-        return message
+def locate(name: str) -> str | None:
+    """Where a parameter, given as "Name.parameter", was last set: "gin/a.gin, line 3", or None."""
+    for source, text in reversed(_sources):
+        for number, line in reversed(list(enumerate(text.splitlines(), start=1))):
+            if re.match(rf"\s*(?:\w+/)*(?:\w+\.)*{re.escape(name)}\s*=", line):
+                return f"{source}, line {number}"
+    return None
 
 
-def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str | None = None) -> Config:
+def explain(message: str) -> str:
+    """Adds to a message the place of the first parameter in it that a file or binding sets."""
+    for match in _NAME.finditer(message):
+        place = locate(match.group())
+        if place:
+            return f"{message} [{match.group()}: {place}]"
+    return message
+
+
+def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str | None = None) -> None:
     """Reads gin files and then bindings into gin's state, replacing what was there, and checks names and types.
 
     Args:
@@ -99,28 +94,26 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
         type, with file and line.
     """
     gin.clear_config()
+    _sources.clear()
     gin.bind_parameter("data_dir/gin.macro.value", default_data_dir())
-    sources = []
     for path in map(Path, gin_files):
         if not path.is_file():
             raise UserError(f"There is no gin file {path}{_nearest(path.name, _names_in(path.parent))}.")
         # From its own folder, so that includes are found there.
         with _one_line_errors(str(path)), contextlib.chdir(path.parent):
             includes = gin.parse_config_file(path.name).includes
-        sources += _texts(path, includes)
+        _sources.extend(_texts(path, includes))
     for binding in bindings:
         source = f"--gin_param '{binding}'"
         with _one_line_errors(source):
             gin.parse_config(binding)
-        sources.append((source, binding))
+        _sources.append((source, binding))
     if data_dir is not None:
         gin.bind_parameter("data_dir/gin.macro.value", data_dir)
     with _one_line_errors("the gin files"):
         gin.finalize()
-    config = Config(sources)
     for name, value in _bound_values():
-        _check_type(name, value, config)
-    return config
+        _check_type(name, value)
 
 
 def call(target: Callable[..., Any], **given: Any) -> Any:
@@ -129,14 +122,8 @@ def call(target: Callable[..., Any], **given: Any) -> Any:
     Raises:
       UserError: If a parameter without a default is not set.
     """
-    bound = gin.get_bindings(target.__name__, resolve_references=False)
-    for name, parameter in inspect.signature(target).parameters.items():
-        if parameter.default is inspect.Parameter.empty and name not in bound and name not in given:
-            raise UserError(f"{target.__name__}.{name} is not set; set it in a gin file or with --gin_param.")
-    try:
-        return gin.get_configurable(target)(**given)
-    except UserError as error:  # gin has added lines about where it was called
-        raise UserError(str(error).splitlines()[0]) from error
+    _check_required(target.__name__)
+    return gin.get_configurable(target)(**given)
 
 
 def bound(name: str) -> Any:
@@ -214,14 +201,23 @@ def _bound_values() -> Iterator[tuple[str, Any]]:
             yield f"{name}.{parameter}", value
 
 
-def _check_type(name: str, value: Any, config: Config) -> None:
+def _check_required(name: str) -> None:
+    """Raises UserError if a parameter that a configurable needs is not set."""
+    bound = gin.get_bindings(name, resolve_references=False)
+    for parameter, description in _parameters(name).items():
+        if description.default is inspect.Parameter.empty and parameter not in bound:
+            raise UserError(f"{name}.{parameter} is not set; set it in a gin file or with --gin_param.")
+
+
+def _check_type(name: str, value: Any) -> None:
     configurable_name, parameter = name.split(".")
     target = _CONFIGURABLES[configurable_name][0]
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     wanted = hints.get(parameter)
     if typing.get_origin(wanted) is Callable:
         if not isinstance(value, gin.config.ConfigurableReference) or value.evaluate:
-            raise UserError(config.explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
+            raise UserError(explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
+        _check_required(value.selector.rpartition(".")[2])
         return
     allowed = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if not set(allowed) <= {int, float, bool, str, tuple, type(None)}:
@@ -229,4 +225,4 @@ def _check_type(name: str, value: Any, config: Config) -> None:
     fits = type(value) in allowed or (type(value) is int and float in allowed)
     if not fits:
         kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise UserError(config.explain(f"{name} must be {kinds}, got {value!r}."))
+        raise UserError(explain(f"{name} must be {kinds}, got {value!r}."))

@@ -7,3 +7,6 @@ class UserError(Exception):
     Raised for anything that the person at the keyboard can put right: a misspelt name, a missing folder,
     a truncated file. The command lines print the message without a traceback and exit with status 2.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # names of files may hold line ends

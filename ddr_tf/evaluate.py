@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import config
+from ddr_tf import commands, config
 from ddr_tf.errors import UserError
 
 
@@ -26,31 +26,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     flags = parser().parse_args(arguments)
     run_dir = Path(flags.run_dir)
-    try:
+
+    def body() -> None:
         if flags.seeds < 2:
             raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
         if not (run_dir / "model.keras").is_file():
             raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
         import keras
 
-        from ddr_tf import training  # noqa: F401  (registers what config.gin names)
+        from ddr_tf import training
         from ddr_tf.evaluation import evaluate
 
         config.load([str(run_dir / "config.gin")], data_dir=flags.data_dir)
-        model = keras.models.load_model(run_dir / "model.keras")
         sequences = config.bound("train.sequences")()
+        training.check_data(run_dir, sequences)
+        model = keras.models.load_model(run_dir / "model.keras")
         found = evaluate(model, sequences, range(flags.seeds), progress=lambda line: print(line, file=sys.stderr))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    (run_dir / "evaluation.json").write_text(
-        json.dumps({name: figure._asdict() for name, figure in found.items()}, indent=2) + "\n"
-    )
-    print(f"{'figure':36}{'value':>9}{'s.e.':>9}{'chance':>9}{'ceiling':>9}")
-    for name, figure in found.items():
-        cells = ["" if value is None else f"{value:.3f}" for value in figure]
-        print(f"{name:36}" + "".join(f"{cell:>9}" for cell in cells))
-    return 0
+        figures = {name: figure._asdict() for name, figure in found.items()}
+        (run_dir / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+        print(f"{'figure':36}{'value':>9}{'s.e.':>9}{'chance':>9}{'ceiling':>9}")
+        for name, figure in found.items():
+            cells = ["" if value is None else f"{value:.3f}" for value in figure]
+            print(f"{name:36}" + "".join(f"{cell:>9}" for cell in cells))
+
+    return commands.run(body)
 
 
 if __name__ == "__main__":

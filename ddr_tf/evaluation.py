@@ -237,6 +237,8 @@ def draw_swaps(model: DDR, sequences: Sequences, seed: int) -> Swaps:
     """Pairs of different held-out sequences, with distinct frames of each; see `Swaps`."""
     random = np.random.RandomState(seed)
     held_out = sequences.splits[HELD_OUT]
+    if len(held_out) < 2:
+        raise UserError(f"Evaluation needs at least two held-out sequences; {sequences.name} has {len(held_out)}.")
     pairs = np.stack([random.choice(held_out, 2, replace=False) for _ in range(NUM_PAIRS)])
     a, b = np.broadcast_to(pairs[:, :, None], (NUM_PAIRS, 2, NUM_FRAMES)).transpose(1, 0, 2)
 

@@ -5,10 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import config
-from ddr_tf.errors import UserError
-
-INTERRUPTED = 130  # exit status of a program that Ctrl-C stopped
+from ddr_tf import commands, config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,21 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     run_dir = flags.run_dir or str(Path("runs") / Path(flags.gin_file[-1]).stem)
     bindings = flags.gin_param + ([] if flags.seed is None else [f"train.seed = {flags.seed}"])
-    read = config.Config([])
-    try:
+
+    def body() -> None:
         # After the flags, so that --help and wrong flags answer at once.
         from ddr_tf.training import train
 
-        read = config.load(flags.gin_file, bindings, flags.data_dir)
+        config.load(flags.gin_file, bindings, flags.data_dir)
         config.call(train, run_dir=run_dir)
-    except UserError as error:
-        print(f"error: {read.explain(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nstopped; the same command resumes from the last checkpoint in {run_dir}", file=sys.stderr)
-        return INTERRUPTED
-    print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
-    return 0
+        print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
+
+    return commands.run(body, f"stopped; the same command resumes from the last checkpoint in {run_dir}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -109,7 +110,7 @@ def train(
         ddr.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False)
         ddr.optimizer.build(ddr.trainable_variables)
 
-    run = Run(Path(run_dir), seed)
+    run = Run(Path(run_dir), seed, dataset.fingerprint())
     start = run.open(ddr, steps)
     if run.finished:
         print(f"{run_dir} has already finished its {steps} steps.", flush=True)
@@ -154,11 +155,30 @@ def steps_done(ddr: DDR) -> int:
     return int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
 
 
+def _check_same_data(run_dir: Path, record: dict[str, Any], data: str) -> None:
+    if record.get("data") != data:
+        raise UserError(
+            f"The data have changed since {run_dir} was begun: there are other sequences or frames now, or others are "
+            "held out. Bring back the data, or give another --run_dir."
+        )
+
+
+def check_data(run_dir: Path, sequences: Sequences) -> None:
+    """Raises UserError if a run was not trained on these sequences, so that held-out ones may have been trained on."""
+    try:
+        record = json.loads((run_dir / "run.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{run_dir / 'run.json'} cannot be read ({error}).") from error
+    _check_same_data(run_dir, record, sequences.fingerprint())
+
+
 class Run:
     """The run directory: what is written to it, and what a resumed run finds there."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, data: str) -> None:
+        """Args: data: the fingerprint of the dataset."""
         self.directory = directory
+        self._data = data
         self.metrics_path = directory / "metrics.jsonl"
         self._record_path = directory / "run.json"
         self._seed = seed
@@ -188,6 +208,8 @@ class Run:
                     f"{self.directory} holds a run with other settings ({name} was {before.get(name)}, now "
                     f"{settings.get(name)}{more}); give another --run_dir."
                 )
+            if record:
+                _check_same_data(self.directory, record, self._data)
             self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
             self._last, self._best = (
                 tf.train.CheckpointManager(self._checkpoint, str(self.directory / "checkpoints" / name), max_to_keep=1)
@@ -239,6 +261,7 @@ class Run:
         record = {
             "command": " ".join([Path(sys.executable).name, *sys.argv]),
             "seed": self._seed,
+            "data": self._data,
             "step": step,
             "finished": finished,
             "training_minutes": round(float(self.seconds) / 60, 2),

@@ -71,13 +71,13 @@ def test_an_error_in_an_included_file_names_that_file(gin_file):
 
 def test_later_files_and_bindings_win_and_their_place_is_named(gin_file):
     files = [gin_file("train.steps = 1", "a.gin"), gin_file("\ntrain.steps = 2", "b.gin")]
-    read = config.load(files)
+    config.load(files)
     assert gin.query_parameter("train.steps") == 2
-    assert read.locate("train.steps").endswith("b.gin, line 2")
-    assert read.locate("train.seed") is None
-    read = config.load(files, ["train.steps=3"])
+    assert config.locate("train.steps").endswith("b.gin, line 2")
+    assert config.locate("train.seed") is None
+    config.load(files, ["train.steps=3"])
     assert gin.query_parameter("train.steps") == 3
-    assert "--gin_param" in read.explain("train.steps is wrong.")
+    assert "--gin_param" in config.explain("train.steps is wrong.")
 
 
 def test_an_int_is_a_float_and_the_data_dir_is_a_macro(gin_file, monkeypatch):
@@ -88,6 +88,11 @@ def test_an_int_is_a_float_and_the_data_dir_is_a_macro(gin_file, monkeypatch):
     assert gin.get_bindings("Sprites")["data_dir"] == "/elsewhere"
     monkeypatch.delenv("DDR_TF_DATA")
     assert config.default_data_dir().endswith("/.cache/ddr_tf")
+
+
+def test_a_setting_of_what_is_named_must_be_given(gin_file):
+    with pytest.raises(UserError, match=r"^FrameFolders.root is not set; set it in a gin file or with --gin_param\.$"):
+        config.load([str(GIN / "frame_folders.gin")])
 
 
 def test_a_setting_without_default_must_be_given(gin_file):
@@ -111,8 +116,8 @@ def bindings(drawn_data):
 @pytest.mark.parametrize("path", sorted(GIN.rglob("*.gin")), ids=lambda path: path.name)
 def test_shipped_files_build_what_they_name(path, drawn_data, bindings):
     files = [GIN / "quickstart.gin", path] if path.name == "shards.gin" else [path]
-    read = config.load(list(map(str, files)), bindings, data_dir=str(drawn_data))
-    assert read.locate("DDR.dynamic_dim")
+    config.load(list(map(str, files)), bindings, data_dir=str(drawn_data))
+    assert config.locate("DDR.dynamic_dim")
     if path.name == "base.gin":
         return
     settings = gin.get_bindings("train")

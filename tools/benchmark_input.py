@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddr_tf import config
+from ddr_tf import commands, config
 from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,38 +52,33 @@ def main() -> int:
     flags.add_argument("--steps", type=int, default=50, help="of training; 0: none (default: %(default)s)")
     flags.add_argument("--json", metavar="FILE", help="where to write the figures, too")
     given = flags.parse_args()
-    read = config.Config([])
-    try:
+
+    def body() -> None:
         from ddr_tf import training  # noqa: F401  (registers what gin files name)
         from ddr_tf.data.sequences import TRAIN
 
         if not given.seconds > 0 or given.steps < 0:
             raise UserError("--seconds must be above 0, and --steps at least 0.")
-        read = config.load(given.gin_file, given.gin_param, given.data_dir)
+        config.load(given.gin_file, given.gin_param, given.data_dir)
         start = time.perf_counter()
         sequences = config.bound("train.sequences")()
         batches = sequences.batches(TRAIN, config.bound("train.batch_size"), config.bound("train.num_frames"), seed=0)
         next(iter(batches))
         figures = {"dataset": sequences.name, "first_batch_seconds": time.perf_counter() - start}
-        figures["source_frames_per_second"] = source_speed(batches, given.seconds)
+        source = figures["source_frames_per_second"] = source_speed(batches, given.seconds)
+        print(f"{sequences.name}: batches of {batches.element_spec.shape}")
+        print(f"first batch after    {figures['first_batch_seconds']:>10.1f} s")
+        print(f"the source alone     {source:>10,.0f} frames/s", flush=True)
         if given.steps:
-            figures["training_frames_per_second"] = training_speed(batches, given.steps)
+            trained = figures["training_frames_per_second"] = training_speed(batches, given.steps)
+            print(f"training             {trained:>10,.0f} frames/s, {source / trained:,.0f} times less")
         if given.json:
-            Path(given.json).write_text(json.dumps(figures, indent=2) + "\n")
-    except UserError as error:
-        print(f"error: {read.explain(str(error).splitlines()[0])}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {given.json} cannot be written: {error}.", file=sys.stderr)
-        return 2
-    print(f"{figures['dataset']}: batches of {batches.element_spec.shape}")
-    print(f"first batch after    {figures['first_batch_seconds']:>10.1f} s")
-    source = figures["source_frames_per_second"]
-    print(f"the source alone     {source:>10,.0f} frames/s")
-    if given.steps:
-        trained = figures["training_frames_per_second"]
-        print(f"training             {trained:>10,.0f} frames/s, {source / trained:,.0f} times less")
-    return 0
+            try:
+                Path(given.json).write_text(json.dumps(figures, indent=2) + "\n")
+            except OSError as error:
+                raise UserError(f"{given.json} cannot be written: {error}.") from error
+
+    return commands.run(body)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddr_tf import config
+from ddr_tf import commands, config
 from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ def describe(sequences: "Sequences") -> list[str]:
     if sequences.remarks:
         lines += ["", "not used as it is"]
         # The same reason for many files is one line; what differs is the path of another file.
-        reasons = Counter((remark.kind, re.sub(r" /.*", " another", remark.reason)) for remark in sequences.remarks)
-        examples = {(remark.kind, re.sub(r" /.*", " another", remark.reason)): remark for remark in sequences.remarks}
-        for (kind, reason), count in reasons.most_common():
-            lines.append(f"{count:>8,}  {kind:8}  {reason}; for example {examples[kind, reason].path}")
+        alike: dict[tuple[str, str], list[str]] = {}
+        for remark in sequences.remarks:
+            alike.setdefault((remark.kind, re.sub(r" /.*", " another", remark.reason)), []).append(remark.path)
+        for (kind, reason), paths in sorted(alike.items(), key=lambda item: -len(item[1])):
+            lines.append(f"{len(paths):>8,}  {kind:8}  {reason}; for example {paths[0]}")
     return lines
 
 
@@ -80,25 +81,24 @@ def main() -> int:
     config.add_flags(flags)
     flags.add_argument("--sheet", metavar="FILE", help="where to write the contact sheet, a PNG (default: none)")
     given = flags.parse_args()
-    read = config.Config([])
-    try:
+
+    def body() -> None:
         from PIL import Image
 
         from ddr_tf import training  # noqa: F401  (registers what gin files name)
 
-        read = config.load(given.gin_file, given.gin_param, given.data_dir)
+        config.load(given.gin_file, given.gin_param, given.data_dir)
         sequences = config.bound("train.sequences")()
         print("\n".join(describe(sequences)))
         if given.sheet:
-            Image.fromarray(contact_sheet(sequences)).save(Path(given.sheet), format="png")
+            sheet = Image.fromarray(contact_sheet(sequences))
+            try:
+                sheet.save(Path(given.sheet), format="png")
+            except OSError as error:
+                raise UserError(f"The contact sheet {given.sheet} cannot be written: {error}.") from error
             print(f"\ncontact sheet: {given.sheet}")
-    except UserError as error:
-        print(f"error: {read.explain(str(error).splitlines()[0])}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: the contact sheet cannot be written: {error}.", file=sys.stderr)
-        return 2
-    return 0
+
+    return commands.run(body)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from ddr_tf import commands
+from ddr_tf.errors import UserError
+
 
 def parse_flags() -> argparse.Namespace:
     """The command line."""
@@ -33,13 +36,13 @@ def parse_flags() -> argparse.Namespace:
 def main() -> int:
     """Returns the exit status."""
     flags = parse_flags()
-    from ddr_tf.data.preparation import SKIPPED_FILE, Settings, prepare
-    from ddr_tf.errors import UserError
 
-    settings = Settings(
-        flags.step, flags.max_frames, flags.size, flags.image_type, flags.faces, flags.boxes, flags.margin
-    )
-    try:
+    def body() -> None:
+        from ddr_tf.data.preparation import SKIPPED_FILE, Settings, prepare
+
+        settings = Settings(
+            flags.step, flags.max_frames, flags.size, flags.image_type, flags.faces, flags.boxes, flags.margin
+        )
         if flags.shards and not flags.size:
             raise UserError("--shards needs --size, a multiple of 16: all frames of shards are alike.")
         summary = prepare(flags.input, flags.out, settings, flags.workers)
@@ -48,16 +51,11 @@ def main() -> int:
             from ddr_tf.data.tfrecords import write_shards
 
             write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command again goes on from here", file=sys.stderr)
-        return 130
-    print(f"{flags.out}: {summary}")
-    if summary.skipped or summary.notes:
-        print(f"see {flags.out / SKIPPED_FILE}")
-    return 0
+        print(f"{flags.out}: {summary}")
+        if summary.skipped or summary.notes:
+            print(f"see {flags.out / SKIPPED_FILE}")
+
+    return commands.run(body, "interrupted; the same command again goes on from here")
 
 
 if __name__ == "__main__":

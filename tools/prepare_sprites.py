@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddr_tf import config
-from ddr_tf.errors import UserError
+from ddr_tf import commands, config
 
 
 def main() -> int:
@@ -13,16 +12,15 @@ def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--data_dir", default=config.default_data_dir(), help="holds lpc/ (default: %(default)s)")
     folder = Path(flags.parse_args().data_dir) / "lpc"
-    from ddr_tf.data.sprites import SHEETS, download_sheets, read_sheet
 
-    try:
+    def body() -> None:
+        from ddr_tf.data.sprites import SHEETS, download_sheets, read_sheet
+
         download_sheets(folder)
         frames = [len(read_sheet(folder / path)) for sheets in SHEETS.values() for path, _ in sheets]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{folder}: {len(frames)} sheets of {frames[0]} frames each")
-    return 0
+        print(f"{folder}: {len(frames)} sheets of {frames[0]} frames each")
+
+    return commands.run(body)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddr_tf import config
+from ddr_tf import commands, config
 from ddr_tf.errors import UserError
 
 
@@ -18,29 +18,23 @@ def main() -> int:
     )
     config.add_flags(flags)
     flags.add_argument("--out", required=True, metavar="DIR", help="where the shards go")
-    flags.add_argument(
-        "--shard_mb", type=float, default=64, help="megabytes of uncompressed frames in a shard (default: %(default)s)"
-    )
+    flags.add_argument("--shard_mb", type=float, help="megabytes of uncompressed frames in a shard (default: 64)")
     flags.add_argument("--workers", type=int, help="threads (default: one a core)")
     given = flags.parse_args()
-    read = config.Config([])
-    try:
+
+    def body() -> None:
         from ddr_tf import training  # noqa: F401  (registers what gin files name)
-        from ddr_tf.data.tfrecords import write_shards
+        from ddr_tf.data.tfrecords import SHARD_MB, write_shards
 
         if given.workers is not None and given.workers < 1:
             raise UserError(f"--workers must be at least 1, got {given.workers}.")
-        read = config.load(given.gin_file, given.gin_param, given.data_dir)
+        config.load(given.gin_file, given.gin_param, given.data_dir)
         sequences = config.bound("train.sequences")()
-        written = write_shards(sequences, Path(given.out), given.shard_mb, given.workers)
-    except UserError as error:
-        print(f"error: {read.explain(str(error).splitlines()[0])}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        return 130
-    print(f"{given.out}: {sequences.num_sequences:,} sequences of {sequences.name}; {written} shards written now")
-    return 0
+        shard_mb = SHARD_MB if given.shard_mb is None else given.shard_mb
+        written = write_shards(sequences, Path(given.out), shard_mb, given.workers)
+        print(f"{given.out}: {sequences.num_sequences:,} sequences of {sequences.name}; {written} shards written now")
+
+    return commands.run(body, "stopped; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,22 @@ from ddr_tf.data.sequences import HELD_OUT, TRAIN, split_at_random
 from ddr_tf.errors import UserError
 
 LABELS = ("valence", "arousal")
+HEADER = "valence,arousal"
 DISCARD = -5.0  # what the annotations hold where a frame was not annotated
-TRAIN_FOLDER, HELD_OUT_FOLDER = "Train_Set", "Validation_Set"  # of the annotations
+HELD_OUT_FOLDER = "Validation_Set"  # of the annotations; the other is Train_Set
 
 
 def find_annotations(folder: Path) -> dict[str, Path]:
-    """The annotation file of each video: `<video>.txt`, at any depth."""
-    return {path.stem: path for path in sorted(folder.rglob("*.txt"))}
+    """The file of valence and arousal of each video: `<video>.txt` with that header line, at any depth.
+
+    Aff-Wild2 has other annotations under the same names, which are passed over.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*.txt")):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if file.readline().strip().lower() == HEADER:
+                found[path.stem] = path
+    return found
 
 
 def read_annotation(path: Path) -> np.ndarray:
@@ -31,18 +40,19 @@ def read_annotation(path: Path) -> np.ndarray:
       float32 `[source frames, 2]`, NaN where discarded.
 
     Raises:
-      UserError: If it is something else.
+      UserError: If it is something else, with the line.
     """
+    values = []
     try:
-        lines = path.read_text().splitlines()[1:]
-        if not lines:
-            raise UserError(f"The annotation {path} holds no lines but its header.")
-        values = np.loadtxt(lines, np.float32, delimiter=",", ndmin=2)
+        for number, line in enumerate(path.read_text().rstrip().splitlines()[1:], start=2):
+            pair = [float(value) for value in line.split(",")]
+            if len(pair) != len(LABELS) or not all(value == DISCARD or -1 <= value <= 1 for value in pair):
+                raise ValueError(f"line {number} is '{line}', not two numbers from -1 to 1, or -5")
+            values.append(pair)
     except (OSError, ValueError) as error:
         raise UserError(f"The annotation {path} cannot be read ({error}).") from error
-    if values.shape[1] != len(LABELS):
-        raise UserError(f"The annotation {path} has {values.shape[1]} columns, not valence,arousal.")
-    return np.where(values == DISCARD, np.nan, values)
+    array = np.array(values, np.float32).reshape(-1, len(LABELS))
+    return np.where(array == DISCARD, np.nan, array)
 
 
 def frame_labels(store: FrameStore, annotations: dict[str, Path]) -> dict[str, np.ndarray]:
@@ -73,7 +83,7 @@ class AffWild(ArraySequences):
 
     Annotations, where there are any, are `<data_dir>/<folder>/annotations/**/<video>.txt` and become the frame labels
     `valence` and `arousal`. If they lie in `Train_Set` and `Validation_Set`, as in Aff-Wild2, videos of the second are
-    held out and those of neither are left in training; otherwise videos are held out at random.
+    held out and those of neither are trained on; otherwise videos are held out at random.
     """
 
     def __init__(
@@ -116,11 +126,15 @@ class AffWild(ArraySequences):
             cache_dir=cache_dir,
         )
         annotations = find_annotations(root / "annotations")
-        splits = split_at_random(len(store.ids), held_out_fraction)
-        held_out = [
-            HELD_OUT_FOLDER in annotations[video].parts if video in annotations else False for video in store.ids
-        ]
-        if any(held_out):
+        if annotations and not annotations.keys() & set(store.ids):
+            raise UserError(
+                f"None of the {len(annotations)} annotations under {root / 'annotations'} is named as one of the "
+                f"{len(store.ids)} videos (they are named like '{store.ids[0]}')."
+            )
+        held_out = [HELD_OUT_FOLDER in annotations.get(video, root).relative_to(root).parts for video in store.ids]
+        if all(held_out) or not any(held_out):
+            splits = split_at_random(len(store.ids), held_out_fraction)
+        else:
             splits = {TRAIN: np.flatnonzero(~np.array(held_out)), HELD_OUT: np.flatnonzero(held_out)}
         super().__init__(
             store.bank,

@@ -15,11 +15,17 @@ def map_npy(path: Path) -> tf.Tensor:
     For `tf.gather` and its kind. A change of the file while it is used changes the tensor.
 
     Raises:
-      OSError, ValueError: If the file cannot be read or holds no array.
+      OSError, ValueError: If the file cannot be read, or is no `.npy` file of bytes in C order.
     """
+    try:
+        array = np.load(path, mmap_mode="c")
+    except EOFError as error:
+        raise ValueError("it is empty") from error
+    if not isinstance(array, np.memmap) or array.dtype != np.uint8 or not array.flags.c_contiguous:
+        raise ValueError(f"it holds no uint8 array in C order, but {getattr(array, 'dtype', 'several arrays')}")
     # Copy on write, since DLPack refuses what is read-only; nobody writes. The data of a .npy file is aligned as
     # TensorFlow wants it, to 64 bytes.
-    return tf.experimental.dlpack.from_dlpack(np.load(path, mmap_mode="c").__dlpack__())
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 class ArraySequences(Sequences):

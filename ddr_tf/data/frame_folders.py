@@ -1,6 +1,7 @@
 """Anybody's folders: `<root>/<sequence>/<frame>.<any image type>`, nested or flat, with labels where there are any."""
 
 import csv
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,9 @@ import numpy as np
 
 from ddr_tf.config import configurable
 from ddr_tf.data.arrays import ArraySequences
-from ddr_tf.data.frame_store import FrameStore, load_frames
+from ddr_tf.data.frame_store import LABELS_FILE, FrameStore, load_frames
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, split_at_random
 from ddr_tf.errors import UserError
-
-LABELS_FILE = "labels.csv"
 
 
 def as_label(values: Iterable[str | None]) -> tuple[np.ndarray, list[str] | None]:
@@ -55,16 +54,19 @@ def read_labels(path: Path, store: FrameStore) -> tuple[dict[str, list], dict[st
     first = np.cumsum([0, *map(len, store.files)])
     frames: dict[tuple[int, str], int] = {}
     for number, files in enumerate(store.files):
-        for row, file in enumerate(files, start=first[number]):
-            name = file.rpartition("/")[2]
-            frames[number, name] = frames[number, name.rpartition(".")[0]] = row
-    left_out = {remark.path for remark in store.remarks}
+        names = {file.rpartition("/")[2]: row for row, file in enumerate(files, start=first[number])}
+        stems = {os.path.splitext(name)[0]: row for name, row in names.items()}
+        frames |= {(number, name): row for name, row in (stems | names).items()}
+    not_used = [os.path.relpath(remark.path, path.parent) for remark in store.remarks if remark.kind != "noted"]
+    not_used = {name for file in not_used for name in (file, os.path.splitext(file)[0])}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.DictReader(file)
             columns = [column for column in lines.fieldnames or () if column not in ("sequence", "frame")]
-            if "sequence" not in (lines.fieldnames or ()) or not columns:
-                raise UserError(f"{path} needs a header line with 'sequence', perhaps 'frame', and at least one label.")
+            if "sequence" not in (lines.fieldnames or ()) or not columns or not all(columns):
+                raise UserError(
+                    f"{path} needs a header line with 'sequence', perhaps 'frame', and the names of labels."
+                )
             of_frames = "frame" in lines.fieldnames
             labels = {column: [None] * (first[-1] if of_frames else len(sequences)) for column in columns}
             for line in lines:
@@ -74,7 +76,7 @@ def read_labels(path: Path, store: FrameStore) -> tuple[dict[str, list], dict[st
                 if place is not None:
                     for column in columns:
                         labels[column][place] = line[column]
-                elif not left_out:  # else it may well be one of those
+                elif not {line["sequence"], f"{line['sequence']}/{line.get('frame')}"} & not_used:
                     what = f"{line['sequence']}/{line['frame']}" if of_frames else line["sequence"]
                     raise UserError(f"{path}, line {lines.line_num}: there is no {what}.")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -85,7 +87,7 @@ def read_labels(path: Path, store: FrameStore) -> tuple[dict[str, list], dict[st
 def labels_in_names(name_pattern: str, store: FrameStore) -> dict[str, list[str | None]]:
     """The named groups of a pattern, but for `sequence`, as labels of frames."""
     pattern = re.compile(name_pattern)
-    matches = [pattern.fullmatch(file.rpartition(".")[0]) for files in store.files for file in files]
+    matches = [pattern.fullmatch(os.path.splitext(file)[0]) for files in store.files for file in files]
     return {name: [match[name] for match in matches] for name in pattern.groupindex if name != "sequence"}
 
 
@@ -142,11 +144,15 @@ class FrameFolders(ArraySequences):
         Raises:
           UserError: If a setting or the folder does not allow for at least one sequence in each split.
         """
-        folder = Path(root).expanduser()
+        if not root:
+            raise UserError("FrameFolders.root is empty; name a folder.")
+        folder = Path(os.path.expanduser(root))
         store = load_frames(folder, size, fit, channels, name_pattern, min_frames, max_bad_fraction, cache_dir)
         static, frame = read_labels(folder / LABELS_FILE, store) if (folder / LABELS_FILE).exists() else ({}, {})
-        if name_pattern:
-            frame |= labels_in_names(name_pattern, store)
+        in_names = labels_in_names(name_pattern, store) if name_pattern is not None else {}
+        if twice := in_names.keys() & (static.keys() | frame.keys()):
+            raise UserError(f"The label '{min(twice)}' is in {folder / LABELS_FILE} and in name_pattern; rename one.")
+        frame |= in_names
         super().__init__(
             store.bank,
             name=folder.resolve().name,

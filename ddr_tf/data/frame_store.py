@@ -6,6 +6,7 @@ when any file or setting has changed. Nothing in the folder itself is ever writt
 """
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ from ddr_tf.errors import UserError
 
 BLOCK = 4096  # frames of a sequence that are in memory at once
 FORMAT = 1  # of what is in the cache
+REPORT = "remarks.tsv"
+LABELS_FILE = "labels.csv"  # in the root; no frame
 
 
 class FrameStore(NamedTuple):
@@ -71,7 +74,7 @@ def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remar
     ):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
-            remarks.append(Remark(folder, "left out", "a link to a folder that was seen already"))
+            remarks.append(Remark(folder, "left out", "the same folder as one before, by a link"))
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -87,7 +90,7 @@ def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remar
                 if is_named_as_image(Path(name)):
                     remarks.append(Remark(path, "bad", f"cannot be opened ({error.strerror})"))
                 continue
-            if stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode) and path != os.path.join(root, LABELS_FILE):
                 files.append((os.path.relpath(path, root).replace(os.sep, "/"), status))
     return files, remarks
 
@@ -146,6 +149,8 @@ def load_frames(
         raise UserError(f"channels must be 3 (colour) or 1 (grey), got {channels}.")
     if min_frames < 1:
         raise UserError(f"min_frames must be at least 1, got {min_frames}.")
+    if not 0 <= max_bad_fraction <= 1:
+        raise UserError(f"max_bad_fraction must be from 0 to 1, got {max_bad_fraction}.")
     if not root.is_dir():
         raise UserError(f"There is no folder {root}.")
     try:
@@ -156,14 +161,15 @@ def load_frames(
     root = root.resolve()
     settings = [FORMAT, str(root), size, fit, channels, name_pattern, min_frames]
     place = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
-    folder = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"{root.name}-{place}"
+    folder = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"{root.name[:40]}-{place}"
     files, remarks = list_files(root)
     listing = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
-    fingerprint = hashlib.blake2b(json.dumps(listing).encode()).hexdigest()
+    fingerprint = hashlib.blake2b(json.dumps([listing, remarks]).encode()).hexdigest()
 
     index = _read_index(folder, fingerprint)
     if index is None:
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        _remove_abandoned(folder)
         try:
             partial.mkdir(parents=True, exist_ok=True)
             space, needed = shutil.disk_usage(partial).free, len(files) * size * size * channels
@@ -173,6 +179,8 @@ def load_frames(
                     "are free; set cache_dir to another place."
                 )
             index = _decode(root, files, pattern, size, fit, channels, min_frames, partial / "frames.npy")
+            index["remarks"] = remarks + index["remarks"]
+            _write_report(partial / REPORT, index["remarks"])
             index |= {"fingerprint": fingerprint, "bytes": (partial / "frames.npy").stat().st_size}
             (partial / "index.json").write_text(json.dumps(index))
             shutil.rmtree(folder, ignore_errors=True)
@@ -186,9 +194,8 @@ def load_frames(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    remarks += [Remark(*remark) for remark in index["remarks"]]
-    report = folder / "remarks.tsv"
-    _write_report(report, remarks)
+    remarks = [Remark(*remark) for remark in index["remarks"]]
+    report = folder / REPORT
     bad = [remark for remark in remarks if remark.kind == "bad"]
     images = sum(len(names) for names in index["files"]) + len(bad)
     if len(bad) > max_bad_fraction * images:
@@ -207,6 +214,17 @@ def load_frames(
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         print(f"{root}: {told} (reasons in {report})", flush=True)
     return FrameStore(map_npy(folder / "frames.npy"), index["ids"], index["files"], remarks)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what runs that were killed while decoding have left."""
+    for partial in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+        try:
+            os.kill(int(partial.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(partial, ignore_errors=True)
+        except (OSError, ValueError):
+            continue  # of somebody else, or not ours at all
 
 
 def _read_index(folder: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """One image file of any kind -> one frame."""
 
 import hashlib
+import mimetypes
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 
 FITS = ("crop", "resize")
 SAFE_BY_CONTENT = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")  # begin with bytes that nothing else begins with
-_NOT_FRAMES = {"EPS", "MPEG", "WMF"}  # need other programs, or hold no pixels
+_NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # need other programs, or hold no pixels
 
 Image.init()  # Pillow learns its formats late
 
@@ -29,8 +30,11 @@ class Frame(NamedTuple):
 
 
 def is_named_as_image(path: Path) -> bool:
-    """Whether the suffix is one of an image format."""
-    return Image.registered_extensions().get(path.suffix.lower(), "EPS") not in _NOT_FRAMES
+    """Whether the suffix is one of an image format, be it one that Pillow can read or not (as .heic and .svg)."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        return (mimetypes.guess_type(path.name)[0] or "").startswith("image/")
+    return kind not in _NOT_FRAMES
 
 
 def read_frame(path: Path, size: int, fit: str, channels: int) -> Frame:
@@ -70,7 +74,7 @@ def read_frame(path: Path, size: int, fit: str, channels: int) -> Frame:
     except FileNotFoundError as error:
         raise ValueError("it has vanished, or is a link to nothing") from error
     except Exception as error:  # Pillow's decoders raise almost anything
-        if path.stat().st_size == 0:
+        if path.exists() and path.stat().st_size == 0:
             raise ValueError("empty file") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError("not an image" if reason.startswith("cannot identify") else reason) from error
@@ -94,10 +98,12 @@ def upright(image: Image.Image, channels: int) -> Image.Image:
     Raises:
       ValueError: If its values are of unknown range.
     """
+    # Pillow opens what has 16 bits in these formats as 32.
+    deep = image.mode == "I" and image.format in ("PNG", "PPM")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        if not (deep or image.mode.startswith("I;16")):
             raise ValueError("32 bits a pixel; what is black and what is white is not known")
         image = Image.fromarray(np.round(values / 257).astype(np.uint8))
     if image.has_transparency_data:

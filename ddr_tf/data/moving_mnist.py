@@ -52,12 +52,19 @@ def read_idx(path: Path) -> np.ndarray:
         content = gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
         raise UserError(
-            f"The MNIST file {path} cannot be read ({error}); delete it to download MNIST again."
+            f"The MNIST file {path} cannot be read ({error}); delete the folder to download MNIST again."
         ) from error
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
-    shape = np.frombuffer(content[4 : 4 + 4 * dimensions], ">i4")
-    if not dimensions or len(content) != 4 + 4 * dimensions + np.prod(shape, dtype=np.int64):
-        raise UserError(f"The MNIST file {path} is not a whole idx file of bytes; delete it to download MNIST again.")
+    shape = np.frombuffer(content[4 : 4 + 4 * dimensions][: (len(content) - 4) // 4 * 4], ">i4")
+    if (
+        not dimensions
+        or len(shape) != dimensions
+        or (shape <= 0).any()
+        or len(content) != 4 + 4 * dimensions + np.prod(shape, dtype=np.int64)
+    ):
+        raise UserError(
+            f"The MNIST file {path} is not a whole idx file of bytes; delete the folder to download MNIST again."
+        )
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
@@ -192,7 +199,7 @@ class MovingMNIST(Sequences):
         images, labels = (np.concatenate([mnist[split][i] for split in (TRAIN, HELD_OUT)]) for i in range(2))
         self._strips = flat_strips(images)
         total, num_train_digits = num_train + num_held_out, len(mnist[TRAIN][0])
-        random = np.random.RandomState(seed)
+        random = np.random.RandomState(seed & 0x7FFFFFFF)
         self.digits = np.concatenate(
             [
                 random.randint(num_train_digits, size=(num_train, NUM_DIGITS)),
@@ -269,10 +276,8 @@ class PublishedMovingMNIST(Sequences):
         except (OSError, ValueError) as error:  # truncated, or no array at all
             raise UserError(f"{path} cannot be read ({error}); download it again from {PUBLISHED_URL}.") from error
         shape = tuple(self._bank.shape)
-        if self._bank.dtype != tf.uint8 or len(shape) != 4 or (shape[0], *shape[2:]) != (LENGTH, SIDE, SIDE):
-            raise UserError(
-                f"{path} holds {self._bank.dtype.name} {list(shape)}, not uint8 {list(PUBLISHED_SHAPE)} (time first)."
-            )
+        if len(shape) != 4 or (shape[0], *shape[2:]) != (LENGTH, SIDE, SIDE):
+            raise UserError(f"{path} is of shape {list(shape)}, not {list(PUBLISHED_SHAPE)} (time first).")
         super().__init__(
             "published_moving_mnist",
             frame_shape=(SIDE, SIDE, 1),

@@ -1,6 +1,8 @@
 """What a dataset provides: numbered sequences of numbered frames, in two splits that never mix."""
 
 import abc
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,14 +32,28 @@ class Remark(NamedTuple):
     reason: str
 
 
+def share_of_batch(batch_size: int, num_workers: int) -> int:
+    """Sequences of a batch that each of several workers gets.
+
+    Raises:
+      ValueError: If they cannot share evenly.
+    """
+    if batch_size % num_workers:
+        raise ValueError(f"A batch of {batch_size} sequences cannot be shared evenly by {num_workers} workers.")
+    return batch_size // num_workers
+
+
 def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, np.ndarray]:
-    """The same random split each time, with at least one sequence on each side.
+    """The same random split for the same number each time, with at least one sequence on each side.
 
     Raises:
       UserError: If there are fewer than two sequences, or the fraction is not between 0 and 1.
     """
     if num_sequences < 2:
-        raise UserError(f"At least two sequences are needed, one of them to hold out; found {num_sequences}.")
+        raise UserError(
+            f"At least two sequences are needed, one of them to hold out; found {num_sequences}. Each folder of images "
+            "is one, unless FrameFolders.name_pattern tells them apart."
+        )
     if not 0 < held_out_fraction < 1:
         raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}.")
     order = np.random.RandomState(SPLIT_SEED).permutation(num_sequences)
@@ -98,6 +114,8 @@ class Sequences(abc.ABC):
             raise ValueError(f"{name}: splits must be '{TRAIN}' and '{HELD_OUT}', got {sorted(self.splits)}.")
         if self.frame_counts.ndim != 1 or (self.frame_counts < 1).any():
             raise ValueError(f"{name}: every sequence needs at least one frame.")
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError(f"{name}: ids must be unique.")
         described = {"ids": (self.ids, self.num_sequences)}
         described |= {label: (values, self.num_sequences) for label, values in self.static_labels.items()}
         described |= {label: (values, self.frame_counts.sum()) for label, values in self.frame_labels.items()}
@@ -117,6 +135,12 @@ class Sequences(abc.ABC):
     def num_sequences(self) -> int:
         """S, over both splits."""
         return len(self.frame_counts)
+
+    def fingerprint(self) -> str:
+        """Of what sequences there are, how many frames they have, and in which split they are."""
+        splits = {split: numbers.tolist() for split, numbers in self.splits.items()}
+        description = json.dumps([self.ids, self.frame_counts.tolist(), splits], sort_keys=True)
+        return hashlib.blake2b(description.encode(), digest_size=16).hexdigest()
 
     def rows(self, sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
         """Places in `frame_labels`, int64 `[...]`, of frames given by int `[...]` sequence and frame numbers."""
@@ -193,7 +217,7 @@ class Sequences(abc.ABC):
         numbers = self.splits[split]
         frame_counts = tf.constant(self.frame_counts[numbers])
         numbers = tf.constant(numbers)
-        share = batch_size // num_workers
+        share = share_of_batch(batch_size, num_workers)
         key = stream_seed(seed, split)
 
         def batch(step: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ A folder of shards holds
 
 Each record is a `tf.train.Example` of one whole sequence:
 
-    id                 bytes [1]   UTF-8
+    id                 bytes [1]   its name in the dataset
     number             int64 [1]   its number in the dataset
     frames             bytes [T]   PNG, lossless
     static/<name>      float [1]   a label of the sequence
@@ -19,10 +19,12 @@ sequential: files in a random order, several at a time, then draws of frames are
 by `memory_mb`, whatever the size of the set.
 """
 
+import hashlib
 import json
 import math
 import os
 import struct
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -30,19 +32,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
 from ddr_tf.config import configurable
 from ddr_tf.data.sampling import draw_frames, stream_seed
-from ddr_tf.data.sequences import Sequences
+from ddr_tf.data.sequences import Sequences, share_of_batch
 from ddr_tf.errors import UserError
 
 FORMAT = 1
+MEGABYTE = 1_000_000  # bytes
 DESCRIPTION, LABELS = "dataset.json", "labels.npz"
 SHARD_MB = 64  # about, of frames before compression; small enough to spread over workers
 BLOCK = 1024  # frames encoded at once
 SHUFFLE_SEED = 423  # of the order in which sequences are put into shards
-DRAWS_PER_RECORD = 4  # of N frames, each time a record is read; reading all of a sequence for N frames is dear
 MAX_CYCLE = 4  # files that are read at a time
 MAX_BLOCK = 4096  # draws that are shuffled at a time
 _LENGTH = struct.Struct("<Q")  # a record: its length, 4 bytes of checksum, its data, 4 bytes of checksum
@@ -92,6 +95,54 @@ def _example(sequences: Sequences, number: int) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
+def _content(sequences: Sequences) -> str:
+    """Fingerprint of a dataset, its labels, and the first and the last frame of each sequence."""
+    digest = hashlib.blake2b(sequences.fingerprint().encode(), digest_size=16)
+    for labels in (sequences.static_labels, sequences.frame_labels):
+        for name, values in sorted(labels.items()):
+            digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    digest.update(json.dumps(sequences.label_names, sort_keys=True).encode())
+    for start in range(0, sequences.num_sequences, BLOCK):
+        number = np.arange(start, min(start + BLOCK, sequences.num_sequences), dtype=np.int32)
+        for frame in (np.zeros_like(number), sequences.frame_counts[number] - 1):
+            digest.update(sequences.frames(tf.constant(number), tf.constant(frame)).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_complete(folder: Path, content: str, shard_mb: float) -> bool:
+    """Whether all shards of this dataset are in the folder already."""
+    if not (folder / DESCRIPTION).is_file():
+        return False
+    description = _read_description(folder)
+    same = (description["content"], description["shard_mb"]) == (content, shard_mb)
+    return same and "places" in description and all((folder / name).is_file() for name in description["shards"])
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """`dataset.json` of a folder of shards, complete or not.
+
+    Raises:
+      UserError: If it is missing, damaged or of another kind.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+        version = description["format"]
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is not a folder of shards (there is no {DESCRIPTION} in it).") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it and write the shards again.") from error
+    if version != FORMAT:
+        raise UserError(f"{path} is of format {version}, not {FORMAT}; write the shards again.")
+    return description
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_text(text)
+    partial.rename(path)
+
+
 def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB, workers: int | None = None) -> int:
     """Writes a dataset as shards; goes on where an earlier call for the same dataset and folder was interrupted.
 
@@ -111,15 +162,19 @@ def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB,
         raise UserError(f"Shards hold frames of 1 or 3 channels, not {sequences.frame_shape[-1]}.")
     if not shard_mb > 0:
         raise UserError(f"shard_mb must be above 0, got {shard_mb}.")
+    if _is_complete(folder, content := _content(sequences), shard_mb):
+        return 0
     frame_bytes = math.prod(sequences.frame_shape)
     shards: dict[str, list[int]] = {}
     for split, numbers in sequences.splits.items():
-        count = math.ceil(int(sequences.frame_counts[numbers].sum()) * frame_bytes / (shard_mb * 1e6))
+        count = math.ceil(int(sequences.frame_counts[numbers].sum()) * frame_bytes / (shard_mb * MEGABYTE))
         count = min(max(1, count), len(numbers))
         order = np.random.RandomState(SHUFFLE_SEED).permutation(numbers)
         shards |= {shard_name(split, i, count): order[i::count].tolist() for i in range(count)}
     description = {
         "format": FORMAT,
+        "content": content,
+        "shard_mb": shard_mb,
         "name": sequences.name,
         "frame_shape": list(sequences.frame_shape),
         "ids": sequences.ids,
@@ -130,7 +185,7 @@ def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB,
     }
 
     def write(name: str) -> None:
-        partial = folder / f".{name}.part"
+        partial = folder / f".{name}.{os.getpid()}.part"
         with tf.io.TFRecordWriter(str(partial)) as writer:
             for number in shards[name]:
                 writer.write(_example(sequences, number))
@@ -139,12 +194,13 @@ def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB,
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        before = json.loads((folder / DESCRIPTION).read_text()) if (folder / DESCRIPTION).exists() else None
-        if before is None and any(folder.iterdir()):
+        if (folder / DESCRIPTION).exists():
+            before = _read_description(folder)
+            if (before["content"], before["shard_mb"]) != (content, shard_mb):
+                raise UserError(f"{folder} holds shards of another dataset, other frames or size; give another folder.")
+        elif any(folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no shards; give another folder.")
-        if before is not None and {key: before.get(key) for key in description} != json.loads(json.dumps(description)):
-            raise UserError(f"{folder} holds shards of another dataset or size; give another folder.")
-        (folder / DESCRIPTION).write_text(json.dumps(description))
+        _write(folder / DESCRIPTION, json.dumps(description))
         labels = {f"static/{name}": values for name, values in sequences.static_labels.items()}
         labels |= {f"frame/{name}": values for name, values in sequences.frame_labels.items()}
         np.savez_compressed(folder / LABELS, **labels)
@@ -161,10 +217,11 @@ def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB,
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         places = {name: list(record_places(folder / name)) for name in shards}  # last: makes the set complete
-        partial = folder / f".{DESCRIPTION}.part"
-        partial.write_text(json.dumps({**description, "places": places}))
-        partial.rename(folder / DESCRIPTION)
-    except OSError as error:
+        for name, numbers in shards.items():
+            if len(places[name]) != len(numbers):
+                raise UserError(f"{folder / name} is cut short; delete it and write the shards again.")
+        _write(folder / DESCRIPTION, json.dumps({**description, "places": places}))
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow writes the records
         raise UserError(f"Shards cannot be written to {folder}: {error}.") from error
     return len(missing)
 
@@ -174,23 +231,32 @@ class TFRecords(Sequences):
     """A dataset in shards.
 
     `batches` reads them as a stream: every sequence of a split is read once in each pass, in an order of its own, and
-    gives `DRAWS_PER_RECORD` draws of N frames. Workers share the files. `frames` reads single records and cannot be
+    gives `draws_per_record` draws of N frames. Workers share the files. `frames` reads single records and cannot be
     traced: it is for figures, not for training.
     """
 
-    def __init__(self, folder: str, memory_mb: int = 256) -> None:
+    def __init__(self, folder: str, memory_mb: int = 256, draws_per_record: int = 4) -> None:
         """Opens the folder and checks that all shards are there, whole.
 
         Args:
           folder: Written by `write_shards`.
           memory_mb: Bound of what a reader holds, in megabytes.
+          draws_per_record: Draws of N frames each time a record is read. A record is a whole sequence, so more draws
+            read less for each, and give the same sequence more often in a block.
 
         Raises:
           UserError: If something is missing, cut short or not of this kind.
         """
+        if memory_mb < 1 or draws_per_record < 1:
+            raise UserError(
+                f"TFRecords.memory_mb and TFRecords.draws_per_record must be at least 1, got {memory_mb} and "
+                f"{draws_per_record}."
+            )
         self._folder = Path(folder).expanduser()
-        self._memory = memory_mb * 1_000_000
-        description = self._read_description()
+        self._memory, self._draws = memory_mb * MEGABYTE, draws_per_record
+        description = _read_description(self._folder)
+        if "places" not in description:
+            raise UserError(f"The shards in {folder} are not complete; the command that writes them goes on.")
         self._shards: dict[str, list[int]] = description["shards"]
         places: dict[str, list[list[int]]] = description["places"]
         self._places = {
@@ -204,11 +270,14 @@ class TFRecords(Sequences):
             if not path.is_file() or path.stat().st_size != offset + length + 4:
                 state = "has another size than when it was written" if path.is_file() else "is missing"
                 raise UserError(f"The shard {path} {state}; write the shards again.")
-        with np.load(self._folder / LABELS) as labels:
-            static, frame = (
-                {name.partition("/")[2]: labels[name] for name in labels.files if name.startswith(kind)}
-                for kind in ("static/", "frame/")
-            )
+        try:
+            with np.load(self._folder / LABELS) as labels:
+                static, frame = (
+                    {name.partition("/")[2]: labels[name] for name in labels.files if name.startswith(kind)}
+                    for kind in ("static/", "frame/")
+                )
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self._folder / LABELS} cannot be read ({error}); write the shards again.") from error
         super().__init__(
             description["name"],
             frame_shape=description["frame_shape"],
@@ -224,23 +293,9 @@ class TFRecords(Sequences):
         self._cycle = min(MAX_CYCLE, self._memory // (4 * largest))
         if not self._cycle:
             raise UserError(
-                f"TFRecords.memory_mb must be at least {math.ceil(4 * largest / 1e6)}, four times the largest record "
-                f"of {self._folder}; got {memory_mb}."
+                f"TFRecords.memory_mb must be at least {math.ceil(4 * largest / MEGABYTE)}, four times the largest "
+                f"record of {self._folder}; got {memory_mb}."
             )
-
-    def _read_description(self) -> dict[str, Any]:
-        path = self._folder / DESCRIPTION
-        try:
-            description = json.loads(path.read_text())
-        except FileNotFoundError as error:
-            raise UserError(f"{self._folder} is not a folder of shards (there is no {DESCRIPTION} in it).") from error
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"{path} cannot be read ({error}).") from error
-        if description.get("format") != FORMAT:
-            raise UserError(f"{path} is of format {description.get('format')}, not {FORMAT}; write the shards again.")
-        if "places" not in description:
-            raise UserError(f"The shards in {self._folder} are not complete; the command that writes them goes on.")
-        return description
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
         """See `Sequences.frames`; not to be traced."""
@@ -250,9 +305,13 @@ class TFRecords(Sequences):
             name, offset, length = self._places[number]
             with (self._folder / name).open("rb") as file:
                 file.seek(offset)
-                encoded = tf.train.Example.FromString(file.read(length)).features.feature["frames"].bytes_list.value
-            for row in np.flatnonzero(sequence.ravel() == number):
-                frames[row] = tf.io.decode_png(encoded[frame.ravel()[row]])
+                record = file.read(length)
+            try:
+                encoded = tf.train.Example.FromString(record).features.feature["frames"].bytes_list.value
+                for row in np.flatnonzero(sequence.ravel() == number):
+                    frames[row] = tf.io.decode_png(encoded[frame.ravel()[row]])
+            except (tf.errors.OpError, DecodeError, IndexError) as error:
+                raise UserError(f"The shard {self._folder / name} is damaged; write the shards again.") from error
         return tf.constant(frames.reshape(*sequence.shape, *self.frame_shape))
 
     def batches(
@@ -276,19 +335,19 @@ class TFRecords(Sequences):
         if not files:
             raise UserError(f"{self._folder} has fewer '{split}' shards than there are workers; write smaller shards.")
         numbers = [number for name in files for number in self._shards[name]]
-        draws_a_pass = len(numbers) * DRAWS_PER_RECORD
+        draws_a_pass = len(numbers) * self._draws
         drawn_bytes = num_frames * sum(self._places[number][2] for number in numbers)
         drawn_bytes //= int(self.frame_counts[numbers].sum())
         # Half of the memory is for the block that is used, the one that is ready, and the one that is read.
         block = min(MAX_BLOCK, max(1, self._memory // (2 * 3 * drawn_bytes)))
-        paths = tf.constant([str(self._folder / name) for name in files])
+        paths = tf.constant([os.fsencode(self._folder / name) for name in files])
         key = tf.random.fold_in(stream_seed(seed, split), worker)
 
         def draws(record: tf.Tensor, key: tf.Tensor) -> tf.data.Dataset:
             features = {"number": tf.io.FixedLenFeature([], tf.int64), "frames": tf.io.VarLenFeature(tf.string)}
             example = tf.io.parse_single_example(record, features)
             encoded = example["frames"].values
-            seeds = tf.random.split(tf.random.fold_in(key, example["number"]), DRAWS_PER_RECORD)
+            seeds = tf.random.split(tf.random.fold_in(key, example["number"]), self._draws)
             counts = tf.fill([1], tf.size(encoded))
             frame = tf.concat([draw_frames(one, counts, num_frames) for one in tf.unstack(seeds)], axis=0)
             return tf.data.Dataset.from_tensor_slices(tf.gather(encoded, frame))
@@ -312,7 +371,7 @@ class TFRecords(Sequences):
             frames = tf.stack([tf.io.decode_png(encoded[i], channels) for i in range(num_frames)])
             return tf.ensure_shape(frames, (num_frames, *self.frame_shape))
 
-        share = batch_size // num_workers
+        share = share_of_batch(batch_size, num_workers)
         first_pass, done = divmod(start_step * share, draws_a_pass)
         stream = tf.data.Dataset.counter(np.int64(first_pass)).flat_map(one_pass).skip(done)
         stream = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

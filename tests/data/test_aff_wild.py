@@ -44,7 +44,14 @@ def test_annotations_go_by_the_number_of_the_frame(data_dir):
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"), [(["1,2,3"], "3 columns"), (["a,b"], "cannot be read"), (["1,2", "3"], "cannot be read")]
+    ("lines", "message"),
+    [
+        (["1,1,1"], "line 2 is '1,1,1'"),
+        (["a,b"], "cannot be read"),
+        (["1,1", "1"], "line 3 is '1'"),
+        (["0,0", "", "1,1"], "could not convert"),
+        (["0,0", "100,0"], "line 3 is '100,0', not two numbers from -1 to 1, or -5"),
+    ],
 )
 def test_other_files_than_annotations_are_named(data_dir, lines, message):
     path = annotate(data_dir, "1-30-1280x720", "Train_Set", lines)
@@ -53,10 +60,25 @@ def test_other_files_than_annotations_are_named(data_dir, lines, message):
     assert str(path) in str(error.value)
 
 
-def test_an_annotation_of_no_frames_is_empty(data_dir):
-    path = annotate(data_dir, "0-30-1280x720", "Train_Set", [])
-    with pytest.raises(UserError, match="holds no lines"):
-        read_annotation(path)
+def test_other_annotations_of_the_same_videos_are_passed_over(data_dir):
+    annotate(data_dir, "1-30-1280x720", "Train_Set", ["0.5,0.5"])
+    other = data_dir / "aff_wild/annotations/EXPR_Set/1-30-1280x720.txt"
+    other.parent.mkdir()
+    other.write_text("Neutral,Anger\n3\n")
+    assert AffWild(str(data_dir), size=16).frame_labels["valence"][4] == 0.5
+    assert read_annotation(annotate(data_dir, "2-30-1280x720", "Train_Set", [])).shape == (0, 2)
+
+
+def test_annotations_of_no_video_here_are_told(data_dir):
+    annotate(data_dir, "another", "Train_Set", ["0.5,0.5"])
+    with pytest.raises(UserError, match=r"None of the 1 annotations .* is named as one of the 5 videos"):
+        AffWild(str(data_dir), size=16)
+
+
+def test_if_all_are_of_the_validation_set_some_are_held_out_at_random(data_dir):
+    for i in range(5):
+        annotate(data_dir, f"{i}-30-1280x720", "Validation_Set", ["0,0"])
+    assert len(AffWild(str(data_dir), size=16).splits["held_out"]) == 1
 
 
 def test_frames_without_numbers_cannot_be_annotated(data_dir):

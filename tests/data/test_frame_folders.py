@@ -157,7 +157,7 @@ def test_bad_files_are_left_out_with_reasons_and_nothing_is_changed(folder, cach
         ("one", "left out"): "only 1 usable frame",
         ("empty folder", "left out"): "empty folder",
         ("anna/folder.png", "left out"): "empty folder",
-        ("b/loop", "left out"): "seen already",
+        ("b/loop", "left out"): "by a link",
     }
     assert found.keys() == expected.keys()
     for key, reason in expected.items():
@@ -202,6 +202,8 @@ def test_a_bomb_is_refused_without_decoding_it(folder):
         ({"held_out": "nobody"}, "matches none .*named like 'anna'"),
         ({"held_out": ".*"}, "matches all"),
         ({"root": "nowhere"}, "There is no folder nowhere"),
+        ({"root": ""}, "FrameFolders.root is empty"),
+        ({"max_bad_fraction": -1.0}, "max_bad_fraction must be from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_be(folder, settings, message):
@@ -258,7 +260,8 @@ def test_labels_of_sequences_and_of_frames_from_csv(folder):
     ("text", "message"),
     [
         ("name,age\nanna,3\n", "needs a header line with 'sequence'"),
-        ("sequence\nanna\n", "at least one label"),
+        ("sequence\nanna\n", "the names of labels"),
+        ("sequence,age,\nanna,3,\n", "the names of labels"),
         ("", "needs a header line"),
         ("sequence,age\nanna,3\nanne,4\n", r"labels.csv, line 3: there is no anne"),
         ("sequence,frame,age\nanna,frame 99,3\n", r"line 2: there is no anna/frame 99"),
@@ -269,6 +272,61 @@ def test_labels_that_fit_nothing_are_told_with_their_line(folder, text, message)
     (folder / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=message):
         of(folder)
+
+
+def test_labels_of_what_is_not_used_are_passed_over_and_misspelt_ones_are_not(folder):
+    shutil.copy(folder / "anna/frame 1.png", folder / "anna/frame 99.png")
+    draw_image(folder / "one/frame 1.png", 7)
+    (folder / "labels.csv").write_text("sequence,frame,age\nanna,frame 99,3\none,frame 1,4\nb/deep,frame 1.png,5\n")
+    sequences = of(folder)
+    assert np.nansum(sequences.frame_labels["age"]) == 5
+    (folder / "labels.csv").write_text("sequence,age\none,3\nanne,4\n")
+    with pytest.raises(UserError, match="line 3: there is no anne"):
+        of(folder)
+
+
+def test_a_label_is_said_in_one_place(folder):
+    (folder / "labels.csv").write_text("sequence,take\nanna,3\n")
+    with pytest.raises(UserError, match=r"The label 'take' is in .*labels.csv and in name_pattern"):
+        of(folder, name_pattern=r".*frame (?P<take>\d+)")
+
+
+def test_changed_labels_decode_nothing(folder, monkeypatch):
+    of(folder)
+    monkeypatch.setattr(frame_store, "read_frame", None)
+    (folder / "labels.csv").write_text("sequence,age\nanna,3\n")
+    assert of(folder).static_labels["age"][0] == 3
+
+
+def test_a_cache_that_cannot_be_written_can_be_read(folder, tmp_path, monkeypatch):
+    draw_image(folder / "anna/copy.png", 0)
+    first = all_frames(of(folder, cache_dir=str(tmp_path / "cache")))
+
+    def refuse(*_, **__):
+        raise PermissionError("Read-only file system")
+
+    for name in ("mkdir", "write_text", "rename"):
+        monkeypatch.setattr(Path, name, refuse)
+    np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
+
+
+def test_what_a_killed_run_left_is_removed(folder, tmp_path):
+    of(folder, cache_dir=str(tmp_path / "cache"))
+    (cache,) = (tmp_path / "cache").iterdir()
+    abandoned, of_others = (cache.with_name(f".{cache.name}.{pid}.part") for pid in (2**22 + 1, "x"))
+    abandoned.mkdir()
+    of_others.mkdir()
+    draw_image(folder / "anna/new.png", 5)
+    of(folder, cache_dir=str(tmp_path / "cache"))
+    assert sorted((tmp_path / "cache").iterdir()) == sorted([cache, of_others])
+
+
+def test_kinds_that_cannot_be_read_are_told(folder):
+    for name in ("anna/a.heic", "anna/b.svg"):
+        (folder / name).write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "anna/c.pdf").write_bytes(b"%PDF-1.4")
+    remarks = of(folder, max_bad_fraction=0.5).remarks
+    assert [(Path(remark.path).name, remark.kind) for remark in remarks] == [("a.heic", "bad"), ("b.svg", "bad")]
 
 
 @pytest.mark.shared_data

@@ -152,7 +152,8 @@ def test_truncated_images_are_refused_wherever_they_are_cut(tmp_path, suffix):
             read_frame(path, 16, "crop", 3)
 
 
-def test_floating_point_images_are_refused(tmp_path):
-    Image.fromarray(np.zeros((16, 16), np.float32)).save(tmp_path / "a.tif")
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_images_of_unknown_range_are_refused(tmp_path, dtype):
+    Image.fromarray(np.zeros((16, 16), dtype)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="32 bits a pixel"):
         read_frame(tmp_path / "a.tif", 16, "crop", 3)

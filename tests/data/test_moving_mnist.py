@@ -84,8 +84,10 @@ def test_the_published_file_is_time_first_and_memory_mapped(drawn_data):
     [
         (None, r"no .*mnist_test_seq\.npy; download it from http"),
         (b"nonsense", "cannot be read"),
-        (np.zeros((10, 20, 64, 64), np.uint8), r"uint8 \[10, 20, 64, 64\], not uint8 \[20, 10000, 64, 64\]"),
-        (np.zeros((20, 10, 64, 64), np.float32), r"float32"),
+        (b"", "it is empty"),
+        (np.zeros((10, 20, 64, 64), np.uint8), r"shape \[10, 20, 64, 64\], not \[20, 10000, 64, 64\]"),
+        (np.zeros((20, 10, 64, 64), np.float32), r"no uint8 array in C order, but float32"),
+        (np.zeros((64, 64, 10, 20), np.uint8).T, r"no uint8 array in C order"),
     ],
 )
 def test_another_file_is_named(tmp_path, content, message):
@@ -113,7 +115,14 @@ def test_mnist_is_read_from_idx_gzipped_or_not(tmp_path):
         write_idx(tmp_path / name, array)
         np.testing.assert_array_equal(read_idx(tmp_path / name), array)
         whole = (tmp_path / name).read_bytes()
-        for broken in (whole[:-3], whole[:2], b"", whole + b"x" if name == "a" else b"\x1f\x8bxx"):
+        for broken in (
+            whole[:-3],
+            whole[:2],
+            b"",
+            b"\0\0\x08\x03\0\0",
+            b"\0\0\x08\x01\xff\xff\xff\xff",
+            whole + b"x" if name == "a" else b"\x1f\x8bxx",
+        ):
             (tmp_path / name).write_bytes(broken)
             with pytest.raises(UserError, match="MNIST file"):
                 read_idx(tmp_path / name)

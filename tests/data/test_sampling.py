@@ -67,3 +67,9 @@ def test_a_sequence_of_one_frame_is_that_frame_repeated():
     _, frame = sample_numbers(tf.constant([0, 0]), tf.constant([0, 1]), tf.constant([1, 5]), 32, 2)
     assert any((row == 0).all() for row in frame.numpy())
     assert any(row[0] != row[1] for row in frame.numpy())
+
+
+def test_workers_get_parts_of_the_same_batches(random_sequences):
+    whole = take(random_sequences.batches("train", 6, 3, seed=5), 4)
+    parts = [take(random_sequences.batches("train", 6, 3, seed=5, worker=i, num_workers=3), 4) for i in range(3)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)

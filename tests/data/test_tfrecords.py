@@ -17,7 +17,7 @@ from ddr_tf.errors import UserError
 class Labelled(ArraySequences):
     """30 sequences in colour; the first two pixels of a frame tell its sequence and its number."""
 
-    def __init__(self, name="labelled"):
+    def __init__(self):
         counts = np.arange(30) % 7 + 4
         numbers = np.repeat(np.arange(30), counts)
         frame = np.concatenate([np.arange(count) for count in counts])
@@ -25,7 +25,7 @@ class Labelled(ArraySequences):
         bank[:, 0, 0, 0], bank[:, 0, 1, 0] = numbers, frame
         super().__init__(
             bank,
-            name=name,
+            name="labelled",
             frame_counts=counts,
             splits={"train": np.arange(24), "held_out": np.arange(24, 30)},
             static_labels={"age": np.arange(30, dtype=np.float32), "town": np.arange(30, dtype=np.int32) % 3 - 1},
@@ -156,14 +156,33 @@ def test_writing_goes_on_where_it_was_interrupted(source, tmp_path, monkeypatch)
 
 def test_other_shards_and_other_files_are_not_overwritten(source, tmp_path):
     write_shards(source, tmp_path / "a")
-    with pytest.raises(UserError, match="shards of another dataset or size"):
+    with pytest.raises(UserError, match="shards of another dataset"):
         write_shards(source, tmp_path / "a", shard_mb=0.02)
-    with pytest.raises(UserError, match="shards of another dataset or size"):
-        write_shards(Labelled("other"), tmp_path / "a")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("x")
     with pytest.raises(UserError, match="not empty and holds no shards"):
         write_shards(source, tmp_path / "mine")
+
+
+def test_other_frames_or_labels_of_the_same_shape_are_not_taken_for_these(source, tmp_path):
+    write_shards(source, tmp_path / "a")
+    for change in ("frames", "labels"):
+        other = Labelled()
+        if change == "frames":
+            other._bank = 255 - other._bank
+        else:
+            other.static_labels["age"] = other.static_labels["age"] + 1
+        with pytest.raises(UserError, match="another dataset, other frames or size"):
+            write_shards(other, tmp_path / "a")
+
+
+def test_a_disk_that_fills_up_is_told(source, tmp_path, monkeypatch):
+    def full(self, record):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_shards(source, tmp_path / "a")
 
 
 def test_frames_of_other_channels_are_refused(tmp_path):
@@ -185,7 +204,11 @@ def damaged(shards, tmp_path, change):
         (lambda folder: min(folder.glob("train-*")).write_bytes(b"x" * 50), "has another size than when"),
         (lambda folder: (folder / "dataset.json").unlink(), "not a folder of shards"),
         (lambda folder: (folder / "dataset.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "dataset.json").write_text("[]"), "cannot be read"),
         (lambda folder: (folder / "dataset.json").write_text('{"format": 0}'), "of format 0"),
+        (lambda folder: (folder / "labels.npz").unlink(), "labels.npz cannot be read"),
+        (lambda folder: (folder / "labels.npz").write_bytes(b""), "labels.npz cannot be read"),
+        (lambda folder: (folder / "labels.npz").write_bytes(b"PK"), "labels.npz cannot be read"),
     ],
 )
 def test_damage_is_found_before_training(shards, tmp_path, change, message):
@@ -193,10 +216,11 @@ def test_damage_is_found_before_training(shards, tmp_path, change, message):
         TFRecords(damaged(shards, tmp_path, change))
 
 
-def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_path):
+@pytest.mark.parametrize("kept", [-5, 0])
+def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_path, kept):
     def cut(folder):
         path = min(folder.glob("train-*"))
-        path.write_bytes(path.read_bytes()[:-5])
+        path.write_bytes(path.read_bytes()[:kept])
         description = json.loads((folder / "dataset.json").read_text())
         del description["places"]
         (folder / "dataset.json").write_text(json.dumps(description))
@@ -205,9 +229,34 @@ def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_pat
         write_shards(source, Path(damaged(shards, tmp_path, cut)), shard_mb=0.02)
 
 
-def test_memory_must_hold_the_largest_record(shards):
-    with pytest.raises(UserError, match="memory_mb must be at least 1, four times the largest record"):
-        TFRecords(str(shards), memory_mb=0)
+def test_a_damaged_record_is_told_when_it_is_read(shards, tmp_path):
+    def harm(folder):
+        for path in folder.glob("*.tfrecord"):
+            content = bytearray(path.read_bytes())
+            for offset, length in record_places(path):
+                content[offset + 2 : offset + length] = b"\xff" * (length - 2)
+            path.write_bytes(content)
+
+    with pytest.raises(UserError, match=r"The shard .* is damaged"):
+        TFRecords(damaged(shards, tmp_path, harm)).frames(np.array([3]), np.array([0]))
+
+
+@pytest.mark.parametrize("setting", ["memory_mb", "draws_per_record"])
+def test_settings_of_the_reader_are_at_least_one(shards, setting):
+    with pytest.raises(UserError, match="must be at least 1"):
+        TFRecords(str(shards), **{setting: 0})
+
+
+def test_workers_share_a_batch_evenly(source, shards):
+    for sequences in (source, TFRecords(str(shards))):
+        with pytest.raises(ValueError, match="cannot be shared evenly by 3 workers"):
+            sequences.batches("train", 8, 2, seed=0, num_workers=3)
+
+
+def test_memory_must_hold_the_largest_record(shards, monkeypatch):
+    monkeypatch.setattr(tfrecords, "MEGABYTE", 100)
+    with pytest.raises(UserError, match=r"memory_mb must be at least .*, four times the largest record"):
+        TFRecords(str(shards), memory_mb=1)
 
 
 @pytest.mark.slow
