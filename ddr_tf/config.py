@@ -134,7 +134,7 @@ def bound(name: str) -> Any:
     """
     target, parameter = name.split(".")
     if parameter not in gin.get_bindings(target, resolve_references=False):
-        raise UserError(f"{name} is not set; set it in a gin file or with --gin_param.")
+        raise _not_set(name)
     return gin.get_bindings(target)[parameter]
 
 
@@ -203,10 +203,14 @@ def _bound_values() -> Iterator[tuple[str, Any]]:
 
 def _check_required(name: str) -> None:
     """Raises UserError if a parameter that a configurable needs is not set."""
-    bound = gin.get_bindings(name, resolve_references=False)
+    given = gin.get_bindings(name, resolve_references=False)
     for parameter, description in _parameters(name).items():
-        if description.default is inspect.Parameter.empty and parameter not in bound:
-            raise UserError(f"{name}.{parameter} is not set; set it in a gin file or with --gin_param.")
+        if description.default is inspect.Parameter.empty and parameter not in given:
+            raise _not_set(f"{name}.{parameter}")
+
+
+def _not_set(name: str) -> UserError:
+    return UserError(f"{name} is not set; set it in a gin file or with --gin_param.")
 
 
 def _check_type(name: str, value: Any) -> None:

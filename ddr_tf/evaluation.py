@@ -99,6 +99,18 @@ class Swaps(NamedTuple):
     swapped: dict[str, np.ndarray]
 
 
+def draw_frame_numbers(random: np.random.RandomState, sequences: Sequences, numbers: np.ndarray) -> np.ndarray:
+    """`NUM_FRAMES` frames of each sequence int `[S]`, distinct where it has so many: int `[S, N]`."""
+    counts = sequences.frame_counts[numbers]
+    return np.stack([random.choice(count, NUM_FRAMES, replace=count < NUM_FRAMES) for count in counts])
+
+
+def fetch(sequences: Sequences, numbers: np.ndarray, frame: np.ndarray) -> tf.Tensor:
+    """Frames int `[S, N]` of sequences int `[S]`: uint8 `[S, N, H, W, C]`."""
+    numbers = np.broadcast_to(numbers[:, None], frame.shape)
+    return sequences.frames(tf.constant(numbers, tf.int32), tf.constant(frame, tf.int32))
+
+
 class Codes(NamedTuple):
     """Codes of one draw of frames of held-out sequences, those with at least `NUM_POSES` frames.
 
@@ -140,8 +152,7 @@ def draw_codes(model: DDR, sequences: Sequences, seed: int) -> Codes | None:
     static, dynamic, bounds, change = [], [], [], 0.0
     for start in range(0, len(held_out), CHUNK):
         chosen = frame[start : start + CHUNK].reshape(-1, NUM_FRAMES)  # a row for each set
-        numbers = np.broadcast_to(np.repeat(held_out[start : start + CHUNK], 2)[:, None], chosen.shape)
-        frames = sequences.frames(tf.constant(numbers, tf.int32), tf.constant(chosen, tf.int32))
+        frames = fetch(sequences, np.repeat(held_out[start : start + CHUNK], 2), chosen)
         codes = model.encode(frames)
         static.append(codes["static_mean"].numpy())
         dynamic.append(codes["dynamic_mean"].numpy())
@@ -220,9 +231,7 @@ def prior_pose_coverage(model: DDR, sequences: Sequences, seed: int) -> float:
     random = np.random.RandomState(seed)
     chosen = random.choice(sequences.splits[HELD_OUT], PRIOR_SEQUENCES)
     poses = np.arange(sequences.frame_counts.min())
-    frame = np.stack([random.choice(poses, NUM_FRAMES, replace=len(poses) < NUM_FRAMES) for _ in chosen])
-    numbers = np.broadcast_to(chosen[:, None], frame.shape)
-    codes = model.encode(sequences.frames(tf.constant(numbers, tf.int32), tf.constant(frame, tf.int32)))
+    codes = model.encode(fetch(sequences, chosen, draw_frame_numbers(random, sequences, chosen)))
     prior = diagonal_normal(codes["prior_mean"], codes["prior_stddev"])
     dynamic = tf.transpose(prior.sample(PRIOR_SAMPLES, seed=[seed, 0]), [1, 0, 2])
     decoded = model.decode(codes["static_mean"], dynamic).numpy()
@@ -240,18 +249,11 @@ def draw_swaps(model: DDR, sequences: Sequences, seed: int) -> Swaps:
     if len(held_out) < 2:
         raise UserError(f"Evaluation needs at least two held-out sequences; {sequences.name} has {len(held_out)}.")
     pairs = np.stack([random.choice(held_out, 2, replace=False) for _ in range(NUM_PAIRS)])
-    a, b = np.broadcast_to(pairs[:, :, None], (NUM_PAIRS, 2, NUM_FRAMES)).transpose(1, 0, 2)
-
-    def draw(sequence: np.ndarray) -> np.ndarray:
-        counts = sequences.frame_counts[sequence[:, 0]]
-        return np.stack([random.choice(count, NUM_FRAMES, replace=count < NUM_FRAMES) for count in counts])
-
-    def fetch(sequence: np.ndarray, frame: np.ndarray) -> tf.Tensor:
-        return sequences.frames(tf.constant(sequence, tf.int32), tf.constant(frame, tf.int32))
-
-    frame = draw(b)
-    frames_b = fetch(b, frame)
-    codes_a, codes_b = model.encode(fetch(a, draw(a))), model.encode(frames_b)
+    a, b = pairs.T
+    frame = draw_frame_numbers(random, sequences, b)
+    frames_b = fetch(sequences, b, frame)
+    codes_a = model.encode(fetch(sequences, a, draw_frame_numbers(random, sequences, a)))
+    codes_b = model.encode(frames_b)
     static_a, dynamic_b = codes_a["static_mean"], codes_b["dynamic_mean"]
     prior_a, prior_b = (
         diagonal_normal(codes["prior_mean"][:, None], codes["prior_stddev"][:, None]) for codes in (codes_a, codes_b)
@@ -261,11 +263,12 @@ def draw_swaps(model: DDR, sequences: Sequences, seed: int) -> Swaps:
         "relative": relative_transfer(dynamic_b, source=prior_b, target=prior_a),
         "conditioned": model.dynamic_posterior(model.features(frames_b), static_a).mean(),
     }
+    truths = sequences.swap_truths(*(np.broadcast_to(each[:, None], frame.shape) for each in (a, b)), frame)
     return Swaps(
-        static_sequence=a[:, 0],
-        dynamic_sequence=b[:, 0],
+        static_sequence=a,
+        dynamic_sequence=b,
         frame=frame,
-        truths=[as_float(tf.constant(truth)).numpy() for truth in sequences.swap_truths(a, b, frame)],
+        truths=[as_float(tf.constant(truth)).numpy() for truth in truths],
         source=as_float(frames_b).numpy(),
         reconstruction=model.decode(codes_b["static_mean"], dynamic_b).numpy(),
         swapped={name: model.decode(static_a, z).numpy() for name, z in dynamic.items()},

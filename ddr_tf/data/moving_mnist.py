@@ -242,8 +242,7 @@ class MovingMNIST(Sequences):
 
     def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
         """See `Sequences.swap_truth`: the digits of one on the trajectories of the other, first on first."""
-        static_sequence, dynamic_sequence, frame = np.broadcast_arrays(static_sequence, dynamic_sequence, frame)
-        return self.render(self.digits[static_sequence], self.corners[dynamic_sequence, frame])
+        return self.swap_truths(static_sequence, dynamic_sequence, frame)[0]
 
     def swap_truths(
         self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray
