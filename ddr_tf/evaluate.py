@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands, config
+from ddr_tf import commands
 from ddr_tf.errors import UserError
 
 
@@ -30,17 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         if flags.seeds < 2:
             raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
-        if not (run_dir / "model.keras").is_file():
-            raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-        import keras
-
-        from ddr_tf import training
         from ddr_tf.evaluation import evaluate
+        from ddr_tf.training import load_run
 
-        config.load([str(run_dir / "config.gin")], data_dir=flags.data_dir)
-        sequences = config.bound("train.sequences")()
-        training.check_data(run_dir, sequences)
-        model = keras.models.load_model(run_dir / "model.keras")
+        model, sequences = load_run(run_dir, flags.data_dir)
         found = evaluate(model, sequences, range(flags.seeds), progress=lambda line: print(line, file=sys.stderr))
         figures = {name: figure._asdict() for name, figure in found.items()}
         (run_dir / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")

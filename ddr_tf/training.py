@@ -163,13 +163,27 @@ def _check_same_data(run_dir: Path, record: dict[str, Any], data: str) -> None:
         )
 
 
-def check_data(run_dir: Path, sequences: Sequences) -> None:
-    """Raises UserError if a run was not trained on these sequences, so that held-out ones may have been trained on."""
+def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, Sequences]:
+    """The final model of a run and the dataset that it was trained on.
+
+    Args:
+      run_dir: Folder of the run.
+      data_dir: Where datasets are; None: where the run had them.
+
+    Raises:
+      UserError: If the run has not finished, or was not trained on these sequences, so that held-out ones may have
+        been trained on.
+    """
+    if not (run_dir / "model.keras").is_file():
+        raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
     try:
         record = json.loads((run_dir / "run.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{run_dir / 'run.json'} cannot be read ({error}).") from error
+    config.load([str(run_dir / "config.gin")], data_dir=data_dir)
+    sequences = config.bound("train.sequences")()
     _check_same_data(run_dir, record, sequences.fingerprint())
+    return keras.models.load_model(run_dir / "model.keras"), sequences
 
 
 class Run:

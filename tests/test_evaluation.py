@@ -203,6 +203,10 @@ def test_the_command_writes_evaluation_json(tmp_path, capsys, few_codes):
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert set(written["swap_psnr"]) == {"value", "standard_error", "chance", "ceiling"}
     assert "swap_pose_accuracy" in capsys.readouterr().out
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"data": "of another set"}))
+    assert evaluate.main(["--run_dir", str(tmp_path), "--seeds", "2"]) == 2
+    assert "The data have changed since" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
