@@ -13,7 +13,7 @@ Not in the paper, and marked where they are: the dense layers at the head of the
 of the KL terms, gradient clipping.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -24,12 +24,14 @@ from ddr_tf.distributions import tfd
 from ddr_tf.elbo import ElboTerms, elbo_terms, pixel_entropy
 from ddr_tf.errors import UserError
 from ddr_tf.networks import (
+    AGGREGATIONS,
     DOWNSAMPLING,
     MIN_STDDEV,
     Decoder,
     DynamicPosterior,
     DynamicPrior,
     FrameEncoder,
+    StandardPrior,
     StaticPosterior,
 )
 
@@ -51,6 +53,22 @@ def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.
     return target.mean() + target.stddev() * (dynamic - source.mean()) / source.stddev()
 
 
+class PosteriorSample(NamedTuple):
+    """A sample of the codes of sequences, and the densities that it is from.
+
+    Attributes:
+      static: f, float32 `[B, F]`.
+      dynamic: z, float32 `[B, N, Z]`.
+      static_posterior: q(f | ..), batch `[B]`.
+      dynamic_posterior: q(z_i | x_i, f), batch `[B, N]`.
+    """
+
+    static: tf.Tensor
+    dynamic: tf.Tensor
+    static_posterior: tfd.Distribution
+    dynamic_posterior: tfd.Distribution
+
+
 @configurable(not_in_gin=("frame_shape", "noise_seed", "name", "trainable"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class DDR(keras.Model):
@@ -68,6 +86,9 @@ class DDR(keras.Model):
         gradient_clip_norm: float = 1000.0,
         initializer: str = "glorot_uniform",
         initial_static_stddev: float = 0.7,
+        static_aggregation: str = "pairs",
+        learned_prior: bool = True,
+        num_static_frames: int = 0,
         dtype: Any = "float32",
         noise_seed: int = 0,
         name: str = "ddr",
@@ -88,6 +109,12 @@ class DDR(keras.Model):
           initializer: Keras's name of the initial kernels of all layers with a ReLU.
           initial_static_stddev: Stddev of q(f | x_1..N) before training; at 0.7 the decoder sees little but noise of
             f at first, since the means are near 0.
+          static_aggregation: How q(f | x_1..N) joins frames: "pairs", or "pooled", "average" or "product" to compare
+            with; see `networks.StaticPosterior`.
+          learned_prior: Whether p(z | f) is learned, or N(0, I) to compare with.
+          num_static_frames: How many frames of each sequence q(f | ..) is computed from in training, the others being
+            decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
+            0: the same frames for both.
           dtype: "float32", or "mixed_bfloat16" for bfloat16 arithmetic with float32 weights and densities.
           noise_seed: Seed of the reparameterisation noise of training.
           name: As in Keras.
@@ -109,8 +136,13 @@ class DDR(keras.Model):
         for name, size in sizes.items():
             if size < 1:
                 raise UserError(f"DDR.{name} must be at least 1, got {size}.")
-        if kl_warmup_steps < 0:
-            raise UserError(f"DDR.kl_warmup_steps must be 0 or more, got {kl_warmup_steps}.")
+        for name, count in dict(kl_warmup_steps=kl_warmup_steps, num_static_frames=num_static_frames).items():
+            if count < 0:
+                raise UserError(f"DDR.{name} must be 0 or more, got {count}.")
+        if static_aggregation not in AGGREGATIONS:
+            raise UserError(
+                f"DDR.static_aggregation must be one of {', '.join(AGGREGATIONS)}, got {static_aggregation!r}."
+            )
         if not gradient_clip_norm > 0:
             raise UserError(f"DDR.gradient_clip_norm must be above 0, got {gradient_clip_norm}.")
         if not initial_static_stddev > MIN_STDDEV:
@@ -121,20 +153,26 @@ class DDR(keras.Model):
             raise UserError(f"DDR.initializer: Keras knows no initializer {initializer!r}.") from error
         self._sizes = sizes
         self._initial = dict(initializer=initializer, initial_static_stddev=initial_static_stddev)
+        self._compared = dict(static_aggregation=static_aggregation, learned_prior=learned_prior)
         self.frame_shape = frame_shape
         self.static_dim = static_dim
         self.dynamic_dim = dynamic_dim
         self.kl_warmup_steps = kl_warmup_steps
+        self.num_static_frames = num_static_frames
         self.gradient_clip_norm = gradient_clip_norm
         self.noise_seed = noise_seed
 
         policy = self.dtype_policy
         self.frame_encoder = FrameEncoder(width, initializer, dtype=policy)
         self.static_posterior_net = StaticPosterior(
-            static_dim, pair_width, dense_units, initializer, initial_static_stddev, dtype=policy
+            static_dim, pair_width, dense_units, initializer, initial_static_stddev, static_aggregation, dtype=policy
         )
         self.dynamic_posterior_net = DynamicPosterior(dynamic_dim, dense_units, initializer, dtype=policy)
-        self.dynamic_prior_net = DynamicPrior(dynamic_dim, dense_units, initializer, dtype=policy)
+        self.dynamic_prior_net = (
+            DynamicPrior(dynamic_dim, dense_units, initializer, dtype=policy)
+            if learned_prior
+            else StandardPrior(dynamic_dim, dtype=policy)
+        )
         self.decoder = Decoder(frame_shape, width, dense_units, initializer, dtype=policy)
         self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in FIGURES]
         self.build((None, None, *frame_shape))
@@ -156,8 +194,10 @@ class DDR(keras.Model):
             **super().get_config(),
             **self._sizes,
             **self._initial,
+            **self._compared,
             "frame_shape": self.frame_shape,
             "kl_warmup_steps": self.kl_warmup_steps,
+            "num_static_frames": self.num_static_frames,
             "gradient_clip_norm": self.gradient_clip_norm,
             "noise_seed": self.noise_seed,
         }
@@ -236,28 +276,62 @@ class DDR(keras.Model):
 
     # Training.
 
-    def elbo_terms(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> ElboTerms:
+    def sample_posterior(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        static_frames: tf.Tensor | None = None,
+    ) -> PosteriorSample:
+        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`."""
+        features = self.features(frames)
+        static_features = features if static_frames is None else self.features(static_frames)
+        static_posterior = self.static_posterior(static_features)
+        static = static_posterior.mean() + static_posterior.stddev() * static_noise
+        dynamic_posterior = self.dynamic_posterior(features, static)
+        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
+        return PosteriorSample(static, dynamic, static_posterior, dynamic_posterior)
+
+    def elbo_terms(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        static_frames: tf.Tensor | None = None,
+    ) -> ElboTerms:
         """The bound for one reparameterised sample of f and z.
 
         Args:
           frames: uint8, or float in [0, 1], `[B, N, H, W, C]`.
           static_noise: float32 `[B, F]`, standard normal.
           dynamic_noise: float32 `[B, N, Z]`, standard normal.
+          static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
         """
-        frames = as_float(frames)
-        features = self.features(frames)
-        static_posterior = self.static_posterior(features)
-        static = static_posterior.mean() + static_posterior.stddev() * static_noise
-        dynamic_posterior = self.dynamic_posterior(features, static)
-        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise, static_frames)
         return elbo_terms(
-            frames,
-            self.likelihood(static, dynamic),
-            static_posterior,
+            as_float(frames),
+            self.likelihood(sample.static, sample.dynamic),
+            sample.static_posterior,
             self.static_prior(),
-            dynamic_posterior,
-            self.dynamic_prior(static),
+            sample.dynamic_posterior,
+            self.dynamic_prior(sample.static),
         )
+
+    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
+        """The log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
+
+        Its mean over samples is the bound that `elbo_terms` has, and the log of the mean of its exponential a tighter
+        one (Burda et al., "Importance Weighted Autoencoders", 2016). Arguments as of `elbo_terms`.
+        """
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise)
+        static, dynamic = sample.static, sample.dynamic
+        of_frames = (
+            self.likelihood(static, dynamic).log_prob(as_float(frames))
+            + self.dynamic_prior(static).log_prob(dynamic)
+            - sample.dynamic_posterior.log_prob(dynamic)
+        )
+        of_sequence = self.static_prior().log_prob(static) - sample.static_posterior.log_prob(static)
+        return tf.reduce_sum(of_frames, axis=-1) + of_sequence
 
     def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
         """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
@@ -298,9 +372,12 @@ class DDR(keras.Model):
         step = tf.convert_to_tensor(self.optimizer.iterations)
         kl_weight = self.kl_weight(step)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        static_frames = None
+        if self.num_static_frames:  # frames come in random order, so the first ones are as good as any
+            static_frames, frames = frames[:, : self.num_static_frames], frames[:, self.num_static_frames :]
         noise = self._noise(frames, tf.random.fold_in([self.noise_seed & 0x7FFFFFFF, 0], step))
         with tf.GradientTape() as tape:
-            terms = self.elbo_terms(frames, *noise)
+            terms = self.elbo_terms(frames, *noise, static_frames)
             # Nats a frame; divided by the replicas since their gradients are summed.
             loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1] * replicas, tf.float32)
         gradients = tape.gradient(loss, [variable.value for variable in self.trainable_variables])

@@ -20,6 +20,7 @@ from keras import layers
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
+AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
 
 
 @tf.custom_gradient
@@ -125,11 +126,33 @@ def mean_over_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     return tf.cast(total / tf.cast(num_frames * num_distances, tf.float32), left.dtype)
 
 
+def average_of_normals(mean: tf.Tensor, stddev: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The normal with the average mean and variance of several: 2 x `[B, N, D]` -> 2 x `[B, D]`.
+
+    How GVAE joins per-frame posteriors (Hosoya, "Group-based Learning of Disentangled Representations with
+    Generalizability for Novel Contents", 2019).
+    """
+    return tf.reduce_mean(mean, axis=1), tf.sqrt(tf.reduce_mean(tf.square(stddev), axis=1))
+
+
+def product_of_normals(mean: tf.Tensor, stddev: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The normal proportional to the product of several densities: 2 x `[B, N, D]` -> 2 x `[B, D]`.
+
+    How ML-VAE joins per-frame posteriors (Bouchacourt et al., "Multi-Level Variational Autoencoder", 2018).
+    """
+    precision = 1 / tf.square(stddev)
+    total = tf.reduce_sum(precision, axis=1)
+    return tf.reduce_sum(mean * precision, axis=1) / total, tf.math.rsqrt(total)
+
+
 class StaticPosterior(layers.Layer):
     """Parameters of q(f | x_1..N) from the features of all frames: `[B, N, h, w, K]` -> 2 x `[B, F]`.
 
-    The same 3x3 convolution with ReLU for every ordered pair of frames, the mean over pairs, another convolution,
-    and two dense layers (the paper, Section 2 and Appendix B). Invariant to the order of the frames.
+    The paper's, "pairs" (Section 2 and Appendix B): the same 3x3 convolution with ReLU for every ordered pair of
+    frames, the mean over pairs, another convolution, and two dense layers. To compare with, of the same layers:
+    "pooled", where the first convolution is over each frame by itself and the mean over frames, as in the neural
+    statistician (Edwards & Storkey, 2016); "average" and "product", where all layers are over each frame by itself,
+    and the resulting normals are joined. All are invariant to the order of the frames.
     """
 
     def __init__(
@@ -139,12 +162,18 @@ class StaticPosterior(layers.Layer):
         dense_units: int,
         initializer: str,
         initial_stddev: float,
+        aggregation: str = "pairs",
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        # One convolution gives both halves of the pair's: first the channels of the left frame, then the right's.
+        self.aggregation = aggregation
+        # Of pairs, one convolution gives both halves: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(
-            2 * pair_width, 3, padding="same", kernel_initializer=initializer, dtype=self.dtype_policy
+            2 * pair_width if aggregation == "pairs" else pair_width,
+            3,
+            padding="same",
+            kernel_initializer=initializer,
+            dtype=self.dtype_policy,
         )
         self.head = [
             layers.Conv2D(
@@ -163,11 +192,17 @@ class StaticPosterior(layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         _, _, height, width, channels = input_shape
         self.pair.build((None, height, width, channels))
-        _build_chain(self.head, (None, height, width, self.pair.filters // 2))
+        _build_chain(self.head, (None, height, width, self.head[0].filters))
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        left, right = tf.split(_split_frames(self.pair(_merge_frames(features)), like=features), 2, axis=-1)
-        return mean_and_stddev(_apply_chain(self.head, mean_over_pairs(left, right)))
+        first = _split_frames(self.pair(_merge_frames(features)), like=features)
+        if self.aggregation == "pairs":
+            return mean_and_stddev(_apply_chain(self.head, mean_over_pairs(*tf.split(first, 2, axis=-1))))
+        first = tf.nn.relu(first)
+        if self.aggregation == "pooled":
+            return mean_and_stddev(_apply_chain(self.head, tf.reduce_mean(first, axis=1)))
+        of_frames = mean_and_stddev(_split_frames(_apply_chain(self.head, _merge_frames(first)), like=features))
+        return average_of_normals(*of_frames) if self.aggregation == "average" else product_of_normals(*of_frames)
 
 
 class DynamicPrior(layers.Layer):
@@ -186,6 +221,18 @@ class DynamicPrior(layers.Layer):
 
     def call(self, static: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return mean_and_stddev(_apply_chain(self.dense, static))
+
+
+class StandardPrior(layers.Layer):
+    """Parameters of p(z) = N(0, I), which f does not change: `[B, F]` -> 2 x `[B, Z]`. To compare with."""
+
+    def __init__(self, dynamic_dim: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.dynamic_dim = dynamic_dim
+
+    def call(self, static: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shape = [tf.shape(static)[0], self.dynamic_dim]
+        return tf.zeros(shape), tf.ones(shape)
 
 
 class DenseOfFrameAndStatic(layers.Layer):

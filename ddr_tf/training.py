@@ -106,6 +106,11 @@ def train(
     with strategy.scope():
         keras.utils.set_random_seed(seed & 0x7FFFFFFF)
         ddr = model(frame_shape=dataset.frame_shape, noise_seed=seed)
+        if ddr.num_static_frames >= num_frames:
+            raise UserError(
+                f"DDR.num_static_frames must leave frames to decode: it is {ddr.num_static_frames}, and "
+                f"train.num_frames {num_frames}."
+            )
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
         ddr.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False)
         ddr.optimizer.build(ddr.trainable_variables)

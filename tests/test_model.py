@@ -86,6 +86,9 @@ def test_get_config_keeps_what_was_given():
         noise_seed=5,
         initializer="he_normal",
         frame_shape=(16, 16, 1),
+        static_aggregation="product",
+        learned_prior=False,
+        num_static_frames=2,
     )
     config = DDR(**given).get_config()
     assert {name: config[name] for name in given} == given
@@ -99,6 +102,38 @@ def test_elbo_without_noise_uses_the_posterior_means(model):
     np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-4)
     assert (terms.kl_static.numpy() > 0).all()
     assert (terms.kl_dynamic.numpy() > 0).all()
+
+
+def test_f_may_come_from_other_frames_than_those_decoded(model):
+    static_noise, dynamic_noise = tf.ones([2, 4]), tf.ones([2, 3, 2])
+    others = frames(seed=1, num_frames=5)
+    same = model.elbo_terms(frames(), static_noise, dynamic_noise, frames())
+    plain = model.elbo_terms(frames(), static_noise, dynamic_noise)
+    apart = model.elbo_terms(frames(), static_noise, dynamic_noise, others)
+    np.testing.assert_allclose(same.elbo(), plain.elbo(), rtol=1e-5)
+    of_others = model.elbo_terms(others, static_noise, tf.zeros([2, 5, 2]))
+    np.testing.assert_allclose(apart.kl_static, of_others.kl_static, rtol=1e-5)
+    assert not np.allclose(apart.kl_static, plain.kl_static)
+
+
+def test_a_standard_prior_does_not_depend_on_f():
+    model = DDR((16, 16, 1), **TINY, learned_prior=False)
+    prior = model.dynamic_prior(tf.random.stateless_normal([3, 4], [0, 0]))
+    assert (prior.batch_shape, prior.event_shape) == ((3, 1), (2,))
+    np.testing.assert_array_equal(prior.mean(), np.zeros((3, 1, 2)))
+    np.testing.assert_array_equal(prior.stddev(), np.ones((3, 1, 2)))
+    assert not any("prior" in variable.path for variable in model.trainable_variables)
+
+
+def test_the_mean_of_log_weights_is_the_bound_and_more_samples_tighten_it(model):
+    samples = 400
+    noise = [tf.random.stateless_normal([samples, 2, *shape], [i, 0]) for i, shape in enumerate(((4,), (3, 2)))]
+    bounds = np.array([model.elbo_terms(frames(), *each).elbo() for each in zip(*noise, strict=True)])
+    weights = np.array([model.log_weights(frames(), *each) for each in zip(*noise, strict=True)])
+    error = np.std(weights - bounds, axis=0) / samples**0.5
+    np.testing.assert_array_less(np.abs((weights - bounds).mean(axis=0)), 4 * error)
+    tighter = np.log(np.exp(weights - weights.max()).reshape(-1, 8, 2).mean(axis=1)).mean(axis=0) + weights.max()
+    assert (tighter > weights.mean(axis=0)).all()
 
 
 def test_warmup_of_the_kl_terms():
@@ -138,6 +173,8 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
         ({"initial_static_stddev": 0.0}, "DDR.initial_static_stddev"),
         ({"dtype": "float16"}, "DDR.dtype must be one of float32, mixed_bfloat16"),
         ({"initializer": "hex"}, "no initializer 'hex'"),
+        ({"static_aggregation": "sum"}, "static_aggregation must be one of pairs, pooled, average, product, got 'sum'"),
+        ({"num_static_frames": -1}, "DDR.num_static_frames must be 0 or more, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, message):

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from ddr_tf import networks
 from ddr_tf.networks import (
+    AGGREGATIONS,
     MIN_STDDEV,
     Decoder,
     DenseOfFrameAndStatic,
@@ -65,16 +66,51 @@ def test_the_factored_pair_convolution_is_that_of_concatenated_features():
     np.testing.assert_allclose(stddev, tf.nn.softplus(expected[:, 4:]) + MIN_STDDEV, rtol=1e-4)
 
 
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("num_frames", [2, 5, 16])
-def test_static_posterior_does_not_depend_on_the_order_of_frames(num_frames):
+def test_static_posterior_does_not_depend_on_the_order_of_frames(num_frames, aggregation):
     features = normal(2, num_frames, 2, 2, 5)
-    posterior = StaticPosterior(
-        static_dim=4, pair_width=6, dense_units=7, initializer="glorot_uniform", initial_stddev=0.7
-    )
+    posterior = StaticPosterior(4, 6, 7, "glorot_uniform", initial_stddev=0.7, aggregation=aggregation)
     posterior.build(features.shape)
     permuted = tf.gather(features, np.random.RandomState(0).permutation(num_frames), axis=1)
     for one, other in zip(posterior(features), posterior(permuted), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_normals_are_joined_as_gvae_and_ml_vae_do():
+    mean, stddev = tf.constant([[[1.0], [4.0], [-2.0]]]), tf.constant([[[1.0], [0.5], [2.0]]])
+    average = networks.average_of_normals(mean, stddev)
+    np.testing.assert_allclose(average, [[[1.0]], [[(5.25 / 3) ** 0.5]]], rtol=1e-6)
+    # The density that the product of three is proportional to, by numbers.
+    points = np.linspace(-20, 20, 400_001)
+    density = np.exp(-0.5 * sum(((points - m) / s) ** 2 for m, s in ((1, 1), (4, 0.5), (-2, 2))))
+    density /= density.sum()
+    first = (points * density).sum()
+    product = networks.product_of_normals(mean, stddev)
+    np.testing.assert_allclose(product[0], [[first]], rtol=1e-5)
+    np.testing.assert_allclose(product[1], [[np.sqrt(((points - first) ** 2 * density).sum())]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["pooled", "average", "product"])
+def test_without_pairs_two_equal_frames_are_as_one(aggregation):
+    frame = normal(2, 1, 2, 2, 5)
+    posterior = StaticPosterior(4, 6, 7, "glorot_uniform", initial_stddev=0.7, aggregation=aggregation)
+    posterior.build(frame.shape)
+    (mean, stddev), (mean_of_two, stddev_of_two) = posterior(frame), posterior(tf.repeat(frame, 2, axis=1))
+    np.testing.assert_allclose(mean, mean_of_two, rtol=1e-5, atol=1e-6)
+    narrower = np.sqrt(2) if aggregation == "product" else 1
+    np.testing.assert_allclose(stddev, stddev_of_two * narrower, rtol=1e-5)
+
+
+def test_pooled_features_are_the_mean_over_frames_of_a_layer_of_each():
+    features = normal(2, 3, 2, 2, 5)
+    posterior = StaticPosterior(4, 6, 7, "glorot_uniform", initial_stddev=0.7, aggregation="pooled")
+    posterior.build(features.shape)
+    assert posterior.pair.kernel.shape == (3, 3, 5, 6)
+    expected = tf.reduce_mean(tf.stack([tf.nn.relu(posterior.pair(features[:, i])) for i in range(3)]), axis=0)
+    for layer in posterior.head:
+        expected = layer(expected)
+    np.testing.assert_allclose(posterior(features)[0], expected[:, :4], rtol=1e-5, atol=1e-6)
 
 
 def test_dense_of_frame_and_static_is_dense_of_their_concatenation():

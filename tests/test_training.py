@@ -255,6 +255,25 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_check
             assert np.isfinite(saved.get_tensor(name)).all()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"static_aggregation": "pooled"}, {"static_aggregation": "product", "learned_prior": False}],
+    ids=lambda settings: settings["static_aggregation"],
+)
+def test_baselines_train_all_their_weights(tmp_path, settings):
+    before = [variable.numpy() for variable in TINY(frame_shape=(16, 16, 1), **settings).trainable_variables]
+    ddr = train(str(tmp_path), **SETTINGS | {"model": functools.partial(TINY, **settings)})
+    assert len(before) == len(ddr.trainable_variables)
+    assert all((variable.numpy() != 0).any() for variable in ddr.optimizer.variables[2:])  # Adam's moments
+
+
+def test_frames_for_f_alone_are_not_decoded(tmp_path):
+    model = functools.partial(TINY, num_static_frames=3)
+    train(str(tmp_path / "run"), **SETTINGS | {"model": model, "num_frames": 4})
+    with pytest.raises(UserError, match=r"must leave frames to decode: it is 3, and train\.num_frames 3"):
+        train(str(tmp_path / "other"), **SETTINGS | {"model": model, "num_frames": 3})
+
+
 def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path):
     train(str(tmp_path), **SETTINGS)
     more = functools.partial(RandomSequences, frame_counts=(9, 3, 8, 12, 8, 8, 5))
