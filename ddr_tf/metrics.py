@@ -4,6 +4,8 @@ Each says what perfect codes and what codes that know nothing get. Variances are
 """
 
 import warnings
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +16,37 @@ ACTIVE_VARIANCE = 0.01  # a unit is active if the variance of its posterior mean
 FOLDS = 5  # of the cross-validation of probes, each with identities of its own
 PROBE_UNITS = 64  # hidden units of the small MLP
 PROBE_ITERATIONS = 200  # at most
+MOST_CLASSES = 20  # values of a label that is treated as classes
+
+
+class Measured(NamedTuple):
+    """A figure of one seed.
+
+    Attributes:
+      value: What was found.
+      chance: What a model that knows nothing of what is measured gets, or None where there is no such level.
+      ceiling: What a perfect model gets, or None where there is no limit.
+    """
+
+    value: float
+    chance: float | None = None
+    ceiling: float | None = None
+
+
+def as_classes(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """The labels that are integers of at least 2 and at most `MOST_CLASSES` values, all known (not -1)."""
+    arrays = {name: np.asarray(values) for name, values in labels.items()}
+    return {
+        name: values
+        for name, values in arrays.items()
+        if values.dtype.kind == "i" and values.min() >= 0 and 2 <= len(np.unique(values)) <= MOST_CLASSES
+    }
+
+
+def as_numbers(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """The labels that are real numbers and not all the same; NaN where not known."""
+    arrays = {name: np.asarray(values) for name, values in labels.items()}
+    return {name: values for name, values in arrays.items() if values.dtype.kind == "f" and np.nanstd(values) > 0}
 
 
 def active_units(means: np.ndarray) -> int:
@@ -60,6 +93,61 @@ def coverage(found: ArrayLike, num_classes: int) -> float:
     return float(-(fractions * np.log(fractions)).sum() / np.log(num_classes))
 
 
+def retrieval(codes: np.ndarray) -> float:
+    """How often the nearest code from another set of frames is that of the same identity.
+
+    Args:
+      codes: float `[S, 2, D]`, f of S identities from two disjoint sets of frames.
+
+    Returns:
+      Fraction of the first sets whose nearest second set, in Euclidean distance, is their own; chance is 1 / S.
+    """
+    first, second = codes[:, 0].astype(np.float64), codes[:, 1].astype(np.float64)
+    distance = np.square(second).sum(axis=1) - 2 * first @ second.T  # and a constant of each row
+    return float((distance.argmin(axis=1) == np.arange(len(codes))).mean())
+
+
+def judged(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """The field's figures of a classifier's view of generated frames (Li & Mandt, 2018; Bai et al., 2021).
+
+    Args:
+      probabilities: float `[n, K]`, p(y | x) of each frame.
+      truth: int `[n]`, the right class of each.
+
+    Returns:
+      `accuracy`; `entropy` H(y) of the mean prediction, and `conditional_entropy` H(y | x), the mean over frames, in
+      nats; `inception_score`, exp(H(y) - H(y | x)), 1 to K.
+    """
+
+    def entropy(p: np.ndarray) -> np.ndarray:
+        return -(p * np.log(np.maximum(p, 1e-12))).sum(axis=-1)
+
+    marginal, conditional = float(entropy(probabilities.mean(axis=0))), float(entropy(probabilities).mean())
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == truth).mean()),
+        "entropy": marginal,
+        "conditional_entropy": conditional,
+        "inception_score": float(np.exp(marginal - conditional)),
+    }
+
+
+def _predictions(estimators: tuple, codes: np.ndarray, targets: np.ndarray, identities: np.ndarray) -> list[np.ndarray]:
+    """What each of several scikit-learn estimators says of identities that it was not fitted on."""
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    # Warnings: that a fit could go on, and that a fold lacks a class. Threads only wait for each other at this size.
+    with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
+        return [
+            cross_val_predict(
+                make_pipeline(StandardScaler(), each), codes, targets, groups=identities, cv=GroupKFold(FOLDS)
+            )
+            for each in estimators
+        ]
+
+
 def probe(codes: np.ndarray, labels: np.ndarray, identities: np.ndarray) -> float:
     """How well labels can be read from codes, (accuracy - chance) / (1 - chance).
 
@@ -80,26 +168,56 @@ def probe(codes: np.ndarray, labels: np.ndarray, identities: np.ndarray) -> floa
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import balanced_accuracy_score
-        from sklearn.model_selection import GroupKFold, cross_val_predict
         from sklearn.neural_network import MLPClassifier
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from threadpoolctl import threadpool_limits
     except ImportError as error:
-        raise UserError(f"Probes need scikit-learn ({error}); pip install -e '.[eval]'.") from error
-    probes = (
+        raise _needs_scikit_learn(error) from error
+    estimators = (
         LogisticRegression(max_iter=PROBE_ITERATIONS),
-        MLPClassifier((PROBE_UNITS,), learning_rate_init=1e-2, max_iter=PROBE_ITERATIONS, random_state=0),
+        MLPClassifier(
+            hidden_layer_sizes=(PROBE_UNITS,), learning_rate_init=1e-2, max_iter=PROBE_ITERATIONS, random_state=0
+        ),
     )
-    folds = GroupKFold(FOLDS)
-    # Warnings: that a fit could go on, and that a fold lacks a class. Threads only wait for each other at this size.
-    with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
-        accuracies = [
-            balanced_accuracy_score(
-                labels,
-                cross_val_predict(make_pipeline(StandardScaler(), each), codes, labels, groups=identities, cv=folds),
-            )
-            for each in probes
-        ]
+    with warnings.catch_warnings(action="ignore"):
+        accuracy = max(
+            balanced_accuracy_score(labels, found) for found in _predictions(estimators, codes, labels, identities)
+        )
     chance = 1 / len(np.unique(labels))
-    return float((max(accuracies) - chance) / (1 - chance))
+    return float((accuracy - chance) / (1 - chance))
+
+
+def explained(codes: np.ndarray, values: np.ndarray, identities: np.ndarray) -> float:
+    """How well numbers can be read from codes: the coefficient of determination R^2.
+
+    Of ridge regression or of a small MLP, whichever is better, on identities that they were not fitted on.
+
+    Args:
+      codes: float `[n, D]`.
+      values: float `[n]`, or `[n, V]`: the mean over V.
+      identities: int `[n]`, at least `FOLDS` different ones.
+
+    Returns:
+      1 if the numbers can be read without an error, 0 if no better than their mean, below 0 if worse.
+
+    Raises:
+      UserError: If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.compose import TransformedTargetRegressor
+        from sklearn.linear_model import RidgeCV
+        from sklearn.metrics import r2_score
+        from sklearn.neural_network import MLPRegressor
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise _needs_scikit_learn(error) from error
+    network = MLPRegressor(
+        hidden_layer_sizes=(PROBE_UNITS,), learning_rate_init=1e-2, max_iter=PROBE_ITERATIONS, random_state=0
+    )
+    estimators = (
+        RidgeCV(alphas=np.logspace(-3, 3, 7)),
+        TransformedTargetRegressor(network, transformer=StandardScaler()),
+    )
+    return max(float(r2_score(values, found)) for found in _predictions(estimators, codes, values, identities))
+
+
+def _needs_scikit_learn(error: ImportError) -> UserError:
+    return UserError(f"Probes need scikit-learn ({error}); pip install -e '.[eval]'.")

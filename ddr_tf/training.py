@@ -13,7 +13,9 @@ A run directory holds
 import contextlib
 import json
 import math
+import os
 import platform
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -191,6 +193,31 @@ def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, Sequences
     return keras.models.load_model(run_dir / "model.keras"), sequences
 
 
+def peak_memory_mb() -> float:
+    """The most memory that this process has had resident so far, in megabytes (10^6 bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def cost(run_dir: Path, model: DDR) -> dict[str, float]:
+    """What a finished run took, as far as it was recorded.
+
+    Returns:
+      `parameters`; `training_minutes` without evaluations and checkpoints; `training_frames_per_second`, the median;
+      `training_peak_memory_mb`, of the whole process.
+    """
+    record = json.loads((run_dir / "run.json").read_text())
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    speeds = [line["frames_per_second"] for line in lines if line["split"] == TRAIN]
+    found = {
+        "parameters": model.count_params(),
+        "training_minutes": record["training_minutes"],
+        "training_frames_per_second": float(np.median(speeds)) if speeds else None,
+        "training_peak_memory_mb": record.get("peak_memory_mb"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 class Run:
     """The run directory: what is written to it, and what a resumed run finds there."""
 
@@ -284,6 +311,8 @@ class Run:
             "step": step,
             "finished": finished,
             "training_minutes": round(float(self.seconds) / 60, 2),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "cpus": os.cpu_count(),
             "versions": {
                 "ddr_tf": ddr_tf.__version__,
                 "python": platform.python_version(),

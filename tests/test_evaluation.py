@@ -5,23 +5,24 @@ import numpy as np
 import pytest
 
 from conftest import GIN, RandomSequences
-from ddr_tf import evaluate, evaluation, train
+from ddr_tf import compare, draws, evaluate, judge, metrics, train
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
+from ddr_tf.draws import Codes, draw_codes, draw_swaps
 from ddr_tf.evaluation import (
-    Codes,
+    Figure,
     best_of,
     chance_of_accuracies,
-    draw_codes,
-    draw_swaps,
     figures_of_codes,
+    figures_of_prior,
     nearest,
-    prior_pose_coverage,
     psnr,
     ssim,
     swap_accuracies,
+    table,
 )
 from ddr_tf.evaluation import evaluate as figures_of
+from ddr_tf.judge import Judge
 from ddr_tf.model import DDR
 
 
@@ -39,8 +40,10 @@ def model():
 @pytest.fixture
 def few_codes(monkeypatch):
     """For speed: probes on few sequences, which is not enough for figures but for the names of figures."""
-    monkeypatch.setattr(evaluation, "MOST_SEQUENCES", 20)
-    monkeypatch.setattr(evaluation, "NUM_PAIRS", 8)
+    monkeypatch.setattr(draws, "MOST_SEQUENCES", 20)
+    monkeypatch.setattr(draws, "NUM_PAIRS", 8)
+    monkeypatch.setattr(judge, "NUM_FRAMES", 200)
+    monkeypatch.setattr(metrics, "PROBE_ITERATIONS", 5)
 
 
 def test_psnr_is_the_textbook_formula():
@@ -54,7 +57,7 @@ def test_nearest_finds_the_closest():
 
 
 def test_swaps_are_of_held_out_sequences_with_the_truth_beside_them(model, puppets):
-    swaps = draw_swaps(model, puppets, seed=0)
+    swaps = draw_swaps(model, puppets, seed=0, num_frames=8)
     assert {*swaps.static_sequence, *swaps.dynamic_sequence} <= set(puppets.splits["held_out"])
     assert (swaps.static_sequence != swaps.dynamic_sequence).all()
     a, pose = swaps.static_sequence[3], swaps.frame[3, 2]
@@ -63,7 +66,7 @@ def test_swaps_are_of_held_out_sequences_with_the_truth_beside_them(model, puppe
 
 
 def test_an_oracle_scores_the_ceiling_and_copies_of_the_source_only_the_pose(model, puppets):
-    swaps = draw_swaps(model, puppets, seed=0)
+    swaps = draw_swaps(model, puppets, seed=0, num_frames=8)
     assert set(swap_accuracies(puppets, swaps, swaps.truths[0]).values()) == {1.0}
     copied = swap_accuracies(puppets, swaps, swaps.source)
     assert copied["identity"] < 0.1
@@ -72,7 +75,7 @@ def test_an_oracle_scores_the_ceiling_and_copies_of_the_source_only_the_pose(mod
 
 
 def test_noise_scores_chance(model, puppets):
-    swaps = draw_swaps(model, puppets, seed=0)
+    swaps = draw_swaps(model, puppets, seed=0, num_frames=8)
     random = np.random.RandomState(0)
     truths = puppets.swap_truth(random.randint(0, 1296, 64), 0, random.randint(0, 12, 64))[:, None] / np.float32(255)
     found, chance = swap_accuracies(puppets, swaps, truths), chance_of_accuracies(puppets)
@@ -83,7 +86,7 @@ def test_noise_scores_chance(model, puppets):
 
 def test_figures_are_deterministic_and_have_their_levels(model, few_codes):
     puppets = Puppets(size=32, num_poses=16)
-    first, second = (figures_of(model, puppets, seeds=(0,)) for _ in range(2))
+    first, second = (figures_of(model, puppets, seeds=(0,), frame_counts=(8,)) for _ in range(2))
     assert first == second
     assert {"reconstruction_psnr", "swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr"} <= first.keys()
     assert {"swap_identity_accuracy", "swap_hair_accuracy", "swap_pose_accuracy"} <= first.keys()
@@ -129,6 +132,10 @@ def test_without_true_frames_there_is_what_needs_none():
     assert parts[0] < -parts[1] - parts[2]
 
 
+def values(measured):
+    return {name: each.value for name, each in measured.items()}
+
+
 def oracle_codes(sequences, static, dynamic, seed=0):
     """Codes of all held-out sequences as functions of their labels and poses, with a little noise."""
     random = np.random.RandomState(seed)
@@ -153,7 +160,7 @@ def oracle_codes(sequences, static, dynamic, seed=0):
 
 
 def test_codes_that_are_the_labels_score_the_ceiling(puppets):
-    found = figures_of_codes(oracle_codes(puppets, "labels", "place"), puppets)
+    found = values(figures_of_codes(oracle_codes(puppets, "labels", "place"), puppets))
     assert found["static_consistency"] > 0.99
     assert found["dynamic_coherence"] > 0.99
     assert found["probe_dynamic_to_pose"] > 0.95
@@ -164,7 +171,7 @@ def test_codes_that_are_the_labels_score_the_ceiling(puppets):
 
 
 def test_codes_that_leak_are_caught(puppets):
-    found = figures_of_codes(oracle_codes(puppets, "first pose", "place and labels"), puppets)
+    found = values(figures_of_codes(oracle_codes(puppets, "first pose", "place and labels"), puppets))
     assert found["leakage_static_to_pose"] > 0.95
     assert found["static_consistency"] < 0.3
     assert found["dynamic_coherence"] < 0.5
@@ -175,7 +182,7 @@ def test_codes_that_leak_are_caught(puppets):
 
 def test_codes_of_a_model_are_of_disjoint_sets_of_the_same_poses(model):
     puppets = Puppets(size=32, num_poses=20)
-    codes = draw_codes(model, puppets, seed=0)
+    codes = draw_codes(model, puppets, seed=0, num_frames=8)
     assert codes.static.shape == (296, 2, 4)
     assert codes.dynamic.shape == (296, 2, 8, 2)
     assert all(len(set(row)) == 16 for row in codes.frame.reshape(296, 16))
@@ -185,7 +192,50 @@ def test_codes_of_a_model_are_of_disjoint_sets_of_the_same_poses(model):
     encoded = model.encode(puppets.swap_truth(codes.sequence[5], 0, codes.frame[5, 1])[None])
     np.testing.assert_allclose(codes.static[5, 1], encoded["static_mean"][0], atol=1e-5)
     np.testing.assert_allclose(codes.dynamic[5, 1], encoded["dynamic_mean"][0], atol=1e-5)
-    assert 0 <= prior_pose_coverage(model, puppets, seed=0) <= 1
+    assert 0 <= figures_of_prior(model, puppets, seed=0, num_frames=8)["prior_pose_coverage"].value <= 1
+
+
+class Labelled(RandomSequences):
+    """Frames that show labels: the left half is as bright as that of the sequence, the right half as the frame's."""
+
+    def __init__(self):
+        super().__init__(frame_counts=(20,) * 40, held_out=20)
+        self.static_labels = {"who": np.arange(40, dtype=np.int32) % 3}
+        self.frame_labels = {"what": np.arange(800, dtype=np.int32) % 4, "how much": np.arange(800) % 20 / 20}
+        what = self.frame_labels["what"].reshape(40, 20)
+        self.bank[..., :8, :] = 60 * self.static_labels["who"][:, None, None, None, None]
+        self.bank[..., 8:, :] = 60 * what[..., None, None, None]
+
+
+def test_a_judge_of_real_frames_knows_them_and_what_is_generated_by_an_oracle(monkeypatch):
+    monkeypatch.setattr(judge, "NUM_FRAMES", 1000)
+    sequences = Labelled()
+    seen = Judge(sequences, seed=0)
+    assert (seen.static_labels, seen.frame_labels) == (["who"], ["what"])
+    sequence, frame = np.array([39, 20, 31]), np.array([7, 0, 2])
+    found = seen(sequences.frames(sequence, frame).numpy() / np.float32(255))
+    for label, right in {"who": [0, 2, 1], "what": [3, 0, 2]}.items():
+        assert list(seen.truth(sequence, frame)[label]) == right
+        assert list(found[label].argmax(axis=1)) == right
+    assert Judge(RandomSequences(), seed=0).labels == []
+
+
+def test_labels_of_frames_are_read_from_z_as_classes_or_numbers_and_missing_ones_left_out():
+    sequences = Labelled()
+    random = np.random.RandomState(0)
+    frame = np.stack([random.permutation(20)[:16] for _ in range(20)]).reshape(20, 2, 8)
+    numbers = sequences.splits["held_out"]
+    dynamic = np.stack(
+        [sequences.frame_labels[name].reshape(40, 20)[0][frame] for name in ("what", "how much")], axis=-1
+    )
+    static = random.normal(size=(20, 2, 3))
+    sequences.frame_labels["how much"][::3] = np.nan
+    codes = Codes(numbers, frame, frame, static, dynamic, 0.0, {})
+    found = values(figures_of_codes(codes, sequences))
+    assert found["probe_dynamic_to_what"] > 0.9
+    assert found["probe_dynamic_to_how much"] > 0.9
+    assert found["leakage_static_to_what"] < 0.5
+    assert found["leakage_static_to_how much"] < 0.5
 
 
 def test_ssim_of_equal_frames_is_one_and_of_noise_is_near_none():
@@ -194,19 +244,68 @@ def test_ssim_of_equal_frames_is_one_and_of_noise_is_near_none():
     assert np.abs(ssim(frames, frames[::-1])).max() < 0.2
 
 
-def test_the_command_writes_evaluation_json(tmp_path, capsys, few_codes):
+def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, capsys, few_codes):
     settings = ["train.steps=2", "train.batch_size=2", "train.num_frames=2", "train.held_out_batches=1"]
     settings += ["Puppets.size=16", "Puppets.num_poses=16", "DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4"]
+    settings += ["train.log_every=1"]
     flags = [part for setting in settings for part in ("--gin_param", setting)]
-    assert train.main(["--gin_file", str(GIN / "quickstart.gin"), "--run_dir", str(tmp_path), *flags]) == 0
-    assert evaluate.main(["--run_dir", str(tmp_path), "--seeds", "2"]) == 0
-    written = json.loads((tmp_path / "evaluation.json").read_text())
-    assert set(written["swap_psnr"]) == {"value", "standard_error", "chance", "ceiling"}
+    runs = [str(tmp_path / name) for name in ("pairs", "pooled")]
+    files = ["--gin_file", str(GIN / "quickstart.gin")]
+    assert train.main([*files, "--run_dir", runs[0], *flags]) == 0
+    files += ["--gin_file", str(GIN / "baselines/pooled.gin")]
+    assert train.main([*files, "--run_dir", runs[1], *flags]) == 0
+    assert evaluate.main(["--run_dir", runs[0], "--seeds", "2", "--num_frames", "8", "2"]) == 0
+    written = json.loads((tmp_path / "pairs/evaluation.json").read_text())
+    assert all(set(figure) == {"value", "standard_error", "chance", "ceiling"} for figure in written.values())
+    assert {"swap_psnr", "swap_psnr_with_2_frames", "parameters", "training_peak_memory_mb"} <= written.keys()
+    assert written["training_minutes"]["standard_error"] is None
     assert "swap_pose_accuracy" in capsys.readouterr().out
-    record = json.loads((tmp_path / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(record | {"data": "of another set"}))
-    assert evaluate.main(["--run_dir", str(tmp_path), "--seeds", "2"]) == 2
+    assert list((tmp_path / "pairs/logs/evaluation").iterdir())
+
+    out = tmp_path / "comparison"
+    assert compare.main([*runs, "--out", str(out), "--seeds", "2", "--num_frames", "8"]) == 0
+    printed = capsys.readouterr()
+    assert "pairs: from" in printed.err and "pooled: is evaluated" in printed.err
+    assert out.with_suffix(".md").read_text() == printed.out
+    assert printed.out.splitlines()[0].replace("|", "").split() == ["figure", "pairs", "pooled", "chance", "ceiling"]
+    assert json.loads(out.with_suffix(".json").read_text())["pairs"] == written
+
+    record = json.loads((tmp_path / "pairs/run.json").read_text())
+    (tmp_path / "pairs/run.json").write_text(json.dumps(record | {"data": "of another set"}))
+    assert evaluate.main(["--run_dir", runs[0], "--seeds", "2"]) == 2
     assert "The data have changed since" in capsys.readouterr().err
+    (tmp_path / "pairs/evaluation.json").write_text("[]")
+    assert compare.main(runs) == 2
+    assert "pairs/evaluation.json cannot be read" in capsys.readouterr().err
+
+
+def test_tables_have_figures_as_rows_and_runs_as_columns():
+    runs = {
+        "a": {"psnr": Figure(20.0, 0.25, 10.0), "psnr_with_2_frames": Figure(18.0), "parameters": Figure(1_234_567)},
+        "b": {"psnr": Figure(21.5, 0.5, 12.0), "other": Figure(0.0, 0.0, 0.0, 1.0)},
+    }
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(runs, ("p*", "other")).splitlines()]
+    assert rows[0] == ["figure", "a", "b", "chance", "ceiling"]
+    assert rows[2:] == [
+        ["psnr", "20.000 ± 0.250", "21.500 ± 0.500", "10.000 to 12.000", ""],
+        ["parameters", "1,234,567", "", "", ""],
+        ["other", "", "0.000", "0.000", "1.000"],
+    ]
+    assert "psnr_with_2_frames" in table(runs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere holds no finished run"),
+        (["nowhere", "--seeds", "1"], "--seeds must be at least 2"),
+        (["nowhere", "--num_frames", "0"], "--num_frames must be at least 1, got 0"),
+        (["nowhere", "--out", "no/such/folder"], "there is no folder no/such"),
+    ],
+)
+def test_wrong_flags_of_a_comparison_are_refused(arguments, message, capsys):
+    assert compare.main(arguments) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):

@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pytest
 
+from ddr_tf import metrics
 from ddr_tf.errors import UserError
 from ddr_tf.metrics import active_units, consistency, coverage, probe
 
@@ -53,3 +54,46 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[eval\]'"):
         probe(noise(10, 2), np.arange(10) % 2, np.arange(10))
+
+
+def test_retrieval_counts_the_nearest_of_the_other_sets():
+    random = np.random.RandomState(0)
+    identity = random.normal(size=(200, 1, 5))
+    assert metrics.retrieval(np.repeat(identity, 2, axis=1) + 0.01 * random.normal(size=(200, 2, 5))) == 1.0
+    assert metrics.retrieval(random.normal(size=(200, 2, 5))) < 0.05
+    line = np.array([[[0.0], [1.0]], [[0.9], [5.0]], [[5.1], [9.0]]])
+    assert metrics.retrieval(line) == pytest.approx(1 / 3)
+
+
+def test_judged_is_the_fields_formulas():
+    sure = np.eye(4)[[0, 1, 2, 3]]
+    found = metrics.judged(sure, np.array([0, 1, 2, 2]))
+    assert found["accuracy"] == 0.75
+    assert found["entropy"] == pytest.approx(np.log(4))
+    assert found["conditional_entropy"] == pytest.approx(0, abs=1e-9)
+    assert found["inception_score"] == pytest.approx(4)
+    unsure = metrics.judged(np.full((5, 4), 0.25), np.zeros(5, int))
+    assert unsure["inception_score"] == pytest.approx(1)
+    assert unsure["conditional_entropy"] == pytest.approx(np.log(4))
+
+
+def test_numbers_are_explained_by_codes_that_hold_them():
+    random = np.random.RandomState(0)
+    codes, owner = random.normal(size=(400, 2)), np.arange(400) // 8
+    curved = np.stack([np.sin(2 * codes[:, 0]), codes[:, 1] ** 2], axis=-1)
+    assert metrics.explained(codes, codes[:, 0], owner) > 0.99
+    assert metrics.explained(codes, curved, owner) > 0.8
+    assert metrics.explained(codes, random.normal(size=400), owner) < 0.05
+
+
+def test_labels_are_classes_or_numbers():
+    labels = {
+        "few": np.array([0, 1, 1], np.int32),
+        "one": np.zeros(3, np.int32),
+        "unknown": np.array([-1, 0, 1], np.int32),
+        "many": np.arange(30, dtype=np.int32),
+        "real": np.array([0.5, np.nan, 1.0]),
+        "constant": np.ones(3),
+    }
+    assert list(metrics.as_classes(labels)) == ["few"]
+    assert list(metrics.as_numbers(labels)) == ["real"]

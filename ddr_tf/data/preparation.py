@@ -190,6 +190,18 @@ class FaceDetector:
         boxes = self.network(small, threshold=DETECTION_THRESHOLD)[0][:, :4].astype(np.float64)
         return boxes * np.tile([width / seen[0], height / seen[1]], 2)
 
+    def landmarks(self, frame: np.ndarray) -> np.ndarray:
+        """Eyes, nose and corners of the mouth of the surest face.
+
+        Args:
+          frame: uint8 `[H, W, 3]`, RGB.
+
+        Returns:
+          float `[5, 2]`: x, y in pixels of `frame`; NaN if there is no face.
+        """
+        boxes, points = self.network(frame, threshold=DETECTION_THRESHOLD)
+        return points[boxes[:, 4].argmax()].reshape(5, 2).astype(float) if len(boxes) else np.full((5, 2), np.nan)
+
 
 def is_animated(path: Path) -> bool:
     """Whether a GIF or WebP has several frames; one that cannot be read counts as a video, to be reported as such."""

@@ -1,0 +1,112 @@
+"""Figures of datasets of which no true frame of a swap exists, faces above all: who a swap is, and how it looks there.
+
+Both ask a judge that has learnt from real frames, so beside each figure stands what the judge says of real frames, or
+of reconstructions.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf import metrics
+from ddr_tf.data.preparation import FaceDetector
+from ddr_tf.data.sequences import Sequences
+from ddr_tf.draws import Codes, Swaps, fetch, transfer_prefix
+from ddr_tf.errors import UserError
+from ddr_tf.metrics import Measured
+from ddr_tf.model import as_float
+
+MOST_RECOGNISED, RECOGNISED_FRAMES = 50, 32  # sequences to recognise, and real frames of each that show how
+DETECTION_SIDE = 128  # pixels that a frame is enlarged to; CenterFace is surer of larger faces
+LANDMARK_PAIRS = 16  # of the pairs that are swapped
+CLOSE = 0.05  # of the side of a frame: mean distance of five landmarks up to which they count as in the same place
+
+
+def recognition(sequences: Sequences, swaps: Swaps) -> dict[str, Measured]:
+    """How often a swap is recognised as its A, by a classifier of real frames ("Fisherfaces": Belhumeur et al., 1997).
+
+    Principal components and linear discriminants of the pixels of real frames of `MOST_RECOGNISED` of the A's; other
+    real frames of theirs give the ceiling.
+
+    Returns:
+      `swap_recognised_accuracy` and of the other transfers, and `reconstruction_recognised_accuracy` (as B): fractions;
+      empty where sequences have too few frames.
+    """
+    try:
+        from sklearn.decomposition import PCA
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+        from sklearn.pipeline import make_pipeline
+    except ImportError as error:
+        raise UserError(f"Recognition needs scikit-learn ({error}); pip install -e '.[eval]'.") from error
+    known = np.unique(swaps.static_sequence)[:MOST_RECOGNISED]
+    known = known[sequences.frame_counts[known] >= RECOGNISED_FRAMES]
+    if len(known) < 2:
+        return {}
+    random = np.random.RandomState(0)
+    frame = np.stack([random.choice(sequences.frame_counts[each], RECOGNISED_FRAMES, replace=False) for each in known])
+    pixels = as_float(fetch(sequences, known, frame)).numpy().reshape(*frame.shape, -1)
+    half = RECOGNISED_FRAMES // 2
+    owner = np.repeat(known, half)
+    fitting, testing = (each.reshape(len(owner), -1) for each in (pixels[:, :half], pixels[:, half:]))
+    components = min(100, len(owner) - len(known))
+    recogniser = make_pipeline(PCA(components, random_state=0), LinearDiscriminantAnalysis()).fit(fitting, owner)
+    levels = 1 / len(known), float(recogniser.score(testing, owner))
+
+    def measured(frames: np.ndarray, right: np.ndarray) -> Measured:
+        chosen = np.isin(right, known)
+        frames, right = frames[chosen], np.repeat(right[chosen], frames.shape[1])
+        return Measured(float(recogniser.score(frames.reshape(len(right), -1), right)), *levels)
+
+    found = {"reconstruction_recognised_accuracy": measured(swaps.reconstruction, swaps.dynamic_sequence)}
+    for transfer, swapped in swaps.swapped.items():
+        found[f"{transfer_prefix(transfer)}_recognised_accuracy"] = measured(swapped, swaps.static_sequence)
+    return found
+
+
+def landmarks(detector: FaceDetector, frames: np.ndarray) -> np.ndarray:
+    """Landmarks of faces in frames float `[..., H, W, C]` in [0, 1]: float `[..., 5, 2]`, x and y, of the sides.
+
+    NaN where no face is found.
+    """
+    size = [DETECTION_SIDE, DETECTION_SIDE]
+    flat = frames.reshape(-1, *frames.shape[-3:])
+    flat = np.broadcast_to(flat, (*flat.shape[:-1], 3))
+    found = []
+    for frame in flat:
+        enlarged = tf.clip_by_value(tf.image.resize(frame, size, "bicubic"), 0, 1)
+        found.append(detector.landmarks(np.round(enlarged * 255).astype(np.uint8)) / DETECTION_SIDE)
+    return np.reshape(found, (*frames.shape[:-3], 5, 2))
+
+
+def landmark_figures(
+    detector: FaceDetector, sequences: Sequences, swaps: Swaps, codes: Codes | None
+) -> dict[str, Measured]:
+    """Whether a face looks as the source of its z does, by CenterFace's five landmarks.
+
+    Returns:
+      `real_face_detected`, and of reconstructions and swaps `*_face_detected`: fractions; `*_landmark_distance`: mean
+      over faces that were found, to the source of z, in sides of the frame; `*_landmark_accuracy`: the fraction no
+      further than `CLOSE`, where a face that is not found counts as wrong. Chance is the same with z of another frame
+      of the same sequence. `probe_dynamic_to_landmarks`: R^2 from z, on identities that the probe was not fitted on.
+    """
+    source = landmarks(detector, swaps.source[:LANDMARK_PAIRS])
+    found = {"real_face_detected": Measured(float((~np.isnan(source[..., 0, 0])).mean()), ceiling=1.0)}
+    swapped = {transfer_prefix(name): frames for name, frames in swaps.swapped.items()}
+    for prefix, frames in {"reconstruction": swaps.reconstruction, **swapped}.items():
+        points = landmarks(detector, frames[:LANDMARK_PAIRS])
+        found[f"{prefix}_face_detected"] = Measured(float((~np.isnan(points[..., 0, 0])).mean()), ceiling=1.0)
+        right, other = (
+            np.linalg.norm(points - each, axis=-1).mean(axis=-1) for each in (source, np.roll(source, 1, axis=1))
+        )
+        if not np.isnan(right).all():
+            found[f"{prefix}_landmark_distance"] = Measured(np.nanmean(right), np.nanmean(other), 0.0)
+        found[f"{prefix}_landmark_accuracy"] = Measured((right <= CLOSE).mean(), (other <= CLOSE).mean(), 1.0)
+    if codes is not None:
+        frame = codes.frame.reshape(len(codes.sequence), -1)
+        points = landmarks(detector, as_float(fetch(sequences, codes.sequence, frame)).numpy())
+        points, owner = points.reshape(-1, 10), np.repeat(codes.sequence, frame.shape[1])
+        known = ~np.isnan(points[:, 0])
+        if len(np.unique(owner[known])) >= metrics.FOLDS:
+            dynamic = codes.dynamic.reshape(len(points), -1)
+            value = metrics.explained(dynamic[known], points[known], owner[known])
+            found["probe_dynamic_to_landmarks"] = Measured(value, 0.0, 1.0)
+    return found
