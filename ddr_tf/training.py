@@ -170,6 +170,29 @@ def _check_same_data(run_dir: Path, record: dict[str, Any], data: str) -> None:
         )
 
 
+def load_model(run_dir: Path) -> DDR:
+    """The final model of a run; the dataset need not be there.
+
+    Raises:
+      UserError: If the run has not finished.
+    """
+    if not (run_dir / "model.keras").is_file():
+        raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
+    return keras.models.load_model(run_dir / "model.keras")
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """`run.json`.
+
+    Raises:
+      UserError: If it cannot be read.
+    """
+    try:
+        return json.loads((run_dir / "run.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{run_dir / 'run.json'} cannot be read ({error}).") from error
+
+
 def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, Sequences]:
     """The final model of a run and the dataset that it was trained on.
 
@@ -181,16 +204,12 @@ def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, Sequences
       UserError: If the run has not finished, or was not trained on these sequences, so that held-out ones may have
         been trained on.
     """
-    if not (run_dir / "model.keras").is_file():
-        raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-    try:
-        record = json.loads((run_dir / "run.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{run_dir / 'run.json'} cannot be read ({error}).") from error
+    model = load_model(run_dir)
+    record = read_record(run_dir)
     config.load([str(run_dir / "config.gin")], data_dir=data_dir)
     sequences = config.bound("train.sequences")()
     _check_same_data(run_dir, record, sequences.fingerprint())
-    return keras.models.load_model(run_dir / "model.keras"), sequences
+    return model, sequences
 
 
 def peak_memory_mb() -> float:

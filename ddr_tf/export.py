@@ -1,0 +1,38 @@
+"""Command line: a trained run as a SavedModel."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddr_tf import commands
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m ddr_tf.export",
+        description="Write a finished run as the next version of an exported model, whole or not at all.",
+        epilog="example: python -m ddr_tf.export --run_dir runs/quickstart --out saved_models/puppets",
+    )
+    flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
+    flags.add_argument("--out", required=True, metavar="DIR", help="saved_models/NAME; versions 1, 2, ... go into it")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    flags = parser().parse_args(arguments)
+
+    def body() -> None:
+        from ddr_tf import serving
+
+        print(f"written: {serving.export(Path(flags.run_dir), Path(flags.out))}")
+
+    return commands.run(body, "stopped; nothing was written")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that nothing is left behind
+    sys.exit(main())
