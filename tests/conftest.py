@@ -112,3 +112,19 @@ def drawn_data(drawn_sheets):
                     drawn_sheets / f"{folder}/cropped_aligned/clip_{clip}/{frame + 1:05d}.jpg", 100 * clip + frame
                 )
     return drawn_sheets
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory):
+    """A finished run on puppets of 16 x 16, F = 4; to be read only."""
+    from ddr_tf import train
+
+    folder = tmp_path_factory.mktemp("runs") / "quickstart"
+    settings = [
+        *("train.steps=2", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
+        *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=8"),
+        *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    ]
+    flags = [part for binding in settings for part in ("--gin_param", binding)]
+    assert train.main(["--gin_file", str(GIN / "quickstart.gin"), *flags, "--run_dir", str(folder)]) == 0
+    return folder

@@ -10,23 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import GIN
-from ddr_tf import export, train
-
-TINY = [
-    *("train.steps=2", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
-    *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=8"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
-]
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    """A finished run."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    settings = [part for binding in TINY for part in ("--gin_param", binding)]
-    assert train.main(["--gin_file", str(GIN / "quickstart.gin"), *settings, "--run_dir", str(folder)]) == 0
-    return folder
+from ddr_tf import export
 
 
 def flags(run_dir, out):

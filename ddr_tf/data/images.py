@@ -78,11 +78,16 @@ def read_frame(path: Path, size: int, fit: str, channels: int) -> Frame:
             raise ValueError("empty file") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError("not an image" if reason.startswith("cannot identify") else reason) from error
+    return Frame(to_square(image, size, fit), digest, note)
+
+
+def to_square(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """An image of mode RGB or L -> uint8 `[size, size, C]`; see `read_frame`."""
     if fit == "crop":
         image = ImageOps.fit(image, (size, size))
     elif image.size != (size, size):
         image = image.resize((size, size))
-    return Frame(np.asarray(image).reshape(size, size, channels), digest, note)
+    return np.asarray(image).reshape(size, size, -1)
 
 
 def upright(image: Image.Image, channels: int) -> Image.Image:
