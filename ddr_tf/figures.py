@@ -84,25 +84,31 @@ def reconstructions(model: DDR, frames: tf.Tensor) -> np.ndarray:
     return with_caption(sheet, "Rows in pairs: real frames of one sequence, and their reconstructions.")
 
 
-def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
+def swap_frames(model: DDR, codes: dict[str, tf.Tensor]) -> np.ndarray:
     """The static code of each sequence with the dynamic code of the first frame of each.
 
     z is moved from p(z | f) of its own sequence to the same place under that of the other.
 
     Args:
       model: A model.
-      frames: Real frames `[S, N, H, W, C]`.
+      codes: What `model.encode` returns for S sequences.
+
+    Returns:
+      float32 `[S, S, H, W, C]` in [0, 1]; f of the first number, z of the second.
     """
-    codes = model(frames)
     prior_mean, prior_stddev = codes["prior_mean"], codes["prior_stddev"]
     dynamic = relative_transfer(
         codes["dynamic_mean"][None, :, 0],
         source=diagonal_normal(prior_mean[None], prior_stddev[None]),
         target=diagonal_normal(prior_mean[:, None], prior_stddev[:, None]),
     )
-    swapped = model.decode(codes["static_mean"], dynamic)
+    return model.decode(codes["static_mean"], dynamic).numpy()
+
+
+def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
+    """`swap_frames` of real frames `[S, N, H, W, C]`, beside the real frames that gave the codes."""
     edge = as_float(frames)[:, 0]
-    table = np.concatenate([edge[:, None], swapped], axis=1)
+    table = np.concatenate([edge[:, None], swap_frames(model, model.encode(frames))], axis=1)
     header = np.concatenate([np.full_like(edge[:1], np.nan), edge])[None]
     sheet = grid(np.concatenate([header, table]), wide_gaps=(0, 0))
     return with_caption(
@@ -112,27 +118,43 @@ def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
     )
 
 
-def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
-    """Sequences that never were: f ~ p(f), z ~ p(z | f), one f a row."""
+def sample_frames(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
+    """Frames of sequences that never were: f ~ p(f), z ~ p(z | f); float32 `[S, N, H, W, C]` in [0, 1]."""
     static = model.static_prior().sample(num_sequences, seed=[seed & 0x7FFFFFFF, 0])
     dynamic = model.dynamic_prior(static).sample(num_frames, seed=[seed & 0x7FFFFFFF, 1])  # [N, S, 1, Z]
-    sheet = grid(model.decode(static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])).numpy())
+    return model.decode(static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])).numpy()
+
+
+def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
+    """`sample_frames`, one f a row."""
+    sheet = grid(sample_frames(model, num_sequences, num_frames, seed))
     return with_caption(sheet, "Samples. Each row: one static code from p(f), dynamic codes from p(z | f).")
 
 
-def latent_plane(model: DDR, frames: tf.Tensor, num_sequences: int = 3) -> np.ndarray:
-    """Z on a grid over what p(z | f) covers, decoded, for the f of several sequences `[S, N, H, W, C]`.
+def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:
+    """Z on a grid over what p(z | f) covers, decoded: two dimensions of it, the others at the mean.
 
-    Shows the first two dimensions of z; the others stay at the mean.
+    Args:
+      model: A model.
+      codes: What `model.encode` returns for S sequences.
+      across: The dimension that grows to the right, over `PLANE_STEPS` columns and `PLANE_REACH` stddevs either way.
+      up: The dimension that grows from the last row to the first.
+
+    Returns:
+      float32 `[S, PLANE_STEPS, PLANE_STEPS, H, W, C]` in [0, 1].
     """
-    codes = model(frames[:num_sequences])
     steps = np.linspace(-PLANE_REACH, PLANE_REACH, PLANE_STEPS, dtype=np.float32)
     unit = np.zeros((PLANE_STEPS, PLANE_STEPS, max(model.dynamic_dim, 2)), np.float32)
-    unit[..., 0], unit[..., 1] = steps[None, :], steps[::-1, None]
+    unit[..., across], unit[..., up] = steps[None, :], steps[::-1, None]
     unit = unit.reshape(1, -1, unit.shape[-1])[..., : model.dynamic_dim]
     dynamic = codes["prior_mean"][:, None] + codes["prior_stddev"][:, None] * unit
     decoded = model.decode(codes["static_mean"], dynamic).numpy()
-    planes = decoded.reshape(-1, PLANE_STEPS, PLANE_STEPS, *model.frame_shape)
+    return decoded.reshape(-1, PLANE_STEPS, PLANE_STEPS, *model.frame_shape)
+
+
+def latent_plane(model: DDR, frames: tf.Tensor, num_sequences: int = 3) -> np.ndarray:
+    """`plane_frames` for the f of several sequences of real frames `[S, N, H, W, C]`."""
+    planes = plane_frames(model, model.encode(frames[:num_sequences]))
     return with_caption(
         side_by_side([grid(plane) for plane in planes]),
         f"The plane of z for {len(planes)} static codes: z_1 to the right, z_2 up, each over the mean "

@@ -1,0 +1,48 @@
+"""Command line: figures of a trained run, for papers."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddr_tf import commands
+from ddr_tf.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m ddr_tf.visualize",
+        description="Draw figures of a finished run on held-out sequences: PNG and PDF, some animated, with captions.",
+    )
+    flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
+    flags.add_argument("--out", metavar="DIR", help="where the figures go (default: figures in the run's folder)")
+    flags.add_argument("--data_dir", metavar="DIR", help="where datasets are (default: where the run had them)")
+    flags.add_argument("--seed", type=int, default=0, help="draws the sequences and frames that are shown (default: 0)")
+    flags.add_argument("--dpi", type=int, default=300, help="of the PNGs, dots an inch, 50 to 1200 (default: 300)")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    flags = parser().parse_args(arguments)
+    run_dir = Path(flags.run_dir)
+    out = Path(flags.out) if flags.out else run_dir / "figures"
+
+    def body() -> None:
+        if not 50 <= flags.dpi <= 1200:
+            raise UserError(f"--dpi must be 50 to 1200, got {flags.dpi}.")
+        from ddr_tf import gallery
+        from ddr_tf.training import load_run
+
+        gallery.check_folder(out)
+        model, sequences = load_run(run_dir, flags.data_dir)
+        metrics = gallery.read_metrics(run_dir / "metrics.jsonl")
+        material = gallery.Material(model, sequences, metrics, flags.seed)
+        gallery.write_all(material, out, flags.dpi, progress=lambda line: print(line, flush=True))
+
+    return commands.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
