@@ -39,10 +39,15 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(
         prog="python -m ddr_tf.evaluate",
-        description="Measure a finished run on held-out sequences: the bound, reconstructions, swaps, what the codes "
-        "hold and what they leak. Prints a table, writes evaluation.json into the run and shows it in TensorBoard.",
+        description="Measure a finished run, or an exported model, on held-out sequences: the bound, reconstructions, "
+        "swaps, what the codes hold and what they leak. Prints a table, writes evaluation.json into the run (and shows "
+        "it in TensorBoard) or into assets.extra of the exported model.",
     )
-    flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
+    what = flags.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run_dir", metavar="DIR", help="a finished run of ddr_tf.train")
+    what.add_argument(
+        "--saved_model", metavar="DIR", help="an exported model: saved_models/NAME, or one of its versions"
+    )
     add_flags(flags)
     return flags
 
@@ -53,10 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         check_flags(flags)
-        from ddr_tf.evaluation import evaluate_run, table
+        from ddr_tf.evaluation import evaluate_exported, evaluate_run, table
 
-        run_dir = Path(flags.run_dir)
-        found = evaluate_run(run_dir, flags.data_dir, flags.seeds, flags.num_frames, flags.faces, progress=True)
+        how = dict(num_seeds=flags.seeds, frame_counts=flags.num_frames, faces=flags.faces, progress=True)
+        if flags.run_dir:
+            found = evaluate_run(Path(flags.run_dir), flags.data_dir, **how)
+        else:
+            found = evaluate_exported(Path(flags.saved_model), flags.data_dir, **how)
         print(table({"": found}), end="")
 
     return commands.run(body)

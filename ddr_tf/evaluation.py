@@ -23,10 +23,12 @@ from ddr_tf.distributions import diagonal_normal
 from ddr_tf.draws import Codes, Swaps, draw_codes, draw_frame_numbers, draw_swaps, fetch, transfer_prefix
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
+from ddr_tf.exported import ExportedModel
 from ddr_tf.faces import landmark_figures, recognition
 from ddr_tf.judge import Judge
 from ddr_tf.metrics import Measured
 from ddr_tf.model import DDR, as_float
+from ddr_tf.serving import EXTRA, find_saved_model
 
 NUM_FRAMES = 8  # N, of the figures without a number of frames in their names
 PRIOR_SEQUENCES, PRIOR_SAMPLES = 16, 64  # f, and z ~ p(z | f) for each
@@ -312,7 +314,7 @@ def figures_of_swaps(sequences: Sequences, swaps: Swaps) -> dict[str, Measured]:
 
 
 def evaluate(
-    model: DDR,
+    model: DDR | ExportedModel,
     sequences: Sequences,
     seeds: Sequence[int] = (0, 1, 2),
     frame_counts: Sequence[int] = (NUM_FRAMES,),
@@ -322,7 +324,7 @@ def evaluate(
     """All figures that the dataset allows, on held-out sequences.
 
     Args:
-      model: A trained model.
+      model: A trained model, `DDR` or `ExportedModel`.
       sequences: A dataset; figures of swaps need the true frames, and accuracies need `shared_poses`.
       seeds: Each draws its own pairs, frames and noise.
       frame_counts: The numbers N of frames that f is computed from. For N other than `NUM_FRAMES`, names of figures end
@@ -398,6 +400,30 @@ def evaluate_run(
         for name, figure in found.items():
             tf.summary.scalar(f"evaluation/{name}", figure.value)
         tf.summary.text("evaluation", table({"": found}))
+    return found
+
+
+def evaluate_exported(
+    saved_model: Path,
+    data_dir: str | None,
+    num_seeds: int,
+    frame_counts: Sequence[int],
+    faces: bool = False,
+    progress: bool = False,
+) -> dict[str, Figure]:
+    """`evaluate` of an exported model by its signatures, on the dataset of its run; kept in its `assets.extra`.
+
+    Args:
+      saved_model: `saved_models/<name>` or one of its versions.
+      data_dir: As of `training.load_sequences`; the others as of `evaluate`.
+
+    Raises:
+      UserError: If there is no such model, or as `training.load_sequences`.
+    """
+    version = find_saved_model(saved_model)
+    sequences = training.load_sequences(version / EXTRA, data_dir)
+    found = evaluate(ExportedModel(version), sequences, range(num_seeds), frame_counts, faces, progress)
+    write_figures(version / EXTRA / "evaluation.json", found)
     return found
 
 

@@ -69,9 +69,79 @@ class PosteriorSample(NamedTuple):
     dynamic_posterior: tfd.Distribution
 
 
+class Bounds:
+    """Bounds on log p(x_1..N) of whatever has the densities of the model as methods, as `DDR` has."""
+
+    def sample_posterior(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        static_frames: tf.Tensor | None = None,
+    ) -> PosteriorSample:
+        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`."""
+        features = self.features(frames)
+        static_features = features if static_frames is None else self.features(static_frames)
+        static_posterior = self.static_posterior(static_features)
+        static = static_posterior.mean() + static_posterior.stddev() * static_noise
+        dynamic_posterior = self.dynamic_posterior(features, static)
+        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
+        return PosteriorSample(static, dynamic, static_posterior, dynamic_posterior)
+
+    def elbo_terms(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        static_frames: tf.Tensor | None = None,
+    ) -> ElboTerms:
+        """The bound for one reparameterised sample of f and z.
+
+        Args:
+          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`.
+          static_noise: float32 `[B, F]`, standard normal.
+          dynamic_noise: float32 `[B, N, Z]`, standard normal.
+          static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
+        """
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise, static_frames)
+        return elbo_terms(
+            as_float(frames),
+            self.likelihood(sample.static, sample.dynamic),
+            sample.static_posterior,
+            self.static_prior(),
+            sample.dynamic_posterior,
+            self.dynamic_prior(sample.static),
+        )
+
+    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
+        """The log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
+
+        Its mean over samples is the bound that `elbo_terms` has, and the log of the mean of its exponential a tighter
+        one (Burda et al., "Importance Weighted Autoencoders", 2016). Arguments as of `elbo_terms`.
+        """
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise)
+        static, dynamic = sample.static, sample.dynamic
+        of_frames = (
+            self.likelihood(static, dynamic).log_prob(as_float(frames))
+            + self.dynamic_prior(static).log_prob(dynamic)
+            - sample.dynamic_posterior.log_prob(dynamic)
+        )
+        of_sequence = self.static_prior().log_prob(static) - sample.static_posterior.log_prob(static)
+        return tf.reduce_sum(of_frames, axis=-1) + of_sequence
+
+    def figures_of_bound(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
+        """`FIGURES`, each the mean over sequences in nats a frame, from `elbo_terms` of these frames."""
+        num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
+        figures = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
+        figures["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
+        entropy = tf.reduce_mean(pixel_entropy(as_float(frames)))
+        figures["reconstruction_excess"] = -figures["reconstruction"] - entropy
+        return figures
+
+
 @configurable(not_in_gin=("frame_shape", "noise_seed", "name", "trainable"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
-class DDR(keras.Model):
+class DDR(Bounds, keras.Model):
     """A VAE with a static code f for a sequence and a dynamic code z_i for each of its frames."""
 
     def __init__(
@@ -276,63 +346,6 @@ class DDR(keras.Model):
 
     # Training.
 
-    def sample_posterior(
-        self,
-        frames: tf.Tensor,
-        static_noise: tf.Tensor,
-        dynamic_noise: tf.Tensor,
-        static_frames: tf.Tensor | None = None,
-    ) -> PosteriorSample:
-        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`."""
-        features = self.features(frames)
-        static_features = features if static_frames is None else self.features(static_frames)
-        static_posterior = self.static_posterior(static_features)
-        static = static_posterior.mean() + static_posterior.stddev() * static_noise
-        dynamic_posterior = self.dynamic_posterior(features, static)
-        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
-        return PosteriorSample(static, dynamic, static_posterior, dynamic_posterior)
-
-    def elbo_terms(
-        self,
-        frames: tf.Tensor,
-        static_noise: tf.Tensor,
-        dynamic_noise: tf.Tensor,
-        static_frames: tf.Tensor | None = None,
-    ) -> ElboTerms:
-        """The bound for one reparameterised sample of f and z.
-
-        Args:
-          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`.
-          static_noise: float32 `[B, F]`, standard normal.
-          dynamic_noise: float32 `[B, N, Z]`, standard normal.
-          static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
-        """
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise, static_frames)
-        return elbo_terms(
-            as_float(frames),
-            self.likelihood(sample.static, sample.dynamic),
-            sample.static_posterior,
-            self.static_prior(),
-            sample.dynamic_posterior,
-            self.dynamic_prior(sample.static),
-        )
-
-    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
-        """The log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
-
-        Its mean over samples is the bound that `elbo_terms` has, and the log of the mean of its exponential a tighter
-        one (Burda et al., "Importance Weighted Autoencoders", 2016). Arguments as of `elbo_terms`.
-        """
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise)
-        static, dynamic = sample.static, sample.dynamic
-        of_frames = (
-            self.likelihood(static, dynamic).log_prob(as_float(frames))
-            + self.dynamic_prior(static).log_prob(dynamic)
-            - sample.dynamic_posterior.log_prob(dynamic)
-        )
-        of_sequence = self.static_prior().log_prob(static) - sample.static_posterior.log_prob(static)
-        return tf.reduce_sum(of_frames, axis=-1) + of_sequence
-
     def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
         """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
         return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.kl_warmup_steps, 1))
@@ -350,15 +363,6 @@ class DDR(keras.Model):
         static = tf.random.stateless_normal([total, self.static_dim], static_seed)
         dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
         return tf.gather(static, mine), tf.gather(dynamic, mine)
-
-    def figures_of_bound(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
-        """`FIGURES`, each the mean over sequences in nats a frame, from `elbo_terms` of these frames."""
-        num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
-        figures = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
-        figures["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
-        entropy = tf.reduce_mean(pixel_entropy(as_float(frames)))
-        figures["reconstruction_excess"] = -figures["reconstruction"] - entropy
-        return figures
 
     def train_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update on this replica's share of the batch.

@@ -193,23 +193,31 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{run_dir / 'run.json'} cannot be read ({error}).") from error
 
 
-def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, Sequences]:
-    """The final model of a run and the dataset that it was trained on.
+def load_sequences(directory: Path, data_dir: str | None = None) -> Sequences:
+    """The dataset that a run was trained on.
 
     Args:
-      run_dir: Folder of the run.
+      directory: Holds `config.gin` and `run.json` of the run.
       data_dir: Where datasets are; None: where the run had them.
 
     Raises:
-      UserError: If the run has not finished, or was not trained on these sequences, so that held-out ones may have
-        been trained on.
+      UserError: If the sequences are others now, so that held-out ones may have been trained on.
+    """
+    record = read_record(directory)
+    config.load([str(directory / "config.gin")], data_dir=data_dir)
+    sequences = config.bound("train.sequences")()
+    _check_same_data(directory, record, sequences.fingerprint())
+    return sequences
+
+
+def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, Sequences]:
+    """The final model of a run and the dataset that it was trained on.
+
+    Raises:
+      UserError: If the run has not finished; or as `load_sequences`.
     """
     model = load_model(run_dir)
-    record = read_record(run_dir)
-    config.load([str(run_dir / "config.gin")], data_dir=data_dir)
-    sequences = config.bound("train.sequences")()
-    _check_same_data(run_dir, record, sequences.fingerprint())
-    return model, sequences
+    return model, load_sequences(run_dir, data_dir)
 
 
 def peak_memory_mb() -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from conftest import GIN, RandomSequences
-from ddr_tf import compare, draws, evaluate, judge, metrics, train
+from ddr_tf import compare, draws, evaluate, export, judge, metrics, train
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.draws import Codes, draw_codes, draw_swaps
@@ -261,6 +261,18 @@ def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, capsys, f
     assert written["training_minutes"]["standard_error"] is None
     assert "swap_pose_accuracy" in capsys.readouterr().out
     assert list((tmp_path / "pairs/logs/evaluation").iterdir())
+
+    assert export.main(["--run_dir", runs[0], "--out", str(tmp_path / "exported")]) == 0
+    assert evaluate.main(["--saved_model", str(tmp_path / "exported"), "--seeds", "2", "--num_frames", "8"]) == 0
+    of_exported = json.loads((tmp_path / "exported/1/assets.extra/evaluation.json").read_text())
+    for name in (
+        "elbo_nats_per_frame",
+        "importance_weighted_bound_nats_per_frame",
+        "swap_conditioned_psnr",
+        "swap_psnr",
+    ):
+        assert of_exported[name]["value"] == pytest.approx(written[name]["value"], rel=1e-4), name
+    capsys.readouterr()
 
     out = tmp_path / "comparison"
     assert compare.main([*runs, "--out", str(out), "--seeds", "2", "--num_frames", "8"]) == 0
