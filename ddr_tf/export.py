@@ -18,6 +18,9 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
     flags.add_argument("--out", required=True, metavar="DIR", help="saved_models/NAME; versions 1, 2, ... go into it")
+    flags.add_argument(
+        "--weights", choices=("float32", "float16"), default="float32", help="float16: half the size (default: float32)"
+    )
     return flags
 
 
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         from ddr_tf import serving
 
-        print(f"written: {serving.export(Path(flags.run_dir), Path(flags.out))}")
+        print(f"written: {serving.export(Path(flags.run_dir), Path(flags.out), flags.weights, progress=print)}")
 
     return commands.run(body, "stopped; nothing was written")
 

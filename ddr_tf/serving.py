@@ -13,6 +13,7 @@ B, N and M are any numbers from 1. Frames are float32 in [0, 1], codes float32, 
 is `encode`. Input of the wrong rank, size or range, and NaN, gets an error that names the input, in every loader.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR
+from ddr_tf.model_card import markdown, model_card
 from ddr_tf.networks import DOWNSAMPLING
 from ddr_tf.training import load_model
 
 CHUNK = 32  # frames that go through the convolutions at once
-WEIGHTS = ("float32", "float16")
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to others
+WARMUP = "tf_serving_warmup_requests"  # as TF Serving names it
+EXAMPLE_FRAMES = 8
 PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # how such files begin
 
 
@@ -323,6 +327,8 @@ def write_version(write: Callable[[Path], None], directory: Path) -> Path:
     Raises:
       UserError: If it cannot be written.
     """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} cannot be written (it is no folder).")
     try:
         # Beside what there is, so that the last step is one renaming, and in nothing that would have to be removed.
         nearest = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
@@ -356,25 +362,82 @@ def write_saved_model(model: DDR, directory: Path, weights: str = "float32") -> 
     tf.saved_model.save(root, str(directory), signatures=signatures.functions())
 
 
-def export(run_dir: Path, directory: Path) -> Path:
-    """Writes the next version of an exported model, with the run's `config.gin` and `run.json` in `assets.extra`.
+def example_inputs(model: DDR) -> dict[str, dict[str, Any]]:
+    """A small request for each signature that takes numbers, of `EXAMPLE_FRAMES` grey frames: signature -> inputs."""
+    frames = {"frames": np.full([1, EXAMPLE_FRAMES, *model.frame_shape], 0.5, np.float32)}
+    static = {"static": np.zeros([1, model.static_dim], np.float32)}
+    dynamic = {"dynamic": np.zeros([1, EXAMPLE_FRAMES, model.dynamic_dim], np.float32)}
+    counts = {"count": np.int32(1), "frames_per_sequence": np.int32(EXAMPLE_FRAMES), "seed": np.zeros(2, np.int32)}
+    return {
+        "serving_default": frames,
+        "encode": frames,
+        "encode_dynamic": frames | static,
+        "decode": static | dynamic,
+        "reconstruct": frames,
+        "swap": {"static_frames": frames["frames"], "dynamic_frames": frames["frames"]},
+        "prior": static,
+        "sample": counts,
+    }
+
+
+def write_warmup(model: DDR, name: str, path: Path) -> None:
+    """Writes requests that TF Serving makes to itself before it answers others, a record for each signature.
+
+    Args:
+      model: The model.
+      name: By which it will be served.
+      path: `assets.extra/tf_serving_warmup_requests` of its SavedModel.
+
+    Raises:
+      ImportError: If tensorflow-serving-api is not installed.
+    """
+    from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for signature, inputs in example_inputs(model).items():
+            request = predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
+                inputs={key: tf.make_tensor_proto(value) for key, value in inputs.items()},
+            )
+            log = prediction_log_pb2.PredictLog(request=request)
+            file.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def export(
+    run_dir: Path, directory: Path, weights: str = "float32", progress: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Writes the next version of an exported model.
+
+    Its `assets.extra` holds the run's `config.gin` and `run.json`, `model_card.json` and `.md`, and, if
+    tensorflow-serving-api is installed, `tf_serving_warmup_requests`.
 
     Args:
       run_dir: Folder of a finished run.
       directory: `saved_models/<name>`.
+      weights: See `Signatures`.
+      progress: Called with a line about what is left out.
 
     Returns:
       `saved_models/<name>/<version>`.
 
     Raises:
-      UserError: If the run has not finished, or the version cannot be written.
+      UserError: If the run has not finished or is not whole, or the version cannot be written.
     """
+    name = directory.absolute().name
     model = load_model(run_dir)
+    card = model_card(model, run_dir, name, weights)
 
     def write(version: Path) -> None:
-        write_saved_model(model, version)
-        (version / EXTRA).mkdir()
-        for name in ("config.gin", "run.json"):
-            shutil.copyfile(run_dir / name, version / EXTRA / name)
+        write_saved_model(model, version, weights)
+        extra = version / EXTRA
+        extra.mkdir()
+        for file in ("config.gin", "run.json"):
+            shutil.copyfile(run_dir / file, extra / file)
+        (extra / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
+        (extra / "model_card.md").write_text(markdown(card))
+        try:
+            write_warmup(model, name, extra / WARMUP)
+        except ImportError as error:
+            progress(f"without warm-up requests for TF Serving ({error}); pip install -e '.[serving]' for them.")
 
     return write_version(write, directory)

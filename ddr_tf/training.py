@@ -4,6 +4,7 @@ A run directory holds
 
     config.gin                the operative gin config
     run.json                  versions, seed, command, progress
+    dataset.json              name, licence and split of the data
     checkpoints/last, best    the newest, and the best by held-out ELBO
     metrics.jsonl             an object a line, each with "step" and "split"
     logs/train, logs/held_out TensorBoard
@@ -36,6 +37,7 @@ from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
 
+DATASET = "dataset.json"
 SLOW_RUN_SECONDS = 24 * 3600
 ESTIMATE_AFTER_SECONDS = 20
 # Settings that a resumed run may change: they do not alter what a step does. (`train.steps` alters the schedule of
@@ -119,6 +121,7 @@ def train(
 
     run = Run(Path(run_dir), seed, dataset.fingerprint())
     start = run.open(ddr, steps)
+    (run.directory / DATASET).write_text(json.dumps(dataset.description(), indent=2) + "\n")
     if run.finished:
         print(f"{run_dir} has already finished its {steps} steps.", flush=True)
         return ddr

@@ -1,5 +1,7 @@
 """The command line, as a user runs it."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +26,7 @@ def test_each_export_is_the_next_version(tmp_path, run_dir, capsys):
     assert capsys.readouterr().out.splitlines() == [f"written: {out / '1'}", f"written: {out / '2'}"]
     assert sorted(path.name for path in out.iterdir()) == ["1", "2"]
     assert [path.name for path in tmp_path.iterdir()] == ["saved_models"]
-    for name in ("config.gin", "run.json"):
+    for name in ("config.gin", "run.json"):  # so that the data can be found again
         assert (out / "1/assets.extra" / name).read_text() == (run_dir / name).read_text()
     frames = np.random.RandomState(0).uniform(size=(1, 2, 16, 16, 3)).astype(np.float32)
     found = tf.saved_model.load(str(out / "2")).signatures["reconstruct"](frames=tf.constant(frames))["frames"]
@@ -45,11 +47,69 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, run_dir):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("missing", ["model.keras", "config.gin", "run.json"])
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, run_dir):
+    """An evaluated run's export with weights in float16."""
+    folder = tmp_path_factory.mktemp("exported")
+    shutil.copytree(run_dir, folder / "run")
+    figure = dict(value=21.5, standard_error=0.25, chance=12.0, ceiling=None)
+    (folder / "run/evaluation.json").write_text(json.dumps({"swap_psnr": figure}))
+    assert export.main([*flags(folder / "run", folder / "half"), "--weights", "float16"]) == 0
+    return folder / "half/1"
+
+
+def test_the_card_says_what_it_is(exported, run_dir):
+    card = json.loads((exported / "assets.extra/model_card.json").read_text())
+    text = (exported / "assets.extra/model_card.md").read_text()
+    assert (card["name"], card["model"]["weights"], card["training"]["step"]) == ("half", "float16", 2)
+    assert card["dataset"]["licence"] == "Apache-2.0, as ddr_tf"
+    assert card["dataset"]["splits"]["held_out"] == {"sequences": 296, "frames": 296 * 8}
+    assert card["dataset"]["fingerprint"] == json.loads((run_dir / "run.json").read_text())["data"]
+    assert card["evaluation"]["swap_psnr"]["value"] == 21.5
+    assert card["held_out"]["step"] == 2 and "elbo" in card["held_out"]
+    assert card["config"] == (run_dir / "config.gin").read_text()
+    assert card["exported_with"]["tensorflow"] == tf.__version__
+    for words in ("# half", "Not for identifying people", "Apache-2.0", "| swap_psnr | 21.5 | 0.25 | 12 |  |"):
+        assert words in text
+    assert "train: 1,000 sequences, 8,000 frames; held_out: 296 sequences, 2,368 frames" in text
+    assert "DDR.static_dim = 4" in text
+
+
+def test_half_the_size_and_almost_the_same_answers(exported, run_dir):
+    model = keras.models.load_model(run_dir / "model.keras")
+    size = (exported / "variables/variables.data-00000-of-00001").stat().st_size
+    bookkeeping = 4000
+    assert size < 2 * model.count_params() + bookkeeping < 4 * model.count_params()
+    frames = tf.constant(np.random.RandomState(0).uniform(size=(1, 2, 16, 16, 3)).astype(np.float32))
+    found = tf.saved_model.load(str(exported)).signatures["reconstruct"](frames=frames)["frames"]
+    assert 0 < np.abs(found - model(frames)["reconstruction"]).max() < 2e-3
+
+
+def test_the_model_answers_its_warm_up_requests(exported):
+    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    signatures = tf.saved_model.load(str(exported)).signatures
+    asked = []
+    for record in tf.data.TFRecordDataset(str(exported / "assets.extra/tf_serving_warmup_requests")):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        assert request.model_spec.name == "half"
+        asked.append(request.model_spec.signature_name)
+        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+        assert all(np.isfinite(value).all() for value in signatures[asked[-1]](**inputs).values())
+    assert set(asked) == set(signatures) - {"encode_bytes"}
+
+
+def test_without_its_package_the_warm_up_is_left_out_and_that_is_said(tmp_path, run_dir, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    assert export.main(flags(run_dir, tmp_path / "out")) == 0
+    assert "without warm-up requests for TF Serving" in capsys.readouterr().out
+    assert not (tmp_path / "out/1/assets.extra/tf_serving_warmup_requests").exists()
+
+
+@pytest.mark.parametrize("missing", ["model.keras", "config.gin", "run.json", "metrics.jsonl"])
 def test_a_run_that_is_not_whole_is_refused(tmp_path, run_dir, capsys, missing):
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in {"model.keras", "config.gin", "run.json"} - {missing}:
+    for name in {"model.keras", "config.gin", "run.json", "metrics.jsonl"} - {missing}:
         (folder / name).write_bytes((run_dir / name).read_bytes())
     assert export.main(flags(folder, tmp_path / "out")) == 2
     error = capsys.readouterr().err

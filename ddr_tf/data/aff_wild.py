@@ -145,3 +145,5 @@ class AffWild(ArraySequences):
             ids=store.ids,
             remarks=store.remarks,
         )
+        if folder == "aff_wild":  # others hold somebody's own videos
+            self.licence = "Aff-Wild2: non-commercial research, by agreement with its authors"

@@ -180,6 +180,8 @@ class MovingMNIST(Sequences):
     round. `static_labels`: digit_1, digit_2; `frame_labels`: y_1, x_1, y_2, x_2, in pixels.
     """
 
+    licence = "CC-BY-SA 3.0 (MNIST, of which it is made)"
+
     def __init__(self, data_dir: str, num_train: int = 10000, num_held_out: int = 1000, seed: int = 0) -> None:
         """Draws digits and trajectories; frames are drawn when they are asked for.
 
@@ -256,6 +258,8 @@ class MovingMNIST(Sequences):
 @configurable()
 class PublishedMovingMNIST(Sequences):
     """The file `mnist_test_seq.npy`: 10,000 sequences without labels, memory-mapped; a tenth of them held out."""
+
+    licence = "not stated by its authors"
 
     def __init__(self, data_dir: str, held_out_fraction: float = 0.1) -> None:
         """Opens the file.

@@ -179,6 +179,8 @@ class Puppets(Characters):
     swap has a true frame. Deterministic. `frame_labels` are the angles `arms` and `lean`, in degrees.
     """
 
+    licence = "Apache-2.0, as ddr_tf"
+
     def __init__(self, size: int = 32, num_poses: int = 256) -> None:
         """Draws the layers: about 5 s and 170 MB at the defaults.
 

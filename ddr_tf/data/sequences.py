@@ -4,7 +4,7 @@ import abc
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -79,9 +79,11 @@ class Sequences(abc.ABC):
         known; others are numbers, NaN where not known.
       remarks: What was found and is not used as it is.
       shared_poses: Whether frames of the same number show the same pose in all sequences.
+      licence: Of the data, in words; None where it is not known.
     """
 
     shared_poses = False
+    licence: str | None = None
 
     def __init__(
         self,
@@ -141,6 +143,17 @@ class Sequences(abc.ABC):
         splits = {split: numbers.tolist() for split, numbers in self.splits.items()}
         description = json.dumps([self.ids, self.frame_counts.tolist(), splits], sort_keys=True)
         return hashlib.blake2b(description.encode(), digest_size=16).hexdigest()
+
+    def description(self) -> dict[str, Any]:
+        """What a model card says of the data, as an object for JSON."""
+        return {
+            "name": self.name,
+            "licence": self.licence,
+            "splits": {
+                split: {"sequences": len(numbers), "frames": int(self.frame_counts[numbers].sum())}
+                for split, numbers in self.splits.items()
+            },
+        }
 
     def rows(self, sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
         """Places in `frame_labels`, int64 `[...]`, of frames given by int `[...]` sequence and frame numbers."""

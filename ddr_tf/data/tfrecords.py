@@ -176,6 +176,7 @@ def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB,
         "content": content,
         "shard_mb": shard_mb,
         "name": sequences.name,
+        "licence": sequences.licence,
         "frame_shape": list(sequences.frame_shape),
         "ids": sequences.ids,
         "frame_counts": sequences.frame_counts.tolist(),
@@ -288,6 +289,7 @@ class TFRecords(Sequences):
             label_names=description["label_names"],
             ids=description["ids"],
         )
+        self.licence = description.get("licence")
         largest = max(length for _, _, length in self._places.values())
         # A record is held as read and as parsed, and by each of the files that are read at a time.
         self._cycle = min(MAX_CYCLE, self._memory // (4 * largest))
