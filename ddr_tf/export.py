@@ -1,4 +1,4 @@
-"""Command line: a trained run as a SavedModel."""
+"""Command line: a trained run as a SavedModel, or as ONNX files."""
 
 import argparse
 import signal
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddr_tf import commands
+from ddr_tf.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,6 +20,12 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
     flags.add_argument("--out", required=True, metavar="DIR", help="saved_models/NAME; versions 1, 2, ... go into it")
     flags.add_argument(
+        "--format",
+        choices=("saved_model", "onnx"),
+        default="saved_model",
+        help="onnx: encode.onnx and decode.onnx, straight into --out (default: saved_model)",
+    )
+    flags.add_argument(
         "--weights", choices=("float32", "float16"), default="float32", help="float16: half the size (default: float32)"
     )
     return flags
@@ -29,8 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        from ddr_tf import serving
+        if (flags.format, flags.weights) == ("onnx", "float16"):
+            raise UserError("--weights float16 is for --format saved_model only.")
+        from ddr_tf import onnx, serving
 
+        if flags.format == "onnx":
+            print(f"written: {onnx.export(Path(flags.run_dir), Path(flags.out))}")
+            return
         print(f"written: {serving.export(Path(flags.run_dir), Path(flags.out), flags.weights, progress=print)}")
 
     return commands.run(body, "stopped; nothing was written")

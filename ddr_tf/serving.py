@@ -13,10 +13,11 @@ B, N and M are any numbers from 1. Frames are float32 in [0, 1], codes float32, 
 is `encode`. Input of the wrong rank, size or range, and NaN, gets an error that names the input, in every loader.
 """
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,25 @@ def find_saved_model(directory: Path) -> Path:
     return found
 
 
+@contextlib.contextmanager
+def beside(directory: Path) -> Iterator[Path]:
+    """An empty folder on the same disk as a directory, which need not exist; removed with all that is still in it.
+
+    So what is made there can be put in place by renaming, and nothing has to be removed from the directory.
+
+    Raises:
+      UserError: For every `OSError` while it is used.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} cannot be written (it is no folder).")
+    try:
+        nearest = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
+        with tempfile.TemporaryDirectory(prefix=".ddr_tf_export_", dir=nearest) as partial:
+            yield Path(partial)
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written ({error}).") from error
+
+
 def write_version(write: Callable[[Path], None], directory: Path) -> Path:
     """Makes the next version of `saved_models/<name>`: whole, or not at all.
 
@@ -327,25 +347,18 @@ def write_version(write: Callable[[Path], None], directory: Path) -> Path:
     Raises:
       UserError: If it cannot be written.
     """
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} cannot be written (it is no folder).")
-    try:
-        # Beside what there is, so that the last step is one renaming, and in nothing that would have to be removed.
-        nearest = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
-        with tempfile.TemporaryDirectory(prefix=".ddr_tf_export_", dir=nearest) as partial:
-            whole = Path(partial) / "version"
-            whole.mkdir()
-            write(whole)
-            directory.mkdir(parents=True, exist_ok=True)
-            while True:
-                version = directory / str(max([0, *versions(directory)]) + 1)
-                try:
-                    return whole.rename(version)
-                except OSError:
-                    if not version.exists():  # otherwise somebody else was faster
-                        raise
-    except OSError as error:
-        raise UserError(f"{directory} cannot be written ({error}).") from error
+    with beside(directory) as partial:
+        whole = partial / "version"
+        whole.mkdir()
+        write(whole)
+        directory.mkdir(parents=True, exist_ok=True)
+        while True:
+            version = directory / str(max([0, *versions(directory)]) + 1)
+            try:
+                return whole.rename(version)
+            except OSError:
+                if not version.exists():  # otherwise somebody else was faster
+                    raise
 
 
 def write_saved_model(model: DDR, directory: Path, weights: str = "float32") -> None:
