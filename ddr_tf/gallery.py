@@ -386,14 +386,15 @@ def _furthest(points: np.ndarray) -> tuple[int, int]:
 def interpolations(material: Material) -> Drawn:
     """From one f to another with z fixed, and from one z to another with f fixed; also animated."""
     _need_two(material)
-    static, dynamic = (material.shown_codes[name].numpy() for name in ("static_mean", "dynamic_mean"))
-    in_place = (dynamic - material.shown_codes["prior_mean"][:, None]) / material.shown_codes["prior_stddev"][:, None]
+    static, dynamic, stddev = (
+        material.shown_codes[name].numpy() for name in ("static_mean", "dynamic_mean", "prior_stddev")
+    )
     pairs = np.arange(len(static) // 2 * 2).reshape(-1, 2)
     rows = [
         _decode_static_path(material, pair, tf.constant(dynamic[pair[0], :1]), path(static[pair], PATH_STEPS - 1))[0]
         for pair in pairs
     ]
-    far = [_furthest(np.asarray(places)) for places in in_place][: len(pairs)]
+    far = [_furthest(dynamic[number] / stddev[number]) for number in range(len(pairs))]
     columns = [
         _decode_dynamic_path(material, number, [number], path(dynamic[number, list(ends)], PATH_STEPS - 1))[0]
         for number, ends in enumerate(far)
@@ -452,12 +453,15 @@ def prior(material: Material) -> Drawn:
     ]
     figure = plots.draw_prior(of_posterior, of_prior, edges, identities, dimensions)
     overlap = float(np.minimum(of_posterior, of_prior).sum())
+    place = (means - np.repeat(prior_means, counts, axis=0)) / np.repeat(prior_stddevs, counts, axis=0)
+    beyond = float(weights @ (np.linalg.norm(place, axis=-1) > 2))
     caption = (
         f"Where p(z | f) puts its mass. Left: the aggregate posterior, the mean of q(z | x, f) over {len(means)} "
         f"frames of {len(counts)} held-out sequences. Middle: the mean of p(z | f) over the same sequences. f is at "
         f"its posterior mean. Both are shown as mass in {CELLS} x {CELLS} cells, of which they share {overlap:.2f} "
         "(1: the same distribution; frames are few for so many cells, so a little less is to be expected). Right: "
-        "p(z | f) of single sequences at one and two standard deviations, and z of their frames."
+        "p(z | f) of single sequences at one and two standard deviations, and z of their frames. Of all z, "
+        f"{beyond:.0%} lie beyond the outer ring of their own sequence (of a normal: {np.exp(-2):.0%})."
     )
     return Drawn(figure, caption + _of_dimensions(material), {})
 

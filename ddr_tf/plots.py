@@ -132,11 +132,8 @@ def find_extremes(values: np.ndarray, count: int, apart: int) -> np.ndarray:
       count: At least 1.
       apart: At least 1; the maxima are further from one another than this.
     """
-    windows = [
-        (max(0, place - apart), values[max(0, place - apart) : place + apart + 1]) for place in range(len(values))
-    ]
-    maxima = np.unique([start + np.argmax(window) for start, window in windows])
-    maxima = [place for place in maxima if values[place] == windows[place][1].max() and values[place] >= values.mean()]
+    windows = [values[max(0, place - apart) : place + apart + 1] for place in range(len(values))]
+    maxima = [place for place, window in enumerate(windows) if values[place] >= max(window.max(), values.mean())]
     found: list[int] = []
     for place in sorted(maxima, key=lambda place: (-values[place], place)):
         if len(found) < count and all(abs(place - other) > apart for other in found):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import GIN
+from ddr_tf import gallery
 
 DOCS = Path(__file__).parents[1] / "docs"
 TINY = [
@@ -29,6 +30,13 @@ def test_the_dataset_that_the_page_adds_trains(tmp_path, drawn_data):
     assert answer.returncode == 0, answer.stderr
     assert "rotated_digits: 18 train and 2 held-out sequences" in answer.stdout
     assert (tmp_path / "runs/rotated_digits/model.keras").exists()
+
+
+def test_every_picture_of_the_tour_is_a_figure_that_a_command_draws():
+    pictures = set(re.findall(r"\]\(tour/(\w+)\.\w+\)", (DOCS / "tour.md").read_text()))
+    assert pictures - {"interpolation_dynamic"} <= gallery.FIGURES.keys()
+    assert {path.stem for path in (DOCS / "tour").iterdir()} == pictures
+    assert sum(path.stat().st_size for path in (DOCS / "tour").iterdir()) < 1_200_000
 
 
 @pytest.mark.parametrize("path", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda path: path.name)
