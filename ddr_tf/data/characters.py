@@ -62,6 +62,7 @@ class Characters(Sequences):
         attributes: Sequence[str],
         layers: np.ndarray,
         pose_labels: Mapping[str, np.ndarray],
+        label_names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Composites the lower three layers.
 
@@ -71,6 +72,7 @@ class Characters(Sequences):
           layers: uint8 `[4, 6, P, H, W, 4]`: attribute, value, pose, pixels as RGBA. The alpha of the last
             attribute must be 0 or 255.
           pose_labels: name -> array `[P]`; they become `frame_labels`.
+          label_names: As of `Sequences`.
 
         Raises:
           ValueError: If the last layer is translucent anywhere.
@@ -85,6 +87,7 @@ class Characters(Sequences):
             splits=split_identities(),
             static_labels=dict(zip(attributes, attribute_values(np.arange(NUM_IDENTITIES)).T, strict=True)),
             frame_labels={label: np.tile(values, NUM_IDENTITIES) for label, values in pose_labels.items()},
+            label_names=label_names,
         )
         *layers_below, top = layers
         lower = np.zeros((1, poses, height, width, 3), np.uint8)

@@ -89,6 +89,11 @@ def poses() -> dict[str, np.ndarray]:
     return dict(zip(("row", "step", "action", "direction"), np.array(table, np.int32).T, strict=True))
 
 
+def name_of_sheet(path: Path) -> str:
+    """A short name: that of the file, or of its folder where three are alike."""
+    return (path.parent.name if path.stem == "chest_male" else path.stem).removesuffix("_male")
+
+
 def download_sheets(folder: Path, url: str = SHEETS_URL) -> None:
     """Downloads the sheets that are missing under `folder`, checks each, and moves it into place when it is whole.
 
@@ -171,7 +176,15 @@ class Sprites(Characters):
         layers = np.array([[read_sheet(folder / path) for path, _ in sheets] for sheets in SHEETS.values()])
         labels = poses()
         super().__init__(
-            "sprites", tuple(SHEETS), layers, {name: labels[name] for name in ("action", "direction", "step")}
+            "sprites",
+            tuple(SHEETS),
+            layers,
+            {name: labels[name] for name in ("action", "direction", "step")},
+            label_names={
+                **{name: [name_of_sheet(Path(path)) for path, _ in sheets] for name, sheets in SHEETS.items()},
+                "action": [name for name, _, _ in ACTIONS],
+                "direction": DIRECTIONS,
+            },
         )
 
     def render(self, identity: np.ndarray, pose: np.ndarray) -> np.ndarray:

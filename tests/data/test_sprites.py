@@ -47,6 +47,16 @@ def test_178_poses():
     assert labels["direction"][-1] == 2
 
 
+def test_labels_have_names(drawn_sheets):
+    sprites = Sprites(str(drawn_sheets))
+    assert sprites.label_names["torso"][2:4] == ("white_longsleeve", "plate")
+    assert sprites.label_names["legs"][0] == "white_pants"
+    assert sprites.label_names["action"][-1] == "hurt"
+    for name, words in sprites.label_names.items():
+        labels = {**sprites.static_labels, **sprites.frame_labels}[name]
+        assert len(set(words)) == len(words) == labels.max() + 1
+
+
 def test_frames_are_cut_from_the_composited_sheets(drawn_sheets):
     dataset = Sprites(str(drawn_sheets))
     assert dataset.frame_shape == (64, 64, 3)
