@@ -17,11 +17,12 @@ import tensorflow as tf
 from ddr_tf import figures, plots
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.distributions import tfd
+from ddr_tf.draws import draw_frame_numbers, fetch
 from ddr_tf.errors import UserError
-from ddr_tf.evaluation import draw_frame_numbers, fetch
 from ddr_tf.model import DDR, as_float, relative_transfer
 
 NUM_SHOWN = 6  # sequences in the figures of frames
+NUM_FRAMES = 8  # of each, which f is computed from
 NUM_PLANES = 3  # of them, identities whose dynamic plane is drawn
 NUM_SAMPLES = 12  # z of each sampled f
 PATH_STEPS = 9  # frames of an interpolation
@@ -129,7 +130,7 @@ class Material:
         random = np.random.RandomState(self.seed)
         self.order = random.permutation(sequences.splits[HELD_OUT])
         self.shown = self.order[:NUM_SHOWN]
-        self.shown_frame = draw_frame_numbers(random, sequences, self.shown)
+        self.shown_frame = draw_frame_numbers(random, sequences, self.shown, NUM_FRAMES)
         frames = fetch(sequences, self.shown, self.shown_frame)
         self.real = as_float(frames).numpy()
         self.shown_codes = model.encode(frames)
@@ -147,13 +148,13 @@ class Material:
         count = self.sequences.frame_counts[number]
         drawn = np.random.RandomState([self.seed, number]).permutation(count)
         frame = np.arange(0, count, -(-count // MOST_TIMELINE)) if num_frames is None else drawn[:num_frames]
-        return encode_sequence(self.model, self.sequences, number, drawn[: self.real.shape[1]], frame)
+        return encode_sequence(self.model, self.sequences, number, drawn[:NUM_FRAMES], frame)
 
     @functools.cached_property
     def codes(self) -> list[SequenceCodes]:
         """Of all held-out sequences, at most `MOST_SEQUENCES`."""
         chosen = self.order[:MOST_SEQUENCES]
-        return [self.encode(number, max(self.real.shape[1], NUM_POINTS // len(chosen))) for number in chosen]
+        return [self.encode(number, max(NUM_FRAMES, NUM_POINTS // len(chosen))) for number in chosen]
 
     @functools.cached_property
     def dimensions(self) -> tuple[int, int]:
@@ -229,7 +230,7 @@ def dynamic_plane(material: Material) -> Drawn:
     )
     caption = (
         f"The dynamic plane of {len(mean)} held-out sequences: f fixed to the posterior mean of the "
-        f"{material.real.shape[1]} real frames above, z on a grid over the mean ± {figures.PLANE_REACH:g} standard "
+        f"{NUM_FRAMES} real frames above, z on a grid over the mean ± {figures.PLANE_REACH:g} standard "
         "deviations of p(z | f), decoded. The numbers on the axes are z, so they show how p(z | f) differs between "
         "identities."
     )
@@ -264,7 +265,7 @@ def timeline(material: Material) -> Drawn:
     caption = (
         f"z_{dimension + 1}, the dimension that varies most, along the {count} frames of the held-out sequence "
         f"{sequences.ids[number]}, in their own order, which training never sees.{every} Line and band: mean and "
-        f"standard deviation of q(z | x, f), with f from {min(count, material.real.shape[1])} frames; "
+        f"standard deviation of q(z | x, f), with f from {min(count, NUM_FRAMES)} frames; "
         "grey: mean ± 2 standard deviations of p(z | f). Pictures: the real frames at the "
         "highest and lowest values, with their numbers."
     )
