@@ -19,11 +19,15 @@ def flags(run_dir, out):
     return ["--run_dir", str(run_dir), "--out", str(out)]
 
 
-def test_each_export_is_the_next_version(tmp_path, run_dir, capsys):
+def test_each_export_is_the_next_version_also_without_what_warm_up_needs(tmp_path, run_dir, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     out = tmp_path / "saved_models/puppets"
-    assert export.main(flags(run_dir, out)) == 0
-    assert export.main(flags(run_dir, out)) == 0
-    assert capsys.readouterr().out.splitlines() == [f"written: {out / '1'}", f"written: {out / '2'}"]
+    for version in ("1", "2"):
+        assert export.main(flags(run_dir, out)) == 0
+        notice, written = capsys.readouterr().out.splitlines()
+        assert notice.startswith("without warm-up requests for TF Serving")
+        assert written == f"written: {out / version}"
+        assert not (out / version / "assets.extra/tf_serving_warmup_requests").exists()
     assert sorted(path.name for path in out.iterdir()) == ["1", "2"]
     assert [path.name for path in tmp_path.iterdir()] == ["saved_models"]
     for name in ("config.gin", "run.json"):  # so that the data can be found again
@@ -96,13 +100,6 @@ def test_the_model_answers_its_warm_up_requests(exported):
         inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
         assert all(np.isfinite(value).all() for value in signatures[asked[-1]](**inputs).values())
     assert set(asked) == set(signatures) - {"encode_bytes"}
-
-
-def test_without_its_package_the_warm_up_is_left_out_and_that_is_said(tmp_path, run_dir, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    assert export.main(flags(run_dir, tmp_path / "out")) == 0
-    assert "without warm-up requests for TF Serving" in capsys.readouterr().out
-    assert not (tmp_path / "out/1/assets.extra/tf_serving_warmup_requests").exists()
 
 
 @pytest.mark.parametrize("missing", ["model.keras", "config.gin", "run.json", "metrics.jsonl"])
