@@ -122,7 +122,7 @@ def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "quickstart"
     settings = [
         *("train.steps=2", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
-        *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=8"),
+        *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=16"),
         *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
     ]
     flags = [part for binding in settings for part in ("--gin_param", binding)]

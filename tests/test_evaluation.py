@@ -1,11 +1,12 @@
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 
-from conftest import GIN, RandomSequences
-from ddr_tf import compare, draws, evaluate, export, judge, metrics, train
+from conftest import RandomSequences
+from ddr_tf import compare, draws, evaluate, export, judge, metrics
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.draws import Codes, draw_codes, draw_swaps
@@ -244,23 +245,15 @@ def test_ssim_of_equal_frames_is_one_and_of_noise_is_near_none():
     assert np.abs(ssim(frames, frames[::-1])).max() < 0.2
 
 
-def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, capsys, few_codes):
-    settings = ["train.steps=2", "train.batch_size=2", "train.num_frames=2", "train.held_out_batches=1"]
-    settings += ["Puppets.size=16", "Puppets.num_poses=16", "DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4"]
-    settings += ["train.log_every=1"]
-    flags = [part for setting in settings for part in ("--gin_param", setting)]
-    runs = [str(tmp_path / name) for name in ("pairs", "pooled")]
-    files = ["--gin_file", str(GIN / "quickstart.gin")]
-    assert train.main([*files, "--run_dir", runs[0], *flags]) == 0
-    files += ["--gin_file", str(GIN / "baselines/pooled.gin")]
-    assert train.main([*files, "--run_dir", runs[1], *flags]) == 0
+def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, run_dir, capsys, few_codes):
+    runs = [str(shutil.copytree(run_dir, tmp_path / name)) for name in ("first", "second")]
     assert evaluate.main(["--run_dir", runs[0], "--seeds", "2", "--num_frames", "8", "2"]) == 0
-    written = json.loads((tmp_path / "pairs/evaluation.json").read_text())
+    written = json.loads((tmp_path / "first/evaluation.json").read_text())
     assert all(set(figure) == {"value", "standard_error", "chance", "ceiling"} for figure in written.values())
     assert {"swap_psnr", "swap_psnr_with_2_frames", "parameters", "training_peak_memory_mb"} <= written.keys()
     assert written["training_minutes"]["standard_error"] is None
     assert "swap_pose_accuracy" in capsys.readouterr().out
-    assert list((tmp_path / "pairs/logs/evaluation").iterdir())
+    assert list((tmp_path / "first/logs/evaluation").iterdir())
 
     assert export.main(["--run_dir", runs[0], "--out", str(tmp_path / "exported")]) == 0
     assert evaluate.main(["--saved_model", str(tmp_path / "exported"), "--seeds", "2", "--num_frames", "8"]) == 0
@@ -277,18 +270,18 @@ def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, capsys, f
     out = tmp_path / "comparison"
     assert compare.main([*runs, "--out", str(out), "--seeds", "2", "--num_frames", "8"]) == 0
     printed = capsys.readouterr()
-    assert "pairs: from" in printed.err and "pooled: is evaluated" in printed.err
+    assert "first: from" in printed.err and "second: is evaluated" in printed.err
     assert out.with_suffix(".md").read_text() == printed.out
-    assert printed.out.splitlines()[0].replace("|", "").split() == ["figure", "pairs", "pooled", "chance", "ceiling"]
-    assert json.loads(out.with_suffix(".json").read_text())["pairs"] == written
+    assert printed.out.splitlines()[0].replace("|", "").split() == ["figure", "first", "second", "chance", "ceiling"]
+    assert json.loads(out.with_suffix(".json").read_text())["first"] == written
 
-    record = json.loads((tmp_path / "pairs/run.json").read_text())
-    (tmp_path / "pairs/run.json").write_text(json.dumps(record | {"data": "of another set"}))
+    record = json.loads((tmp_path / "first/run.json").read_text())
+    (tmp_path / "first/run.json").write_text(json.dumps(record | {"data": "of another set"}))
     assert evaluate.main(["--run_dir", runs[0], "--seeds", "2"]) == 2
     assert "The data have changed since" in capsys.readouterr().err
-    (tmp_path / "pairs/evaluation.json").write_text("[]")
+    (tmp_path / "first/evaluation.json").write_text("[]")
     assert compare.main(runs) == 2
-    assert "pairs/evaluation.json cannot be read" in capsys.readouterr().err
+    assert "first/evaluation.json cannot be read" in capsys.readouterr().err
 
 
 def test_tables_have_figures_as_rows_and_runs_as_columns():
