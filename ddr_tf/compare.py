@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         prog="python -m ddr_tf.compare",
         description="Put the figures of several finished runs, and what they cost, side by side. A run that was not "
-        "evaluated since it finished is evaluated first.",
+        "evaluated in this way since it finished is evaluated first.",
         epilog="example: python -m ddr_tf.compare runs/sprites_small runs/pooled runs/gvae --out comparison",
     )
     flags.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="a finished run of ddr_tf.train")
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        evaluate.check_flags(flags)
+        how = evaluate.check_flags(flags)
         names = [Path(run_dir).resolve().name for run_dir in flags.run_dirs]
         if len(set(names)) < len(names):
             names = flags.run_dirs
@@ -57,25 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for run_dir in map(Path, flags.run_dirs):
             if not (run_dir / "model.keras").is_file():
                 raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-        from ddr_tf.evaluation import evaluate_run, read_figures, table
+        from ddr_tf.evaluation import Settings, evaluate_run, read_figures, table
 
+        settings = Settings(**how)
         runs = {}
         for name, run_dir in zip(names, map(Path, flags.run_dirs), strict=True):
-            path = run_dir / "evaluation.json"
-            if path.is_file() and path.stat().st_mtime >= (run_dir / "model.keras").stat().st_mtime:
-                print(f"{name}: from {path}", file=sys.stderr)
-                runs[name] = read_figures(path)
-            else:
-                print(f"{name}: is evaluated", file=sys.stderr)
-                runs[name] = evaluate_run(
-                    run_dir, flags.data_dir, flags.seeds, flags.num_frames, flags.faces, progress=True
-                )
+            found = read_figures(run_dir, settings)
+            print(f"{name}: {'is evaluated' if found is None else 'was evaluated before'}", file=sys.stderr)
+            runs[name] = evaluate_run(run_dir, flags.data_dir, settings) if found is None else found
         text = table(runs, flags.figures)
         if out:
             figures = {name: {key: each._asdict() for key, each in found.items()} for name, found in runs.items()}
             try:
-                out.with_suffix(".md").write_text(text)
-                out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+                Path(f"{out}.md").write_text(text)
+                Path(f"{out}.json").write_text(json.dumps(figures, indent=2) + "\n")
             except OSError as error:
                 raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
         print(text, end="")

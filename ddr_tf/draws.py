@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf import metrics
 from ddr_tf.data.sequences import HELD_OUT, Sequences
 from ddr_tf.distributions import diagonal_normal
 from ddr_tf.errors import UserError
@@ -21,7 +20,7 @@ from ddr_tf.model import DDR, as_float, relative_transfer
 
 NUM_PAIRS = 64  # pairs of sequences that are swapped
 MOST_SEQUENCES = 300  # whose codes are drawn
-CHUNK = 32  # sequences that are encoded at once
+CHUNK = 512  # frames that are encoded at once
 
 
 def draw_frame_numbers(
@@ -61,12 +60,12 @@ class Codes(NamedTuple):
 
 
 def draw_codes(model: DDR, sequences: Sequences, seed: int, num_frames: int) -> Codes | None:
-    """Encodes two disjoint sets of frames of every held-out sequence; None if too few have enough frames."""
+    """Encodes two disjoint sets of frames of every held-out sequence; None if not even two have enough frames."""
     random = np.random.RandomState(seed)
     num_poses = 2 * num_frames
     held_out = sequences.splits[HELD_OUT]
     held_out = held_out[sequences.frame_counts[held_out] >= num_poses]
-    if len(held_out) < metrics.FOLDS:
+    if len(held_out) < 2:
         return None
     held_out = np.sort(random.permutation(held_out)[:MOST_SEQUENCES])
     shared = random.choice(sequences.frame_counts[held_out].min(), num_poses, replace=False)
@@ -78,9 +77,10 @@ def draw_codes(model: DDR, sequences: Sequences, seed: int, num_frames: int) -> 
         frame = np.stack([random.choice(count, num_poses, replace=False) for count in counts])
     frame, pose = (each.reshape(len(held_out), 2, num_frames) for each in (frame, pose))
     static, dynamic, bounds, change = [], [], [], 0.0
-    for start in range(0, len(held_out), CHUNK):
-        chosen = frame[start : start + CHUNK].reshape(-1, num_frames)  # a row for each set
-        frames = fetch(sequences, np.repeat(held_out[start : start + CHUNK], 2), chosen)
+    size = max(1, CHUNK // num_poses)
+    for start in range(0, len(held_out), size):
+        chosen = frame[start : start + size].reshape(-1, num_frames)  # a row for each set
+        frames = fetch(sequences, np.repeat(held_out[start : start + size], 2), chosen)
         codes = model.encode(frames)
         static.append(codes["static_mean"].numpy())
         dynamic.append(codes["dynamic_mean"].numpy())

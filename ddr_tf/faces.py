@@ -24,12 +24,16 @@ CLOSE = 0.05  # of the side of a frame: mean distance of five landmarks up to wh
 def recognition(sequences: Sequences, swaps: Swaps) -> dict[str, Measured]:
     """How often a swap is recognised as its A, by a classifier of real frames ("Fisherfaces": Belhumeur et al., 1997).
 
-    Principal components and linear discriminants of the pixels of real frames of `MOST_RECOGNISED` of the A's; other
-    real frames of theirs give the ceiling.
+    Principal components and linear discriminants of the pixels of real frames of `MOST_RECOGNISED` sequences, but of
+    none that is the source of a swap. Other real frames of theirs give the ceiling; as frames of one clip are much
+    alike, it is high.
 
     Returns:
       `swap_recognised_accuracy` and of the other transfers, and `reconstruction_recognised_accuracy` (as B): fractions;
-      empty where sequences have too few frames.
+      what no pair allows is left out, as where sequences have too few frames.
+
+    Raises:
+      UserError: If scikit-learn is not installed.
     """
     try:
         from sklearn.decomposition import PCA
@@ -37,28 +41,30 @@ def recognition(sequences: Sequences, swaps: Swaps) -> dict[str, Measured]:
         from sklearn.pipeline import make_pipeline
     except ImportError as error:
         raise UserError(f"Recognition needs scikit-learn ({error}); pip install -e '.[eval]'.") from error
-    known = np.unique(swaps.static_sequence)[:MOST_RECOGNISED]
-    known = known[sequences.frame_counts[known] >= RECOGNISED_FRAMES]
+    random = np.random.RandomState(0)
+    known, frame = [], []
+    for each in np.unique([swaps.static_sequence, swaps.dynamic_sequence]):
+        free = np.setdiff1d(np.arange(sequences.frame_counts[each]), swaps.frame[swaps.dynamic_sequence == each])
+        if len(free) >= RECOGNISED_FRAMES and len(known) < MOST_RECOGNISED:
+            known.append(each)
+            frame.append(random.choice(free, RECOGNISED_FRAMES, replace=False))
     if len(known) < 2:
         return {}
-    random = np.random.RandomState(0)
-    frame = np.stack([random.choice(sequences.frame_counts[each], RECOGNISED_FRAMES, replace=False) for each in known])
-    pixels = as_float(fetch(sequences, known, frame)).numpy().reshape(*frame.shape, -1)
+    pixels = as_float(fetch(sequences, np.array(known), np.stack(frame))).numpy()
     half = RECOGNISED_FRAMES // 2
     owner = np.repeat(known, half)
     fitting, testing = (each.reshape(len(owner), -1) for each in (pixels[:, :half], pixels[:, half:]))
     components = min(100, len(owner) - len(known))
     recogniser = make_pipeline(PCA(components, random_state=0), LinearDiscriminantAnalysis()).fit(fitting, owner)
     levels = 1 / len(known), float(recogniser.score(testing, owner))
-
-    def measured(frames: np.ndarray, right: np.ndarray) -> Measured:
+    swapped = {transfer_prefix(name): (frames, swaps.static_sequence) for name, frames in swaps.swapped.items()}
+    found = {}
+    for name, (frames, right) in {"reconstruction": (swaps.reconstruction, swaps.dynamic_sequence), **swapped}.items():
         chosen = np.isin(right, known)
-        frames, right = frames[chosen], np.repeat(right[chosen], frames.shape[1])
-        return Measured(float(recogniser.score(frames.reshape(len(right), -1), right)), *levels)
-
-    found = {"reconstruction_recognised_accuracy": measured(swaps.reconstruction, swaps.dynamic_sequence)}
-    for transfer, swapped in swaps.swapped.items():
-        found[f"{transfer_prefix(transfer)}_recognised_accuracy"] = measured(swapped, swaps.static_sequence)
+        if chosen.any():
+            shown, right = frames[chosen], np.repeat(right[chosen], frames.shape[1])
+            score = float(recogniser.score(shown.reshape(len(right), -1), right))
+            found[f"{name}_recognised_accuracy"] = Measured(score, *levels)
     return found
 
 
@@ -89,24 +95,29 @@ def landmark_figures(
       of the same sequence. `probe_dynamic_to_landmarks`: R^2 from z, on identities that the probe was not fitted on.
     """
     source = landmarks(detector, swaps.source[:LANDMARK_PAIRS])
-    found = {"real_face_detected": Measured(float((~np.isnan(source[..., 0, 0])).mean()), ceiling=1.0)}
+    real = float((~np.isnan(source[..., 0, 0])).mean())
+    found = {"real_face_detected": Measured(real, ceiling=1.0)}
     swapped = {transfer_prefix(name): frames for name, frames in swaps.swapped.items()}
     for prefix, frames in {"reconstruction": swaps.reconstruction, **swapped}.items():
         points = landmarks(detector, frames[:LANDMARK_PAIRS])
-        found[f"{prefix}_face_detected"] = Measured(float((~np.isnan(points[..., 0, 0])).mean()), ceiling=1.0)
+        found[f"{prefix}_face_detected"] = Measured(float((~np.isnan(points[..., 0, 0])).mean()), ceiling=real)
         right, other = (
             np.linalg.norm(points - each, axis=-1).mean(axis=-1) for each in (source, np.roll(source, 1, axis=1))
         )
-        if not np.isnan(right).all():
+        if not (np.isnan(right).all() or np.isnan(other).all()):
             found[f"{prefix}_landmark_distance"] = Measured(np.nanmean(right), np.nanmean(other), 0.0)
-        found[f"{prefix}_landmark_accuracy"] = Measured((right <= CLOSE).mean(), (other <= CLOSE).mean(), 1.0)
+        found[f"{prefix}_landmark_accuracy"] = Measured((right <= CLOSE).mean(), (other <= CLOSE).mean(), real)
     if codes is not None:
-        frame = codes.frame.reshape(len(codes.sequence), -1)
-        points = landmarks(detector, as_float(fetch(sequences, codes.sequence, frame)).numpy())
-        points, owner = points.reshape(-1, 10), np.repeat(codes.sequence, frame.shape[1])
-        known = ~np.isnan(points[:, 0])
-        if len(np.unique(owner[known])) >= metrics.FOLDS:
-            dynamic = codes.dynamic.reshape(len(points), -1)
-            value = metrics.explained(dynamic[known], points[known], owner[known])
+        few = slice(max(1, metrics.MOST_ROWS // codes.dynamic[0, ..., 0].size))
+        points = np.concatenate(
+            [
+                landmarks(detector, as_float(fetch(sequences, np.array([number]), frame.reshape(1, -1))).numpy()[0])
+                for number, frame in zip(codes.sequence[few], codes.frame[few], strict=True)
+            ]
+        )
+        dynamic = codes.dynamic[few].reshape(len(points), -1)
+        owner = np.repeat(codes.sequence[few], codes.dynamic[0, ..., 0].size)
+        value = metrics.explained(dynamic, points.reshape(-1, 10), owner)
+        if value is not None:
             found["probe_dynamic_to_landmarks"] = Measured(value, 0.0, 1.0)
     return found

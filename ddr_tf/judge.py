@@ -24,16 +24,18 @@ class Judge:
         """Trains it on real frames of training identities.
 
         Args:
-          sequences: A dataset. Its labels that are classes (see `metrics.as_classes`) are learnt.
+          sequences: A dataset. Its labels that are classes (see `metrics.as_classes`), all known, are learnt.
           seed: Of frames, weights and the order of training.
         """
-        self._static = metrics.as_classes(sequences.static_labels)
-        self._frame = metrics.as_classes(sequences.frame_labels)
+        self._static, self._frame = (
+            {name: values for name, values in metrics.as_classes(labels).items() if values.min() >= 0}
+            for labels in (sequences.static_labels, sequences.frame_labels)
+        )
         self._sequences = sequences
         if not self.labels:
             return
         random = np.random.RandomState(seed)
-        numbers = random.choice(sequences.splits[TRAIN], NUM_FRAMES)
+        numbers = np.sort(random.choice(sequences.splits[TRAIN], NUM_FRAMES))  # those of a file one after another
         chosen = (random.uniform(size=NUM_FRAMES) * sequences.frame_counts[numbers]).astype(int)
         frames = np.concatenate(
             [

@@ -1,11 +1,11 @@
 """Figures of codes: pure functions from NumPy arrays of codes and labels to one number.
 
-Each says what perfect codes and what codes that know nothing get. Variances are unbiased, so that 0 is chance.
+Each says what perfect codes and what codes that know nothing get.
 """
 
 import warnings
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,19 +35,37 @@ class Measured(NamedTuple):
 
 
 def as_classes(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-    """The labels that are integers of at least 2 and at most `MOST_CLASSES` values, all known (not -1)."""
-    arrays = {name: np.asarray(values) for name, values in labels.items()}
-    return {
-        name: values
-        for name, values in arrays.items()
-        if values.dtype.kind == "i" and values.min() >= 0 and 2 <= len(np.unique(values)) <= MOST_CLASSES
-    }
+    """The labels that are integers or booleans of at least 2 and at most `MOST_CLASSES` known values.
+
+    Returns:
+      name -> int64 `[n]`, numbers of the values in ascending order, -1 where not known (below 0).
+    """
+    found = {}
+    for name, values in labels.items():
+        values = np.asarray(values)
+        if values.dtype.kind in "iub":
+            known = values >= 0
+            distinct, numbers = np.unique(values[known], return_inverse=True)
+            if 2 <= len(distinct) <= MOST_CLASSES:
+                found[name] = np.full(len(values), -1)
+                found[name][known] = numbers
+    return found
 
 
 def as_numbers(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-    """The labels that are real numbers and not all the same; NaN where not known."""
-    arrays = {name: np.asarray(values) for name, values in labels.items()}
-    return {name: values for name, values in arrays.items() if values.dtype.kind == "f" and np.nanstd(values) > 0}
+    """The labels that are real numbers, or integers of more than `MOST_CLASSES` values, and not all the same.
+
+    Returns:
+      name -> float64 `[n]`, NaN where not known.
+    """
+    found = {}
+    for name, values in labels.items():
+        values = np.asarray(values)
+        if values.dtype.kind == "f" or (values.dtype.kind in "iu" and len(np.unique(values)) > MOST_CLASSES):
+            values = values.astype(np.float64)
+            if len(np.unique(values[~np.isnan(values)])) > 1:
+                found[name] = values
+    return found
 
 
 def active_units(means: np.ndarray) -> int:
@@ -63,20 +81,22 @@ def active_units(means: np.ndarray) -> int:
 
 
 def consistency(codes: np.ndarray) -> float:
-    """1 - variance within groups / total variance, summed over dimensions.
+    """Variance between groups / (that and the variance within groups), summed over dimensions.
 
     For f from disjoint frames of one identity: how much f depends on the identity alone. For z of one pose of several
-    identities: how coherent the dynamic space is between them.
+    identities: how coherent the dynamic space is between them. The variance between groups is that of their means less
+    what the members' spread puts into it (the intraclass correlation; Shrout & Fleiss, 1979), so few groups or members
+    do not change what is expected.
 
     Args:
-      codes: float `[G, M, D]`: groups, at least 2 members of each, dimensions.
+      codes: float `[G, M, D]`: at least 2 groups, at least 2 members of each, dimensions.
 
     Returns:
       1 if members of a group have the same code; 0 on average if codes have nothing to do with groups.
     """
     within = codes.var(axis=1, ddof=1).mean(axis=0).sum()
-    total = codes.reshape(-1, codes.shape[-1]).var(axis=0, ddof=1).sum()
-    return float(1 - within / total) if total > 0 else 0.0
+    between = codes.mean(axis=1).var(axis=0, ddof=1).sum() - within / codes.shape[1]
+    return float(between / (between + within)) if between + within > 0 else 0.0
 
 
 def coverage(found: ArrayLike, num_classes: int) -> float:
@@ -138,9 +158,11 @@ def _subset(*arrays: np.ndarray) -> list[np.ndarray]:
     return [each[chosen] for each in arrays]
 
 
-def _predictions(estimators: tuple, codes: np.ndarray, targets: np.ndarray, identities: np.ndarray) -> list[np.ndarray]:
+def _predictions(
+    estimators: tuple, folds: Any, codes: np.ndarray, targets: np.ndarray, identities: np.ndarray
+) -> list[np.ndarray]:
     """What each of several scikit-learn estimators says of identities that it was not fitted on."""
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
@@ -148,14 +170,12 @@ def _predictions(estimators: tuple, codes: np.ndarray, targets: np.ndarray, iden
     # Warnings: that a fit could go on, and that a fold lacks a class. Threads only wait for each other at this size.
     with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
         return [
-            cross_val_predict(
-                make_pipeline(StandardScaler(), each), codes, targets, groups=identities, cv=GroupKFold(FOLDS)
-            )
+            cross_val_predict(make_pipeline(StandardScaler(), each), codes, targets, groups=identities, cv=folds)
             for each in estimators
         ]
 
 
-def probe(codes: np.ndarray, labels: np.ndarray, identities: np.ndarray) -> float:
+def probe(codes: np.ndarray, labels: np.ndarray, identities: np.ndarray) -> float | None:
     """How well labels can be read from codes, (accuracy - chance) / (1 - chance).
 
     The balanced accuracy of logistic regression or of a small MLP, whichever is better, on identities that they were
@@ -163,11 +183,12 @@ def probe(codes: np.ndarray, labels: np.ndarray, identities: np.ndarray) -> floa
 
     Args:
       codes: float `[n, D]`.
-      labels: int `[n]`, at least two different ones.
-      identities: int `[n]`, at least `FOLDS` different ones.
+      labels: int `[n]`, below 0 where not known.
+      identities: int `[n]`. Classes that fewer than `FOLDS` of them have cannot be judged, and are left out.
 
     Returns:
-      1 if labels can be read without an error, 0 if no better than a guess, below 0 if worse.
+      1 if labels can be read without an error, 0 if no better than a guess, below 0 if worse; None if fewer than two
+      classes are left.
 
     Raises:
       UserError: If scikit-learn is not installed.
@@ -175,36 +196,43 @@ def probe(codes: np.ndarray, labels: np.ndarray, identities: np.ndarray) -> floa
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import balanced_accuracy_score
+        from sklearn.model_selection import StratifiedGroupKFold
         from sklearn.neural_network import MLPClassifier
     except ImportError as error:
         raise _needs_scikit_learn(error) from error
+    codes, labels, identities = _subset(codes, labels, identities)
+    values = [value for value in np.unique(labels) if value >= 0]
+    values = [value for value in values if len(np.unique(identities[labels == value])) >= FOLDS]
+    if len(values) < 2:
+        return None
+    kept = np.isin(labels, values)
+    codes, labels, identities = codes[kept], labels[kept], identities[kept]
     estimators = (
         LogisticRegression(max_iter=PROBE_ITERATIONS),
         MLPClassifier(
             hidden_layer_sizes=(PROBE_UNITS,), learning_rate_init=1e-2, max_iter=PROBE_ITERATIONS, random_state=0
         ),
     )
-    codes, labels, identities = _subset(codes, labels, identities)
+    found = _predictions(estimators, StratifiedGroupKFold(FOLDS), codes, labels, identities)
     with warnings.catch_warnings(action="ignore"):
-        accuracy = max(
-            balanced_accuracy_score(labels, found) for found in _predictions(estimators, codes, labels, identities)
-        )
-    chance = 1 / len(np.unique(labels))
+        accuracy = max(balanced_accuracy_score(labels, each) for each in found)
+    chance = 1 / len(values)
     return float((accuracy - chance) / (1 - chance))
 
 
-def explained(codes: np.ndarray, values: np.ndarray, identities: np.ndarray) -> float:
+def explained(codes: np.ndarray, values: np.ndarray, identities: np.ndarray) -> float | None:
     """How well numbers can be read from codes: the coefficient of determination R^2.
 
     Of ridge regression or of a small MLP, whichever is better, on identities that they were not fitted on.
 
     Args:
       codes: float `[n, D]`.
-      values: float `[n]`, or `[n, V]`: the mean over V.
-      identities: int `[n]`, at least `FOLDS` different ones.
+      values: float `[n]` or `[n, V]`, NaN where not known; the mean over V.
+      identities: int `[n]`.
 
     Returns:
-      1 if the numbers can be read without an error, 0 if no better than their mean, below 0 if worse.
+      1 if the numbers can be read without an error, 0 if no better than their mean, below 0 if worse; None if they
+      are all the same, or known of fewer than `FOLDS` identities.
 
     Raises:
       UserError: If scikit-learn is not installed.
@@ -213,6 +241,7 @@ def explained(codes: np.ndarray, values: np.ndarray, identities: np.ndarray) -> 
         from sklearn.compose import TransformedTargetRegressor
         from sklearn.linear_model import RidgeCV
         from sklearn.metrics import r2_score
+        from sklearn.model_selection import GroupKFold
         from sklearn.neural_network import MLPRegressor
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
@@ -224,8 +253,14 @@ def explained(codes: np.ndarray, values: np.ndarray, identities: np.ndarray) -> 
         RidgeCV(alphas=np.logspace(-3, 3, 7)),
         TransformedTargetRegressor(network, transformer=StandardScaler()),
     )
-    codes, values, identities = _subset(codes, values, identities)
-    return max(float(r2_score(values, found)) for found in _predictions(estimators, codes, values, identities))
+    known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    codes, values, identities = _subset(codes[known], values[known], identities[known])
+    if len(np.unique(identities)) < FOLDS or not np.ptp(values, axis=0).any():
+        return None
+    return max(
+        float(r2_score(values, found))
+        for found in _predictions(estimators, GroupKFold(FOLDS), codes, values, identities)
+    )
 
 
 def _needs_scikit_learn(error: ImportError) -> UserError:

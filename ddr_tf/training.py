@@ -235,13 +235,19 @@ def cost(run_dir: Path, model: DDR) -> dict[str, float]:
     Returns:
       `parameters`; `training_minutes` without evaluations and checkpoints; `training_frames_per_second`, the median;
       `training_peak_memory_mb`, of the whole process.
+
+    Raises:
+      UserError: If `run.json` or `metrics.jsonl` cannot be read.
     """
-    record = json.loads((run_dir / "run.json").read_text())
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    record = read_record(run_dir)
+    try:
+        lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{run_dir / 'metrics.jsonl'} cannot be read ({error}).") from error
     speeds = [line["frames_per_second"] for line in lines if line["split"] == TRAIN]
     found = {
         "parameters": model.count_params(),
-        "training_minutes": record["training_minutes"],
+        "training_minutes": record.get("training_minutes"),
         "training_frames_per_second": float(np.median(speeds)) if speeds else None,
         "training_peak_memory_mb": record.get("peak_memory_mb"),
     }
@@ -258,6 +264,7 @@ class Run:
         self.metrics_path = directory / "metrics.jsonl"
         self._record_path = directory / "run.json"
         self._seed = seed
+        self._peak_memory_mb = 0  # of the sessions before
         self.finished = False  # all steps done and everything written
         self.best_elbo = tf.Variable(-math.inf, dtype=tf.float64)
         self.seconds = tf.Variable(0.0, dtype=tf.float64)  # of training, over all sessions of this run
@@ -286,6 +293,7 @@ class Run:
                 )
             if record:
                 _check_same_data(self.directory, record, self._data)
+                self._peak_memory_mb = record.get("peak_memory_mb", 0)
             self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
             self._last, self._best = (
                 tf.train.CheckpointManager(self._checkpoint, str(self.directory / "checkpoints" / name), max_to_keep=1)
@@ -341,7 +349,7 @@ class Run:
             "step": step,
             "finished": finished,
             "training_minutes": round(float(self.seconds) / 60, 2),
-            "peak_memory_mb": round(peak_memory_mb()),
+            "peak_memory_mb": max(self._peak_memory_mb, round(peak_memory_mb())),
             "cpus": os.cpu_count(),
             "versions": {
                 "ddr_tf": ddr_tf.__version__,

@@ -37,6 +37,20 @@ def test_swaps_that_show_a_are_recognised_and_those_that_show_b_are_not():
     assert wrong["reconstruction_recognised_accuracy"].value > 0.95
 
 
+def test_who_is_in_no_pair_cannot_be_recognised(monkeypatch):
+    people = People()
+    swaps = swaps_of(people, lambda a, b: a)
+    held_out = people.splits["held_out"]
+    one_way = swaps._replace(static_sequence=np.full(30, held_out[0]), dynamic_sequence=np.full(30, held_out[-1]))
+    monkeypatch.setattr(faces, "MOST_RECOGNISED", 1)
+    assert recognition(people, one_way) == {}
+    monkeypatch.setattr(faces, "RECOGNISED_FRAMES", 34)  # the sources of swaps have but 32 free frames
+    monkeypatch.setattr(faces, "MOST_RECOGNISED", 50)
+    assert recognition(people, one_way._replace(static_sequence=np.resize(held_out[:2], 30))).keys() == {
+        "swap_recognised_accuracy"
+    }
+
+
 def test_too_few_frames_leave_recognition_out(monkeypatch):
     monkeypatch.setattr(faces, "RECOGNISED_FRAMES", 41)
     people = People()

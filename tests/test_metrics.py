@@ -95,5 +95,33 @@ def test_labels_are_classes_or_numbers():
         "real": np.array([0.5, np.nan, 1.0]),
         "constant": np.ones(3),
     }
-    assert list(metrics.as_classes(labels)) == ["few"]
-    assert list(metrics.as_numbers(labels)) == ["real"]
+    labels["sparse"] = np.array([7, -1, 20180101])
+    classes = metrics.as_classes(labels)
+    assert {name: values.tolist() for name, values in classes.items()} == {
+        "few": [0, 1, 1],
+        "unknown": [-1, 0, 1],
+        "sparse": [0, -1, 1],
+    }
+    assert list(metrics.as_numbers(labels)) == ["many", "real"]
+
+
+def test_labels_too_scarce_to_be_judged_are_left_out():
+    random = np.random.RandomState(0)
+    owner = np.repeat(np.arange(8), 10)
+    labels = random.randint(0, 2, 80)
+    codes = np.stack([labels + 0.1 * random.normal(size=80), random.normal(size=80)], axis=-1)
+    assert metrics.probe(codes, np.zeros(80, int), owner) is None
+    assert metrics.probe(codes, (owner == 3).astype(int), owner) is None
+    assert metrics.probe(codes[:30], labels[:30], owner[:30]) is None
+    scarce = np.where(owner == 3, 2, labels)  # a third class, of one identity
+    assert metrics.probe(codes, scarce, owner) > 0.9
+    assert metrics.probe(codes, np.where(random.uniform(size=80) < 0.3, -1, labels), owner) > 0.9
+    assert metrics.explained(codes, np.full(80, 3.0), owner) is None
+    assert metrics.explained(codes[:30], codes[:30, 0], owner[:30]) is None
+
+
+def test_consistency_does_not_depend_on_how_many_groups_there_are():
+    random = np.random.RandomState(0)
+    for groups in (4, 32):
+        draws = [2 * random.normal(size=(groups, 1, 3)) + random.normal(size=(groups, 40, 3)) for _ in range(400)]
+        assert np.mean([metrics.consistency(each) for each in draws]) == pytest.approx(0.8, abs=0.04)
