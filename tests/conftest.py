@@ -1,6 +1,9 @@
 """What all tests share: two logical CPUs, a dataset of random frames, tiny settings."""
 
+import asyncio
+import contextlib
 import gzip
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +131,57 @@ def run_dir(tmp_path_factory):
     flags = [part for binding in settings for part in ("--gin_param", binding)]
     assert train.main(["--gin_file", str(GIN / "quickstart.gin"), *flags, "--run_dir", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory):
+    """saved_models/puppets with a version 3: an untrained model of 16 x 16 x 3, F = 4; to be read only."""
+    from ddr_tf.model import DDR
+    from ddr_tf.serving import write_saved_model
+
+    folder = tmp_path_factory.mktemp("saved_models") / "puppets"
+    model = DDR((16, 16, 3), static_dim=4, width=4, pair_width=4, dense_units=8)
+    write_saved_model(model, folder / "3")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def servable(saved_model):
+    """That model, loaded as `ddr_tf.serve` does."""
+    from ddr_tf.server import Servable
+
+    return Servable(saved_model)
+
+
+@contextlib.contextmanager
+def running(app):
+    """An application of aiohttp on a free port of this machine, in a thread: its URL."""
+    from aiohttp import web
+
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(app, shutdown_timeout=1)
+
+    async def start():
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+
+    loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield "http://{}:{}".format(*runner.addresses[0])
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def server_url(servable):
+    """Where that model is served."""
+    from ddr_tf.server import application
+
+    with running(application(servable)) as url:
+        yield url
