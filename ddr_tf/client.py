@@ -71,7 +71,7 @@ class Client:
             answer = self._session.request(method, url, data=body, timeout=self._timeout)
             document = orjson.loads(answer.content)
         except requests.RequestException as error:
-            raise UserError(f"{url} does not answer ({error}).") from error
+            raise UserError(f"{url} does not answer ({type(error).__name__}); is the server running?") from error
         except orjson.JSONDecodeError as error:
             raise UserError(f"{url} answers with something else than JSON (status {answer.status_code}).") from error
         if not answer.ok:

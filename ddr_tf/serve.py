@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             start = time.perf_counter()
             servable = server.Servable(Path(flags.saved_model))
             seconds = time.perf_counter() - start
+            listener.listen()  # from now on whoever connects is answered, if only after a moment
             url = f"http://{HOST}:{listener.getsockname()[1]}"
             print(f"{servable.name}, version {servable.version}, loaded in {seconds:.1f} s")
             print(f"explorer: {url}/\nREST API: {url}/v1/models/{servable.name}\nCtrl-C stops it", flush=True)
