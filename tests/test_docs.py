@@ -1,13 +1,16 @@
 """What the documentation tells people to write works as it stands."""
 
+import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
-from conftest import GIN
+from conftest import GIN, draw_image
 from ddr_tf import gallery
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -37,6 +40,76 @@ def test_every_picture_of_the_tour_is_a_figure_that_a_command_draws():
     assert pictures - {"interpolation_dynamic"} <= gallery.FIGURES.keys()
     assert {path.stem for path in (DOCS / "tour").iterdir()} == pictures
     assert sum(path.stat().st_size for path in (DOCS / "tour").iterdir()) < 1_200_000
+
+
+PAGE = (DOCS / "serving.md").read_text()
+CURL = re.findall(r"```bash\n(curl.*?|.*?\| *\n? *curl.*?)```\n```json\n(.*?)```", PAGE, re.DOTALL)
+PYTHON = dict(zip(["REST", "gRPC"], re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL), strict=True))
+
+
+@pytest.fixture(scope="module")
+def folder_with_a_frame(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving")
+    draw_image(folder / "frame.png", size=(16, 16))
+    return folder
+
+
+def adapted(text, server_url):
+    """The examples are about a model of 32 x 32 x 3, F = 64, version 1; the tests' is of 16 x 16 x 3, F = 4, version 3."""
+    return text.replace("http://127.0.0.1:8501", server_url).replace("(1, 64)", "(1, 4)")
+
+
+@pytest.mark.parametrize("number", range(len(CURL)))
+def test_curl_examples_are_answered_as_the_page_says(server_url, folder_with_a_frame, number):
+    command, shown = CURL[number]
+    answer = subprocess.run(
+        ["bash", "-c", adapted(command, server_url)],
+        cwd=folder_with_a_frame,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stderr
+    said = answer.stdout or (folder_with_a_frame / "drawn.json").read_text()
+    names = set(re.findall(r'"(\w+)":', shown))
+    assert names <= set(re.findall(r'"(\w+)":', said)), said
+    assert set(json.loads(said)) == {re.match(r'\{"(\w+)"', shown)[1]} | ({"metadata"} & names)
+
+
+def test_every_curl_is_tried():
+    assert len(CURL) == len(re.findall(r"^ *curl ", PAGE, re.MULTILINE)) == 6
+
+
+def test_the_python_example(server_url, folder_with_a_frame):
+    program = [sys.executable, "-c", adapted(PYTHON["REST"], server_url)]
+    answer = subprocess.run(program, cwd=folder_with_a_frame, capture_output=True, text=True)
+    lines = ["{3: 'AVAILABLE'}", "(1, 4) (1, 1, 2)", "(1, 3, 16, 16, 3) float32"]
+    assert answer.stdout.splitlines() == lines, answer.stderr
+
+
+def test_the_grpc_example(servable):
+    """With a service of TF Serving's interface around the model."""
+    grpc = pytest.importorskip("grpc")
+    service = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
+    predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+
+    class Service(service.PredictionServiceServicer):
+        def Predict(self, request, context):  # noqa: N802
+            assert request.model_spec.name == "puppets"
+            inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+            outputs = servable(request.model_spec.signature_name, inputs)
+            return predict_pb2.PredictResponse(
+                outputs={name: tf.make_tensor_proto(value) for name, value in outputs.items()}
+            )
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    service.add_PredictionServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    names = {}
+    exec(PYTHON["gRPC"].replace("127.0.0.1:8500", f"127.0.0.1:{port}").replace("(1, 64)", "(1, 4)"), names)
+    server.stop(None).wait()
+    assert names["frames"].shape == (1, 3, 16, 16, 3)
 
 
 @pytest.mark.parametrize("path", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda path: path.name)

@@ -6,8 +6,10 @@ import statistics
 import threading
 import time
 
+import aiohttp
 import numpy as np
 import pytest
+from aiohttp import web
 from PIL import Image
 
 from chromium import Page, program
@@ -190,6 +192,12 @@ def test_bad_uploads_are_told(page, tmp_path):
     assert page.js("document.querySelector('#slot-A .status').textContent") == "6 frames, drawn from the model"
     page.upload("#slot-B input", [draw_image(tmp_path / f"{n}.png", size=(8, 8)) for n in range(33)])
     page.wait(f"{MESSAGES}.includes('Sequence B: At most 32 images at once; these are 33.')")
+    page.js(
+        "const dropped = new DataTransfer(); dropped.items.add(new File(['x'], 'dropped.txt'));"
+        "document.getElementById('slot-B').dispatchEvent("
+        "new DragEvent('drop', {dataTransfer: dropped, bubbles: true, cancelable: true}))"
+    )
+    page.wait(f"{MESSAGES}.includes('Sequence B: dropped.txt is no image that this browser can read.')")
     page.click("#errors button")
     assert "notes.png" not in page.js(MESSAGES)
     page.click("#slot-B .sample")
@@ -292,6 +300,30 @@ def test_it_asks_for_nothing_but_its_files_and_the_api(page, server_url, tmp_pat
     api = "v1/models/puppets"
     files = ("", "explorer.css", "explorer.js", "models.json", f"{api}/metadata", f"{api}:predict")
     assert asked == {f"{server_url}/{name}" for name in files}
+
+
+def test_it_works_beside_another_server(browser, server_url):
+    """As docs/serving.md has it: the three files, a models.json, and TF Serving behind a proxy at v1/."""
+
+    async def forward(request):
+        body = await request.read()
+        async with aiohttp.ClientSession() as session:
+            answer = await session.request(
+                request.method, f"{server_url}/{request.match_info['path']}", data=body or None
+            )
+            return web.Response(body=await answer.read(), status=answer.status, content_type=answer.content_type)
+
+    async def models(request):
+        return web.json_response({"models": ["puppets", "faces"]})
+
+    app = web.Application()
+    app.router.add_get("/explorer/models.json", models)
+    app.router.add_route("*", "/explorer/{path:v1/.*}", forward)
+    app.router.add_static("/explorer/", EXPLORER)
+    with running(app) as url:
+        page = ready(browser, f"{url}/explorer/index.html")
+        assert page.js("[...document.getElementById('models').options].map(o => o.value).join()") == "puppets,faces"
+        page.open("about:blank")
 
 
 def test_its_policy_forbids_everything_else(page):

@@ -113,3 +113,16 @@ def test_prepared_frames_become_shards(folder, tmp_path):
     assert answer.returncode == 0, answer.stderr
     read = TFRecords(str(tmp_path / "shards"))
     assert (read.ids, read.frame_shape, read.frame_counts.sum()) == (["anna", "bob", "cleo"], (32, 32, 3), 12)
+
+
+def test_a_server_is_measured(server_url):
+    few = ("--seconds", "0.1", "--frames", "2", "--clients", "1", "2")
+    answer = run("benchmark_serving.py", "--model", "puppets", "--url", server_url, *few)
+    assert answer.returncode == 0, answer.stderr
+    lines = [line.strip("| ").split(" | ") for line in answer.stdout.splitlines()]
+    names = ["decode, 1 frame", "decode, 2 frames", "encode, 2 frames", "encode_bytes, 2 frames"]
+    assert [line[:2] for line in lines[2:]] == [[name, count] for name in names for count in "12"]
+    assert all(0 < float(p50) <= float(p99) and float(speed) > 0 for *_, speed, p50, p99 in lines[2:])
+    answer = run("benchmark_serving.py", "--model", "faces", "--url", server_url)
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+    assert "Servable not found" in answer.stderr
