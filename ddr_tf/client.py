@@ -54,10 +54,10 @@ class Client:
           Name of an output -> array.
         """
         if signature not in self.signatures:
-            raise UserError(f"The model has no signature {signature}; it has: {', '.join(self.signatures)}.")
+            raise UserError(f"The model has no signature {signature}; it has: {', '.join(sorted(self.signatures))}.")
         types = self.signatures[signature]["inputs"]
         if inputs.keys() != types.keys():
-            raise UserError(f"{signature} takes {', '.join(types)}; got {', '.join(inputs) or 'nothing'}.")
+            raise UserError(f"{signature} takes {', '.join(sorted(types))}; got {', '.join(inputs) or 'nothing'}.")
         columns = {name: _column(value, name, types[name]["dtype"]) for name, value in inputs.items()}
         body = orjson.dumps({"signature_name": signature, "inputs": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
         outputs = self._ask("POST", f"{self._model}:predict", body)["outputs"]

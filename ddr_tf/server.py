@@ -104,7 +104,7 @@ class Servable:
         if signature not in self._loaded.signatures:
             raise BadRequestError(
                 f'Serving signature name: "{signature}" not found in signature def; there are: '
-                f"{', '.join(self._loaded.signatures)}"
+                f"{', '.join(sorted(self._loaded.signatures))}"
             )
         return self.signature_def[signature].inputs
 
@@ -170,10 +170,11 @@ def _named(values: Any, types: Mapping[str, int], where: str) -> dict[str, Any]:
     """Name of an input -> its value, which need not be named if it is the only one."""
     if not isinstance(values, dict) or values.keys() == {"b64"}:
         if len(types) > 1:
-            raise BadRequestError(f"{where} must be an object with the keys {', '.join(types)}")
+            raise BadRequestError(f"{where} must be an object with the keys {', '.join(sorted(types))}")
         return {next(iter(types)): values}
     if values.keys() != types.keys():
-        raise BadRequestError(f"{where} must have the keys {', '.join(types)}; it has: {', '.join(values) or 'none'}")
+        wanted, found = (", ".join(sorted(names)) or "none" for names in (types, values))
+        raise BadRequestError(f"{where} must have the keys {wanted}; it has: {found}")
     return values
 
 

@@ -55,7 +55,7 @@ def folder_with_a_frame(tmp_path_factory):
 
 
 def adapted(text, server_url):
-    """The examples are about a model of 32 x 32 x 3, F = 64, version 1; the tests' is of 16 x 16 x 3, F = 4, version 3."""
+    """The examples are about a model of 32 x 32 x 3, F = 64, version 1; that of the tests is smaller."""
     return text.replace("http://127.0.0.1:8501", server_url).replace("(1, 64)", "(1, 4)")
 
 
