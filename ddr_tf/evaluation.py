@@ -206,10 +206,10 @@ def figures_of_prior(model: DDR, sequences: Sequences, seed: int, num_frames: in
     found, uniform, distances = [], [], []
     for number, images in zip(chosen, decoded, strict=True):
         truths = as_float(fetch(sequences, np.array([number]), poses[None]))[0].numpy()
-        found += [nearest(image, truths) for image in images]
-        uniform += [nearest(truths[pose], truths) for pose in random.choice(poses, PRIOR_SAMPLES)]
-        distances.append(psnr(images, truths[found[-len(images) :]]))
-    covered, best = (metrics.coverage(each, len(poses)) for each in (found, uniform))
+        found.append(nearest(images, truths))
+        uniform.append(nearest(truths[random.choice(poses, PRIOR_SAMPLES)], truths))
+        distances.append(psnr(images, truths[found[-1]]))
+    covered, best = (metrics.coverage(np.concatenate(each), len(poses)) for each in (found, uniform))
     return {
         "prior_pose_coverage": Measured(covered, 0.0, best),
         "prior_sample_psnr": Measured(float(np.mean(distances))),
@@ -257,10 +257,11 @@ def _merged(frames: tf.Tensor) -> np.ndarray:
     return frames.reshape(-1, *frames.shape[2:])
 
 
-def nearest(frame: np.ndarray, candidates: np.ndarray) -> int:
-    """Number of the candidate `[S, H, W, C]` that is nearest to the frame `[H, W, C]` in squared error."""
+def nearest(frames: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Numbers, int `[n]`, of the candidates `[S, H, W, C]` nearest to each frame `[n, H, W, C]` in squared error."""
     flat = candidates.reshape(len(candidates), -1)
-    return int(np.argmin(np.einsum("sd,sd->s", flat, flat) - 2 * flat @ frame.ravel()))
+    distance = np.einsum("sd,sd->s", flat, flat) - 2 * frames.reshape(len(frames), -1) @ flat.T
+    return distance.argmin(axis=1)
 
 
 def swap_accuracies(
@@ -286,13 +287,13 @@ def swap_accuracies(
     ):
         same_pose = as_float(tf.constant(sequences.swap_truth(identities, b, frame))).numpy()
         same_identity = as_float(tf.constant(sequences.swap_truth(a, b, poses))).numpy()
-        for transfer, frames in swapped.items():
-            found = nearest(frames[pair, 0], same_pose)
-            right[transfer]["identity"].append(found == a)
+        images = np.stack([frames[pair, 0] for frames in swapped.values()])
+        found = zip(swapped, nearest(images, same_pose), nearest(images, same_identity), strict=True)
+        for transfer, identity, pose in found:
+            right[transfer]["identity"].append(identity == a)
             for name, labels in sequences.static_labels.items():
-                right[transfer][name].append(labels[found] == labels[a])
-            found = nearest(frames[pair, 0], same_identity)
-            right[transfer]["pose"].append(np.array_equal(same_identity[found], same_identity[frame]))
+                right[transfer][name].append(labels[identity] == labels[a])
+            right[transfer]["pose"].append(np.array_equal(same_identity[pose], same_identity[frame]))
     return {
         transfer: {kind: float(np.mean(values)) for kind, values in kinds.items()} for transfer, kinds in right.items()
     }

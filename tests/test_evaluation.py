@@ -54,7 +54,7 @@ def test_psnr_is_the_textbook_formula():
 
 def test_nearest_finds_the_closest():
     candidates = np.random.RandomState(0).uniform(size=(9, 4, 4, 3)).astype(np.float32)
-    assert nearest(candidates[7] + 0.05, candidates) == 7
+    assert nearest(candidates[[7, 2]] + 0.05, candidates).tolist() == [7, 2]
 
 
 def test_swaps_are_of_held_out_sequences_with_the_truth_beside_them(model, puppets):
