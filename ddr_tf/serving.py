@@ -129,6 +129,13 @@ def _checked_as_many(tensor: tf.Tensor, name: str, like: tf.Tensor, like_name: s
     return _require(found[0] == found[1], message, found, tensor)
 
 
+def png_size(file: tf.Tensor) -> tf.Tensor:
+    """What the header of a PNG file, string `[]`, says of its height and width: int32 `[2]`."""
+    header = tf.strings.join([file, b"\0" * 24])  # a file may end before
+    numbers = tf.reshape(tf.io.decode_raw(tf.strings.substr(header, 16, 8), tf.uint8), [2, 4])
+    return tf.reduce_sum(tf.cast(numbers, tf.int32) * [1 << 24, 1 << 16, 1 << 8, 1], axis=1)[::-1]
+
+
 class Signatures:
     """A model as a set of functions, a method a signature; see the module for what each takes and returns."""
 
@@ -268,8 +275,13 @@ class Signatures:
         # What is cut short or damaged further on is TensorFlow's to find; its message has this scope in it.
         with tf.name_scope("encoded_frames"):
             file = _require(known, "encoded_frames must be PNG or JPEG files; one begins with", [begin], file)
+            # Before it is decoded, since a small file can be a huge image.
+            size = tf.cond(begin == PNG, lambda: png_size(file), lambda: tf.image.extract_jpeg_shape(file)[:2])
+            right = tf.reduce_all(size == [self._sizes["H"], self._sizes["W"]])
+            words = f"[H = {self._sizes['H']}, W = {self._sizes['W']}]"
+            file = _require(right, f"every image of encoded_frames must have the shape {words}; got", [size], file)
             image = tf.io.decode_image(file, channels=self._sizes["C"], expand_animations=False)
-        return checked_shape(image, "every image of encoded_frames", {side: self._sizes[side] for side in "HWC"})
+        return tf.ensure_shape(image, [self._sizes[side] for side in "HWC"])
 
     def _features(self, frames: tf.Tensor) -> tf.Tensor:
         """`DDR.features`."""

@@ -170,7 +170,7 @@ WRONG = {
     "no image": (asked("encode_bytes", encoded_frames=[["hello"]]), "encoded_frames must be PNG or JPEG"),
     "another size": (
         asked("encode_bytes", encoded_frames=[[encoded(np.zeros((8, 8, 3), np.uint8))]]),
-        "every image of encoded_frames must have the shape [H = 16, W = 16, C = 3]; got] [8 8 3]",
+        "every image of encoded_frames must have the shape [H = 16, W = 16]; got] [8 8]",
     ),
     "cut short": (
         asked("encode_bytes", encoded_frames=[[{"b64": FILES[0][0]["b64"][:80]}]]),

@@ -78,7 +78,17 @@ WRONG = [
     (
         "encode_bytes",
         dict(encoded_frames=np.array([[encoded(BYTES[0, 0, :8, :, 0])]], object)),
-        r"every image of encoded_frames must have the shape .* \[8 32 1\]",
+        r"every image of encoded_frames must have the shape .* \[8 32\]",
+    ),
+    (  # its header is enough to refuse it
+        "encode_bytes",
+        dict(encoded_frames=np.array([[encoded(np.zeros((4_000, 6_000), np.uint8))]], object)),
+        r"every image of encoded_frames must have the shape .* \[4000 6000\]",
+    ),
+    (
+        "encode_bytes",
+        dict(encoded_frames=np.array([[encoded(BYTES[0, 0, :8, :, 0], "JPEG")]], object)),
+        r"every image of encoded_frames must have the shape .* \[8 32\]",
     ),
 ]
 
