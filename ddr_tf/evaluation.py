@@ -522,16 +522,15 @@ def table(runs: Mapping[str, Mapping[str, Figure]], patterns: Sequence[str] = ("
         if "_with_" in pattern or not re.search(r"_with_\d+_frames$", name)
     )
 
-    def number(value: float | None) -> str:
-        if value is None:
-            return ""
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3f}"
+    def number(value: float, digits: int) -> str:
+        return f"{value:,.{digits}f}"
 
     def cell(figure: Figure | None) -> str:
         if figure is None:
             return ""
-        error = f" ± {figure.standard_error:.3f}" if figure.standard_error else ""
-        return number(figure.value) + error
+        digits = 0 if abs(figure.value) >= 10_000 else 1 if abs(figure.value) >= 100 else 3
+        error = "" if figure.standard_error is None else f" ± {number(figure.standard_error, digits)}"
+        return number(figure.value, digits) + error
 
     rows = [["figure", *(name or "value" for name in runs), "chance", "ceiling"]]
     rows.append(["---"] + ["---:"] * (len(rows[0]) - 1))
@@ -540,8 +539,8 @@ def table(runs: Mapping[str, Mapping[str, Figure]], patterns: Sequence[str] = ("
         levels = []
         for level in ("chance", "ceiling"):
             values = [getattr(each, level) for each in figures if each]
-            low, high = (None, None) if None in values else (number(min(values)), number(max(values)))
-            levels.append("" if low is None else low if low == high else f"{low} to {high}")
+            ends = [] if None in values else [number(min(values), 3), number(max(values), 3)]
+            levels.append(" to ".join(dict.fromkeys(ends)))
         rows.append([name, *map(cell, figures), *levels])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

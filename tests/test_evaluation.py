@@ -308,7 +308,7 @@ def test_tables_have_figures_as_rows_and_runs_as_columns():
     assert rows[2:] == [
         ["psnr", "20.000 ± 0.250", "21.500 ± 0.500", "10.000 to 12.000", ""],
         ["parameters", "1,234,567", "", "", ""],
-        ["other", "", "0.000", "0.000", "1.000"],
+        ["other", "", "0.000 ± 0.000", "0.000", "1.000"],
     ]
     assert "psnr_with_2_frames" in table(runs)
 
