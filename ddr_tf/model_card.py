@@ -105,6 +105,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         rows = [
             "| " + " | ".join([name, *("" if value is None else f"{value:.4g}" for value in figure.values())]) + " |"
             for name, figure in card["evaluation"].items()
+            if "_with_" not in name  # of other numbers of frames; they are in the JSON
         ]
         head = ["value", "standard_error", "chance", "ceiling"]
         sections += [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import RandomSequences
-from ddr_tf import compare, draws, evaluate, export, judge, metrics
+from ddr_tf import compare, draws, evaluate, evaluation, export, judge, metrics
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.draws import Codes, draw_codes, draw_swaps
@@ -43,7 +43,8 @@ def few_codes(monkeypatch):
     """For speed: probes on few sequences, which is not enough for figures but for the names of figures."""
     monkeypatch.setattr(draws, "MOST_SEQUENCES", 60)
     monkeypatch.setattr(draws, "NUM_PAIRS", 8)
-    monkeypatch.setattr(judge, "NUM_FRAMES", 200)
+    monkeypatch.setattr(judge, "NUM_FRAMES", 100)
+    monkeypatch.setattr(evaluation, "BOUND_SAMPLES", 2)
     monkeypatch.setattr(metrics, "PROBE_ITERATIONS", 5)
 
 

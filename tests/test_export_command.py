@@ -67,7 +67,7 @@ def test_the_card_says_what_it_is(exported, run_dir):
     text = (exported / "assets.extra/model_card.md").read_text()
     assert (card["name"], card["model"]["weights"], card["training"]["step"]) == ("half", "float16", 2)
     assert card["dataset"]["licence"] == "Apache-2.0, as ddr_tf"
-    assert card["dataset"]["splits"]["held_out"] == {"sequences": 296, "frames": 296 * 8}
+    assert card["dataset"]["splits"]["held_out"] == {"sequences": 296, "frames": 296 * 16}
     assert card["dataset"]["fingerprint"] == json.loads((run_dir / "run.json").read_text())["data"]
     assert card["evaluation"]["swap_psnr"]["value"] == 21.5
     assert card["held_out"]["step"] == 2 and "elbo" in card["held_out"]
@@ -75,7 +75,7 @@ def test_the_card_says_what_it_is(exported, run_dir):
     assert card["exported_with"]["tensorflow"] == tf.__version__
     for words in ("# half", "Not for identifying people", "Apache-2.0", "| swap_psnr | 21.5 | 0.25 | 12 |  |"):
         assert words in text
-    assert "train: 1,000 sequences, 8,000 frames; held_out: 296 sequences, 2,368 frames" in text
+    assert "train: 1,000 sequences, 16,000 frames; held_out: 296 sequences, 4,736 frames" in text
     assert "DDR.static_dim = 4" in text
 
 

@@ -47,6 +47,7 @@ def test_the_command_draws_every_figure_twice_alike(tmp_path, capsys, few_sequen
     assert all(f"**{name}** " in captions for name in gallery.FIGURES)
 
 
+@pytest.mark.slow
 def test_grey_frames_in_four_dynamic_dimensions(tmp_path, capsys, few_sequences, drawn_data):
     small = ["MovingMNIST.num_train=40", "MovingMNIST.num_held_out=10"]
     run_dir = train_tiny("moving_mnist_small.gin", tmp_path, *small, data_dir=drawn_data)

@@ -47,17 +47,7 @@ def test_178_poses():
     assert labels["direction"][-1] == 2
 
 
-def test_labels_have_names(drawn_sheets):
-    sprites = Sprites(str(drawn_sheets))
-    assert sprites.label_names["torso"][2:4] == ("white_longsleeve", "plate")
-    assert sprites.label_names["legs"][0] == "white_pants"
-    assert sprites.label_names["action"][-1] == "hurt"
-    for name, words in sprites.label_names.items():
-        labels = {**sprites.static_labels, **sprites.frame_labels}[name]
-        assert len(set(words)) == len(words) == labels.max() + 1
-
-
-def test_frames_are_cut_from_the_composited_sheets(drawn_sheets):
+def test_frames_are_cut_from_the_composited_sheets_and_labels_have_names(drawn_sheets):
     dataset = Sprites(str(drawn_sheets))
     assert dataset.frame_shape == (64, 64, 3)
     assert (dataset.frame_counts == 178).all()
@@ -71,6 +61,12 @@ def test_frames_are_cut_from_the_composited_sheets(drawn_sheets):
             top, left = labels["row"][pose] * 64, labels["step"][pose] * 64
             frame = dataset.render(np.array(identity), np.array(pose))
             np.testing.assert_array_equal(frame, sheet[top : top + 64, left : left + 64])
+    assert dataset.label_names["torso"][2:4] == ("white_longsleeve", "plate")
+    assert dataset.label_names["legs"][0] == "white_pants"
+    assert dataset.label_names["action"][-1] == "hurt"
+    for name, words in dataset.label_names.items():
+        labels = {**dataset.static_labels, **dataset.frame_labels}[name]
+        assert len(set(words)) == len(words) == labels.max() + 1
 
 
 def test_only_missing_sheets_are_downloaded_and_each_is_checked(served, tmp_path):
