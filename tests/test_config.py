@@ -113,7 +113,16 @@ def bindings(drawn_data):
     ]
 
 
-@pytest.mark.parametrize("path", sorted(GIN.rglob("*.gin")), ids=lambda path: path.name)
+SLOW = ("sprites_small.gin", "sprites_short.gin")  # to composite the sheets once is enough
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
+        for path in sorted(GIN.rglob("*.gin"))
+    ],
+)
 def test_shipped_files_build_what_they_name(path, drawn_data, bindings):
     second = path.name == "shards.gin" or path.parent.name == "baselines"
     files = [GIN / "quickstart.gin", path] if second else [path]

@@ -21,6 +21,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_the_dataset_that_the_page_adds_trains(tmp_path, drawn_data):
     page = (DOCS / "datasets.md").read_text()
     python, gin = re.search(r"```python\n(.*?)```.*?```\n(.*?)```", page, re.DOTALL).groups()

@@ -38,6 +38,7 @@ def test_each_export_is_the_next_version_also_without_what_warm_up_needs(tmp_pat
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_leaves_nothing(tmp_path, run_dir):
     out = tmp_path / "saved_models/puppets"
     command = [sys.executable, "-m", "ddr_tf.export", *flags(run_dir, out)]

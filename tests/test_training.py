@@ -94,6 +94,7 @@ def test_several_steps_in_one_execution_are_the_same_steps():
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_trains_in_bfloat16_on_two_replicas():
     half, history = fitted(two_devices(), dtype="mixed_bfloat16", learning_rate=1e-4)
     full, expected = fitted(two_devices(), learning_rate=1e-4)

@@ -29,22 +29,28 @@ def few_sequences(monkeypatch):
     monkeypatch.setattr(gallery, "MOST_SEQUENCES", 8)
 
 
-def test_the_command_draws_every_figure_twice_alike(tmp_path, capsys, few_sequences):
+def test_the_command_draws_every_figure(tmp_path, capsys, few_sequences):
     run_dir = train_tiny("quickstart.gin", tmp_path / "run", *PUPPETS)
     capsys.readouterr()
-    for out in ("first", "second"):
-        assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / out), "--dpi", "60"]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 19
+    assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / "first"), "--dpi", "60"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 19
     names = {path.name for path in (tmp_path / "first").iterdir()}
     assert names == {f"{name}.{kind}" for name in gallery.FIGURES for kind in ("png", "pdf")} | {
         "interpolation_static.gif",
         "interpolation_dynamic.gif",
         "captions.md",
     }
-    for name in names:
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
     captions = (tmp_path / "first/captions.md").read_text()
     assert all(f"**{name}** " in captions for name in gallery.FIGURES)
+
+
+@pytest.mark.slow
+def test_the_same_command_draws_the_same_bytes(tmp_path, few_sequences):
+    run_dir = train_tiny("quickstart.gin", tmp_path / "run", *PUPPETS)
+    for out in ("first", "second"):
+        assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / out), "--dpi", "60"]) == 0
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.slow

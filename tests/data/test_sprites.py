@@ -129,6 +129,7 @@ def test_the_real_sheets(shared_data):
     assert 164 <= len(distinct) <= 176
 
 
+@pytest.mark.slow
 def test_the_tool_checks_the_sheets(drawn_sheets, tmp_path):
     tool = Path(__file__).parents[2] / "tools" / "prepare_sprites.py"
 
