@@ -386,9 +386,10 @@ class DDR(Bounds, keras.Model):
             loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1] * replicas, tf.float32)
         gradients = tape.gradient(loss, [variable.value for variable in self.trainable_variables])
         gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients, norm = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
-        # The optimizer sums over replicas once more.
-        self.optimizer.apply([gradient / replicas for gradient in gradients], self.trainable_variables)
+        norm = tf.linalg.global_norm(gradients)
+        # Clipped, and divided since the optimizer sums over replicas once more.
+        scale = tf.minimum(1.0, self.gradient_clip_norm / norm) / replicas
+        self.optimizer.apply([scale * gradient for gradient in gradients], self.trainable_variables)
         return self.figures_of_bound(frames, terms) | {
             "gradient_norm": norm,
             "kl_weight": kl_weight,

@@ -102,10 +102,25 @@ class FrameEncoder(layers.Layer):
         return _split_frames(_apply_chain(self.convs, _merge_frames(frames)), like=frames)
 
 
-def mean_over_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+def _sum_over_frames(term: Callable[[tf.Tensor], tf.Tensor], frames: tf.Tensor) -> tf.Tensor:
+    """Sum of term(j) over all frames j, one after the other: float32, of the shape of `frames`, `[B, N, ...]`."""
+    _, total = tf.while_loop(
+        lambda j, _: j < tf.shape(frames)[1],
+        lambda j, total: (j + 1, total + tf.cast(term(j), tf.float32)),
+        (0, tf.zeros_like(frames, tf.float32)),
+    )
+    return total
+
+
+@tf.custom_gradient
+def mean_over_pairs(
+    left: tf.Tensor, right: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
     """Mean over i != j of ReLU(left_i + right_j); a single frame is paired with itself.
 
-    Pairs at the same cyclic distance are taken together, so memory is that of N frames and not of N^2 pairs.
+    All frames meet one at a time, so memory is that of N frames and not of N^2 pairs. The gradient from above is the
+    same for all pairs of a sequence, so that of a frame is it times the number of its pairs above 0: nothing of the
+    pairs is kept for it.
 
     Args:
       left, right: float `[B, N, ...]`.
@@ -113,17 +128,23 @@ def mean_over_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     Returns:
       float `[B, ...]`.
     """
-    num_frames = tf.shape(left)[1]
-    num_distances = tf.maximum(num_frames - 1, 1)
+    num_frames = tf.cast(tf.shape(left)[1], tf.float32)
+    self_pairs = tf.cast(num_frames > 1, tf.float32)  # how many of each frame's pairs to leave out
+    num_pairs = num_frames * (num_frames - self_pairs)
 
-    def add_distance(distance: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pairs = tf.nn.relu(left + tf.roll(right, distance, axis=1))
-        return distance + 1, total + tf.reduce_sum(tf.cast(pairs, tf.float32), axis=1)
+    def over_others(
+        of_pairs: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], frames: tf.Tensor, others: tf.Tensor
+    ) -> tf.Tensor:
+        with_all = _sum_over_frames(lambda j: of_pairs(frames, others[:, j, None]), frames)
+        return with_all - self_pairs * tf.cast(of_pairs(frames, others), tf.float32)
 
-    shape = left.shape[:1] + left.shape[2:]
-    total = tf.ensure_shape(tf.zeros_like(left[:, 0], tf.float32), shape)
-    _, total = tf.while_loop(lambda distance, _: distance <= num_distances, add_distance, [1, total])
-    return tf.cast(total / tf.cast(num_frames * num_distances, tf.float32), left.dtype)
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_pair = (tf.cast(upstream, tf.float32) / num_pairs)[:, None]
+        counts = over_others(tf.greater, left, -right), over_others(tf.greater, right, -left)
+        return tuple(tf.cast(of_pair * count, left.dtype) for count in counts)
+
+    total = tf.reduce_sum(over_others(lambda frames, other: tf.nn.relu(frames + other), left, right), axis=1)
+    return tf.cast(total / num_pairs, left.dtype), gradient
 
 
 def average_of_normals(mean: tf.Tensor, stddev: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -36,6 +36,7 @@ from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
+from ddr_tf.optimizers import FusedAdam
 
 DATASET = "dataset.json"
 SLOW_RUN_SECONDS = 24 * 3600
@@ -116,7 +117,7 @@ def train(
                 f"train.num_frames {num_frames}."
             )
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
-        ddr.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False)
+        ddr.compile(optimizer=FusedAdam(schedule), jit_compile=False)
         ddr.optimizer.build(ddr.trainable_variables)
 
     run = Run(Path(run_dir), seed, dataset.fingerprint())

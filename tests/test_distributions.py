@@ -2,6 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddr_tf import distributions
+from ddr_tf.distributions import tfd
 
 
 def test_diagonal_normal_is_the_closed_form():
@@ -18,6 +19,30 @@ def test_static_prior_is_standard_normal():
     prior = distributions.static_prior(4)
     np.testing.assert_allclose(prior.log_prob(tf.zeros([4])), -2 * np.log(2 * np.pi), rtol=1e-6)
     assert (prior.batch_shape, prior.event_shape) == ((), (4,))
+
+
+def test_pixel_likelihood_is_that_of_independent_bernoullis_and_so_is_its_gradient():
+    random = np.random.RandomState(0)
+    logits = tf.constant(random.normal(scale=8, size=(2, 3, 4, 4, 1)).astype(np.float32))
+    x = tf.constant(random.uniform(size=logits.shape).round(1).astype(np.float32))
+    upstream = tf.constant(random.normal(size=(2, 3)).astype(np.float32))
+    values, gradients = [], []
+    plain = lambda logits: tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), 3)  # noqa: E731
+    for density in (plain, distributions.pixel_likelihood):
+        with tf.GradientTape() as tape:
+            tape.watch([logits, x])
+            values.append(density(logits).log_prob(x))
+            total = tf.reduce_sum(upstream * values[-1])
+        gradients.append(tape.gradient(total, [logits, x]))
+    np.testing.assert_allclose(*values, rtol=1e-5)
+    for expected, found in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pixel_likelihood_has_a_batch_of_frames_and_their_mean():
+    likelihood = distributions.pixel_likelihood(tf.zeros([2, 3, 4, 4, 1]))
+    assert (likelihood.batch_shape, likelihood.event_shape) == ((2, 3), (4, 4, 1))
+    np.testing.assert_allclose(likelihood.mean(), np.full((2, 3, 4, 4, 1), 0.5))
 
 
 def test_pixel_likelihood_takes_soft_targets():
