@@ -160,6 +160,7 @@ class DDR(Bounds, keras.Model):
         learned_prior: bool = True,
         num_static_frames: int = 0,
         dtype: Any = "float32",
+        xla: bool = False,
         noise_seed: int = 0,
         name: str = "ddr",
         trainable: bool = True,
@@ -186,6 +187,7 @@ class DDR(Bounds, keras.Model):
             decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
             0: the same frames for both.
           dtype: "float32", or "mixed_bfloat16" for bfloat16 arithmetic with float32 weights and densities.
+          xla: Whether XLA compiles the bound and its gradient in training. For GPUs: on CPUs it is slower.
           noise_seed: Seed of the reparameterisation noise of training.
           name: As in Keras.
           trainable: As in Keras.
@@ -230,6 +232,7 @@ class DDR(Bounds, keras.Model):
         self.kl_warmup_steps = kl_warmup_steps
         self.num_static_frames = num_static_frames
         self.gradient_clip_norm = gradient_clip_norm
+        self.xla = xla
         self.noise_seed = noise_seed
 
         policy = self.dtype_policy
@@ -269,6 +272,7 @@ class DDR(Bounds, keras.Model):
             "kl_warmup_steps": self.kl_warmup_steps,
             "num_static_frames": self.num_static_frames,
             "gradient_clip_norm": self.gradient_clip_norm,
+            "xla": self.xla,
             "noise_seed": self.noise_seed,
         }
 
@@ -364,6 +368,19 @@ class DDR(Bounds, keras.Model):
         dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
         return tf.gather(static, mine), tf.gather(dynamic, mine)
 
+    def _terms_and_gradients(
+        self,
+        frames: tf.Tensor,
+        noise: tuple[tf.Tensor, tf.Tensor],
+        static_frames: tf.Tensor | None,
+        kl_weight: tf.Tensor,
+    ) -> tuple[ElboTerms, list[tf.Tensor]]:
+        """The bound, and the gradients of the loss in nats a frame, of the batch that is given."""
+        with tf.GradientTape() as tape:
+            terms = self.elbo_terms(frames, *noise, static_frames)
+            loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1], tf.float32)
+        return terms, tape.gradient(loss, [variable.value for variable in self.trainable_variables])
+
     def train_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update on this replica's share of the batch.
 
@@ -380,12 +397,10 @@ class DDR(Bounds, keras.Model):
         if self.num_static_frames:  # frames come in random order, so the first ones are as good as any
             static_frames, frames = frames[:, : self.num_static_frames], frames[:, self.num_static_frames :]
         noise = self._noise(frames, tf.random.fold_in([self.noise_seed & 0x7FFFFFFF, 0], step))
-        with tf.GradientTape() as tape:
-            terms = self.elbo_terms(frames, *noise, static_frames)
-            # Nats a frame; divided by the replicas since their gradients are summed.
-            loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1] * replicas, tf.float32)
-        gradients = tape.gradient(loss, [variable.value for variable in self.trainable_variables])
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        of_loss = tf.function(self._terms_and_gradients, jit_compile=True) if self.xla else self._terms_and_gradients
+        terms, gradients = of_loss(frames, noise, static_frames, kl_weight)
+        # Each replica's are those of its share's mean.
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         norm = tf.linalg.global_norm(gradients)
         # Clipped, and divided since the optimizer sums over replicas once more.
         scale = tf.minimum(1.0, self.gradient_clip_norm / norm) / replicas

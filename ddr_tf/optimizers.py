@@ -1,29 +1,83 @@
-"""Adam whose update of a weight is one operation."""
+"""What updates the weights: Adam, as in the paper, and Muon, which learns in fewer steps."""
 
 import keras
 import tensorflow as tf
 
+from ddr_tf.config import configurable
 
+MOST_CHANNELS = 4  # of frames
+
+
+def _apply_adam(
+    optimizer: keras.optimizers.Optimizer,
+    betas: tuple[float, float],
+    moments: tuple[keras.Variable, keras.Variable],
+    gradient: tf.Tensor,
+    variable: tf.Variable,
+    learning_rate: tf.Tensor,
+) -> None:
+    """One update of Adam, in one pass over the weight and its moments instead of a dozen."""
+    step = tf.cast(optimizer.iterations + 1, tf.float32)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=moments[0].value.handle,
+        v=moments[1].value.handle,
+        beta1_power=tf.pow(betas[0], step),
+        beta2_power=tf.pow(betas[1], step),
+        lr=learning_rate,
+        beta1=betas[0],
+        beta2=betas[1],
+        epsilon=optimizer.epsilon,
+        grad=gradient,
+    )
+
+
+@configurable(not_in_gin=("learning_rate",))
 @keras.saving.register_keras_serializable(package="ddr_tf")
-class FusedAdam(keras.optimizers.Adam):
-    """Keras's Adam to rounding, in one pass over each weight and its moments instead of a dozen.
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam to rounding, and faster.
 
-    (Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015; "epsilon hat" of its Section 2.)
+    (Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015; epsilon is the "epsilon hat" of its Section 2.)
     """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates one weight and its moments in place; called by Keras on every device."""
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+        moments = self._momentums[index], self._velocities[index]
+        _apply_adam(self, (self.beta_1, self.beta_2), moments, gradient, variable, learning_rate)
+
+
+@configurable(not_in_gin=("learning_rate",))
+@keras.saving.register_keras_serializable(package="ddr_tf")
+class Muon(keras.optimizers.Muon):
+    """Muon for the kernels of convolutions, Adam for everything else.
+
+    Muon replaces the momentum of a matrix by the orthogonal matrix that is nearest to it, by five Newton-Schulz
+    iterations (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), here times
+    0.2 sqrt(max(rows, columns)), with which it takes Adam's learning rates (Liu et al., "Muon is Scalable for LLM
+    Training", 2025, Section 2.2). Keras's is for dense layers alone, whose matrices are too large for the few frames
+    of a step to be worth it on CPUs; here the kernel `[h, w, I, O]` of a convolution is the matrix `[h w I, O]`. The
+    layers at the frames themselves are left to Adam. No weight decay.
+    """
+
+    def __init__(self, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule, **kwargs) -> None:
+        super().__init__(learning_rate, **{"weight_decay": None, "adam_weight_decay": None, "rms_rate": None, **kwargs})
+
+    def _should_use_adamw(self, variable: tf.Variable) -> bool:
+        return len(variable.shape) != 4 or min(variable.shape[2:]) <= MOST_CHANNELS
+
+    def _adamw_update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: tf.Variable,
+        learning_rate: tf.Tensor,
+        m: keras.Variable,
+        v: keras.Variable,
+    ) -> None:
+        _apply_adam(self, (self.adam_beta_1, self.adam_beta_2), (m, v), gradient, variable, learning_rate)
+
+    def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
+        """The scaled orthogonal kernel that is nearest to `x`, float `[h, w, I, O]`."""
+        matrix = tf.reshape(x, [-1, x.shape[-1]])
+        orthogonal = super().zeropower_via_newtonschulz5(matrix, steps)
+        return tf.reshape(0.2 * max(matrix.shape) ** 0.5 * orthogonal, x.shape)

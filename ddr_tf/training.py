@@ -36,7 +36,7 @@ from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
-from ddr_tf.optimizers import FusedAdam
+from ddr_tf.optimizers import Adam
 
 DATASET = "dataset.json"
 SLOW_RUN_SECONDS = 24 * 3600
@@ -57,6 +57,7 @@ def train(
     sequences: Callable[[], Sequences],
     steps: int,
     model: Callable[..., DDR] = DDR,
+    optimizer: Callable[..., keras.optimizers.Optimizer] = Adam,
     batch_size: int = 16,
     num_frames: int = 8,
     learning_rate: float = 1e-3,
@@ -77,7 +78,8 @@ def train(
       model: Gives the model for `frame_shape` and `noise_seed`.
       batch_size: B, sequences a step, over all replicas.
       num_frames: N, frames of each sequence.
-      learning_rate: Adam's, at the first step.
+      optimizer: Gives the optimizer for a schedule of the learning rate: `Adam` or `Muon`.
+      learning_rate: At the first step.
       final_learning_rate: At the last step, along half a cosine; equal to `learning_rate`: constant.
       seed: Of the initial weights, the batches and the noise.
       checkpoint_every: Steps between checkpoints, each with a held-out evaluation and pictures.
@@ -117,7 +119,7 @@ def train(
                 f"train.num_frames {num_frames}."
             )
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
-        ddr.compile(optimizer=FusedAdam(schedule), jit_compile=False)
+        ddr.compile(optimizer=optimizer(schedule), jit_compile=False)
         ddr.optimizer.build(ddr.trainable_variables)
 
     run = Run(Path(run_dir), seed, dataset.fingerprint())

@@ -3,37 +3,66 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.optimizers import FusedAdam
+from ddr_tf.optimizers import Adam, Muon
+
+SHAPES = ((3, 4), (4, 4, 8, 16))
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_updates_are_those_of_adam(replicas):
-    """On every device, with a rate that changes, over steps enough for the corrections of the moments to matter."""
+def updated(kind, replicas):
+    """Weights and moments after 20 updates with a rate that changes, the same for every number of devices."""
     random = np.random.RandomState(0)
-    start, gradients = random.normal(size=(3, 4)).astype(np.float32), random.normal(size=(20, 3, 4)).astype(np.float32)
     strategy = tf.distribute.MirroredStrategy([f"CPU:{device}" for device in range(replicas)])
+    with strategy.scope():
+        weights = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in SHAPES]
+        optimizer = kind(keras.optimizers.schedules.CosineDecay(0.1, 20, 0.01))
+        optimizer.build(weights)
 
-    def updated(kind):
-        with strategy.scope():
-            weight = keras.Variable(start)
-            optimizer = kind(keras.optimizers.schedules.CosineDecay(0.1, 20, 0.01))
-            optimizer.build([weight])
+    @tf.function
+    def update(gradients):
+        strategy.run(lambda: optimizer.apply([gradient / replicas for gradient in gradients], weights))
 
-        @tf.function
-        def update(gradient):
-            strategy.run(lambda: optimizer.apply([gradient / replicas], [weight]))
-
-        for gradient in gradients:
-            update(tf.constant(gradient))
+    for _ in range(20):
+        update([tf.constant(random.normal(size=shape).astype(np.float32)) for shape in SHAPES])
+    for weight in weights:
         for copy in strategy.experimental_local_results(weight.value):
             np.testing.assert_array_equal(copy, weight.numpy())
-        return [variable.numpy() for variable in (weight, *optimizer.variables)]
-
-    found = updated(keras.optimizers.Adam), updated(FusedAdam)
-    for expected, fused in zip(*found, strict=True):
-        np.testing.assert_allclose(fused, expected, rtol=1e-5, atol=1e-7)
+    return [variable.numpy() for variable in (*weights, *optimizer.variables)]
 
 
-def test_it_is_saved_and_loaded_as_itself():
-    optimizer = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(FusedAdam(1e-3, beta_2=0.9)))
-    assert isinstance(optimizer, FusedAdam) and optimizer.beta_2 == 0.9
+@pytest.mark.parametrize(
+    ("plain", "other"),
+    [((keras.optimizers.Adam, 1), (Adam, 1)), ((Adam, 1), (Adam, 2)), ((Muon, 1), (Muon, 2))],
+    ids=["Keras's Adam", "Adam on two devices", "Muon on two devices"],
+)
+def test_updates_are_the_same(plain, other):
+    for expected, found in zip(updated(*plain), updated(*other), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_gives_kernels_of_convolutions_an_orthogonal_update_and_the_rest_adams():
+    random = np.random.RandomState(0)
+    shapes = {"kernel": (4, 4, 8, 16), "of_frames": (4, 4, 3, 16), "dense": (8, 16), "bias": (16,)}
+    weights = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in shapes.values()]
+    gradients = [tf.constant(random.normal(size=shape).astype(np.float32)) for shape in shapes.values()]
+    before = [weight.numpy() for weight in weights]
+    optimizer = Muon(1e-2)
+    optimizer.build(weights)
+    optimizer.apply(gradients, weights)
+    change = [(weight.numpy() - start) / 1e-2 for weight, start in zip(weights, before, strict=True)]
+
+    update = change[0].reshape(128, 16)
+    left, _, right = np.linalg.svd(gradients[0].numpy().reshape(128, 16), full_matrices=False)
+    nearest = left @ right
+    scale = 0.2 * np.sqrt(128)
+    singular_values = np.linalg.svd(update / scale, compute_uv=False)
+    assert singular_values.min() > 0.6 and singular_values.max() < 1.3  # what five iterations come to
+    assert np.sum(-update / scale * nearest) / np.linalg.norm(update / scale) / np.linalg.norm(nearest) > 0.97
+    assert 0.1 < np.sqrt(np.mean(update**2)) < 0.25  # Adam's usual size
+    for first, gradient in zip(change[1:], gradients[1:], strict=True):
+        np.testing.assert_allclose(first, -np.sign(gradient), rtol=1e-2)  # Adam's first update
+
+
+@pytest.mark.parametrize("kind", [Adam, Muon])
+def test_optimizers_are_saved_and_loaded_as_themselves(kind):
+    optimizer = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(kind(1e-3, epsilon=1e-4)))
+    assert isinstance(optimizer, kind) and optimizer.epsilon == 1e-4 and optimizer.weight_decay is None

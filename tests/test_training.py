@@ -103,6 +103,15 @@ def test_it_trains_in_bfloat16_on_two_replicas():
         np.testing.assert_allclose(left, right, atol=0.01)
 
 
+def test_xla_gives_the_same_weights():
+    (compiled, history), (plain, expected) = (
+        fitted(two_devices(), xla=xla, learning_rate=1e-4, steps_per_execution=2) for xla in (True, False)
+    )
+    assert history["elbo"][0] == pytest.approx(expected["elbo"][0], rel=1e-5)
+    for left, right in zip(weights(compiled), weights(plain), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
 def test_the_update_is_no_longer_than_the_clip_norm():
     before = fitted(one_device(), steps=1, learning_rate=1e-30)[0]
     after, history = fitted(one_device(), steps=1, learning_rate=1.0, gradient_clip_norm=0.01)
