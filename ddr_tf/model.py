@@ -13,6 +13,7 @@ Not in the paper, and marked where they are: the dense layers at the head of the
 of the KL terms, gradient clipping.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -427,12 +428,10 @@ class DDR(Bounds, keras.Model):
         """
         if self.train_function is not None and not force:
             return
-        strategy = self.distribute_strategy
         steps = self.steps_per_execution
 
         def one_step(iterator: Any) -> dict[str, tf.Tensor]:
-            per_replica = strategy.run(self.train_step, args=(next(iterator),))
-            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in per_replica.items()}
+            return self._mean_over_replicas(self.train_step, iterator)
 
         @tf.function
         def train_function(iterator: Any) -> dict[str, tf.Tensor]:
@@ -448,3 +447,21 @@ class DDR(Bounds, keras.Model):
             return {name: value / tf.cast(done, tf.float32) for name, value in total.items()}
 
         self.train_function = train_function
+
+    def make_test_function(self, force: bool = False) -> None:
+        """As Keras's own, which fails where replicas are in several processes."""
+        if self.test_function is None or force:
+            self.test_function = tf.function(lambda iterator: self._mean_over_replicas(self.test_step, iterator))
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras's own, but without a look at the data, of which it would average a batch over processes.
+
+        That fails for uint8, and is not needed: everything but the optimizer is built from the start.
+        """
+        super()._maybe_symbolic_build()
+
+    def _mean_over_replicas(self, step: Callable[..., dict[str, tf.Tensor]], iterator: Any) -> dict[str, tf.Tensor]:
+        """The figures of a step on the next batch."""
+        strategy = self.distribute_strategy
+        per_replica = strategy.run(step, args=(next(iterator),))
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in per_replica.items()}

@@ -1,6 +1,7 @@
 """Command line: trains a model, or resumes its training, as gin files say."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,12 @@ def parser() -> argparse.ArgumentParser:
     )
     config.add_flags(flags)
     flags.add_argument("--run_dir", metavar="DIR", help="where results go (default: runs/<name of the last gin file>)")
+    flags.add_argument(
+        "--strategy",
+        choices=("mirrored", "multi_worker"),
+        default="mirrored",
+        help="mirrored: all GPUs of this machine (the default); multi_worker: those of the machines that TF_CONFIG names",
+    )
     flags.add_argument("--seed", type=int, help="seed of weights, batches and noise (default: train.seed)")
     return flags
 
@@ -29,10 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         # After the flags, so that --help and wrong flags answer at once.
-        from ddr_tf.training import train
+        from ddr_tf import distribution
+        from ddr_tf.training import last_good, train
 
-        config.load(flags.gin_file, bindings, flags.data_dir)
-        config.call(train, run_dir=run_dir)
+        strategy = distribution.make_strategy(flags.strategy)  # first, since TensorFlow wants it so
+        # What batch systems send first is as Ctrl-C; after the strategy, which makes TensorFlow swallow it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with distribution.lost_workers(strategy, lambda: last_good(Path(run_dir))):
+            config.load(flags.gin_file, bindings, flags.data_dir)
+            config.call(train, run_dir=run_dir, strategy=strategy)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
 
     return commands.run(body, f"stopped; the same command resumes from the last checkpoint in {run_dir}")

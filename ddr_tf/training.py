@@ -11,13 +11,17 @@ A run directory holds
     model.keras, *.png        when it has finished
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import math
 import os
 import platform
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -31,31 +35,31 @@ from PIL import Image
 from tqdm import tqdm
 
 import ddr_tf
-from ddr_tf import config, figures, metrics
+from ddr_tf import config, distribution, figures, metrics
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.elbo import bits_per_dim
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
 from ddr_tf.optimizers import Adam
 
-DATASET = "dataset.json"
+DATASET, RECORD = "dataset.json", "run.json"
 SLOW_RUN_SECONDS = 24 * 3600
 ESTIMATE_AFTER_SECONDS = 20
+# Where things are on a machine; may differ between those that train together.
+OF_A_MACHINE = {"data_dir", "AffWild.cache_dir", "FrameFolders.cache_dir"}
 # Settings that a resumed run may change: they do not alter what a step does. (`train.steps` alters the schedule of
 # the learning rate unless it is constant; continuing for longer is worth that.)
-MAY_CHANGE = {f"train.{name}" for name in ("steps", "checkpoint_every", "log_every", "steps_per_execution")} | {
-    "train.smaller_config",
-    "data_dir",
-    "AffWild.cache_dir",
-    "FrameFolders.cache_dir",
+MAY_CHANGE = OF_A_MACHINE | {
+    f"train.{name}" for name in ("steps", "checkpoint_every", "log_every", "steps_per_execution", "smaller_config")
 }
 
 
-@config.configurable(not_in_gin=("run_dir",))
+@config.configurable(not_in_gin=("run_dir", "strategy"))
 def train(
     run_dir: str,
     sequences: Callable[[], Sequences],
     steps: int,
+    strategy: tf.distribute.Strategy | None = None,
     model: Callable[..., DDR] = DDR,
     optimizer: Callable[..., keras.optimizers.Optimizer] = Adam,
     batch_size: int = 16,
@@ -75,6 +79,7 @@ def train(
       run_dir: Folder of the run; made if it does not exist.
       sequences: Gives the dataset.
       steps: Updates in total.
+      strategy: The devices, of this machine or several, of `distribution.make_strategy`; None: all of this one.
       model: Gives the model for `frame_shape` and `noise_seed`.
       batch_size: B, sequences a step, over all replicas.
       num_frames: N, frames of each sequence.
@@ -103,9 +108,9 @@ def train(
     for name, rate in dict(learning_rate=learning_rate, final_learning_rate=final_learning_rate).items():
         if not 0 < rate < math.inf:
             raise UserError(f"train.{name} must be above 0, got {rate}.")
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    strategy = tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
+    strategy = strategy or distribution.make_strategy()
     replicas = strategy.num_replicas_in_sync
+    chief = distribution.worker(strategy) == 0
     if batch_size % replicas:
         raise UserError(f"train.batch_size must be a multiple of the {replicas} devices, got {batch_size}.")
 
@@ -122,7 +127,7 @@ def train(
         ddr.compile(optimizer=optimizer(schedule), jit_compile=False)
         ddr.optimizer.build(ddr.trainable_variables)
 
-    run = Run(Path(run_dir), seed, dataset.fingerprint())
+    run = Run(Path(run_dir), seed, dataset.fingerprint(), strategy)
     start = run.open(ddr, steps)
     (run.directory / DATASET).write_text(json.dumps(dataset.description(), indent=2) + "\n")
     if run.finished:
@@ -134,19 +139,24 @@ def train(
         run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
         return ddr
     ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
-    batches = dataset.batches(TRAIN, batch_size, num_frames, seed, start_step=start)
-    held_out = dataset.batches(HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
-    print(
-        f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out sequences; "
-        f"{ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run directory {run_dir}",
-        flush=True,
+    batches, held_out = (
+        distribution.distributed(strategy, functools.partial(dataset.batches, split, batch_size, num_frames, seed, first))
+        for split, first in ((TRAIN, start), (HELD_OUT, 0))
     )
+    encoded = dataset.batches(HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
     callbacks = [
         StopIfNotFinite(run),
-        Progress(start, steps, batch_size * num_frames, smaller_config),
         TrainingLog(run, log_every, batch_size * num_frames),
-        HeldOut(run, held_out, shown, checkpoint_every, steps, seed),
+        HeldOut(run, held_out, held_out_batches, encoded, shown, checkpoint_every, steps, seed),
     ]
+    if chief:
+        print(
+            f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out "
+            f"sequences; {ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run "
+            f"directory {run_dir}",
+            flush=True,
+        )
+        callbacks.insert(1, Progress(start, steps, batch_size * num_frames, smaller_config))
     with _data_errors(dataset, run):
         ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
     run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
@@ -161,6 +171,17 @@ def _data_errors(dataset: Sequences, run: "Run") -> Iterator[None]:
     except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         reason = error.message.splitlines()[0]
         raise UserError(f"{dataset.name} cannot be read any more ({reason}); {run.last_good()}.") from error
+
+
+def newest_checkpoint(run_dir: Path) -> str | None:
+    """Where a run resumes; None: there is no checkpoint."""
+    return tf.train.latest_checkpoint(str(run_dir / "checkpoints" / "last"))
+
+
+def last_good(run_dir: Path) -> str:
+    """What to tell those whose run went wrong about its checkpoints."""
+    path = newest_checkpoint(run_dir)
+    return f"the last good checkpoint is {path}" if path else "there was no checkpoint yet"
 
 
 def steps_done(ddr: DDR) -> int:
@@ -258,14 +279,22 @@ def cost(run_dir: Path, model: DDR) -> dict[str, float]:
 
 
 class Run:
-    """The run directory: what is written to it, and what a resumed run finds there."""
+    """The run directory: what is written to it, and what a resumed run finds there.
 
-    def __init__(self, directory: Path, seed: int, data: str) -> None:
-        """Args: data: the fingerprint of the dataset."""
+    All workers do the same, since reading the variables of a metric needs them all, but only what the chief writes is
+    kept.
+    """
+
+    def __init__(self, directory: Path, seed: int, data: str, strategy: tf.distribute.Strategy) -> None:
+        """Args: data: the fingerprint of the dataset; strategy: tells whether this is the chief."""
+        self._shared = directory  # what was there before is read here
+        self._strategy = strategy
         self.directory = directory
+        if distribution.worker(strategy):
+            self.directory = Path(tempfile.mkdtemp(prefix="ddr_tf_"))
+            atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
         self._data = data
-        self.metrics_path = directory / "metrics.jsonl"
-        self._record_path = directory / "run.json"
+        self.metrics_path = self.directory / "metrics.jsonl"
         self._seed = seed
         self._peak_memory_mb = 0  # of the sessions before
         self.finished = False  # all steps done and everything written
@@ -280,10 +309,11 @@ class Run:
         """
         settings = config.operative()
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            record = json.loads(self._record_path.read_text()) if self._record_path.exists() else None
-            if record is None and any(self.directory.iterdir()):
-                raise UserError(f"{self.directory} is not empty and holds no run; give another --run_dir.")
+            self._shared.mkdir(parents=True, exist_ok=True)
+            record_path = self._shared / RECORD
+            record = json.loads(record_path.read_text()) if record_path.exists() else None
+            if record is None and any(self._shared.iterdir()):
+                raise UserError(f"{self._shared} is not empty and holds no run; give another --run_dir.")
             before = record["settings"] if record else settings
             changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
             changed = [name for name in changed if name not in MAY_CHANGE]
@@ -291,26 +321,29 @@ class Run:
                 name = changed[0]
                 more = f", and {len(changed) - 1} more" if changed[1:] else ""
                 raise UserError(
-                    f"{self.directory} holds a run with other settings ({name} was {before.get(name)}, now "
+                    f"{self._shared} holds a run with other settings ({name} was {before.get(name)}, now "
                     f"{settings.get(name)}{more}); give another --run_dir."
                 )
             if record:
-                _check_same_data(self.directory, record, self._data)
+                _check_same_data(self._shared, record, self._data)
                 self._peak_memory_mb = record.get("peak_memory_mb", 0)
             self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
             self._last, self._best = (
                 tf.train.CheckpointManager(self._checkpoint, str(self.directory / "checkpoints" / name), max_to_keep=1)
                 for name in ("last", "best")
             )
-            if self._last.latest_checkpoint:
-                self._restore(self._last.latest_checkpoint)
+            if newest := newest_checkpoint(self._shared):
+                self._restore(newest)
             step = steps_done(ddr)
+            common = {name: value for name, value in settings.items() if name not in OF_A_MACHINE}
+            same = {"their settings": common, "the sequences found": self._data, "the step of the checkpoint": step}
+            distribution.check_same(self._strategy, same)  # also keeps the chief from writing before all have read
             self.finished = bool(record and record["finished"] and record["step"] == step and step >= steps)
             self._forget_after(step)
             (self.directory / "config.gin").write_text(config.operative_text())
             self._write_record(settings, step, self.finished)
         except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"The run directory {self.directory} cannot be used: {error}.") from error
+            raise UserError(f"The run directory {self._shared} cannot be used: {error}.") from error
         self.train_writer, self.held_out_writer = (
             tf.summary.create_file_writer(str(self.directory / "logs" / split)) for split in (TRAIN, HELD_OUT)
         )
@@ -361,9 +394,9 @@ class Run:
             },
             "settings": settings,
         }
-        partial = self._record_path.with_suffix(".part")
+        partial = (self.directory / RECORD).with_suffix(".part")
         partial.write_text(json.dumps(record, indent=2) + "\n")
-        partial.replace(self._record_path)
+        partial.replace(self.directory / RECORD)
 
     def log(self, split: str, step: int, values: dict[str, float]) -> None:
         """Appends one line to `metrics.jsonl` and the scalars to TensorBoard."""
@@ -400,8 +433,7 @@ class Run:
 
     def last_good(self) -> str:
         """What to tell those whose run went wrong about its checkpoints."""
-        path = self._last.latest_checkpoint
-        return f"the last good checkpoint is {path}" if path else "there was no checkpoint yet"
+        return last_good(self._shared)
 
 
 class _StepCallback(keras.callbacks.Callback):
@@ -515,16 +547,28 @@ class TrainingLog(_StepCallback):
 class HeldOut(_StepCallback):
     """Held-out figures, pictures and checkpoints, every so many steps and at the end."""
 
-    def __init__(self, run: Run, batches: tf.data.Dataset, shown: tf.Tensor, every: int, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        batches: tf.distribute.DistributedDataset,
+        num_batches: int,
+        encoded: tf.data.Dataset,
+        shown: tf.Tensor,
+        every: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        """Args: encoded: batches for `active_units`; shown: frames for pictures."""
         super().__init__(every, last=steps)
-        self._run, self._batches, self._shown, self._seed = run, batches, shown, seed
+        self._run, self._batches, self._num_batches = run, batches, num_batches
+        self._encoded, self._shown, self._seed = encoded, shown, seed
 
     def after_step(self, step: int, logs: dict[str, float]) -> None:
-        values = self.model.evaluate(self._batches, return_dict=True, verbose=0)
+        values = self.model.evaluate(self._batches, steps=self._num_batches, return_dict=True, verbose=0)
         values = {name: float(values[name]) for name in FIGURES}
         _check_finite(values, f"on held-out sequences after step {step}", self._run)
         values["bits_per_dim"] = bits_per_dim(values["elbo"], self.model.frame_shape)
-        values |= active_units(self.model, self._batches)
+        values |= active_units(self.model, self._encoded)
         self._run.log(HELD_OUT, step, values)
         self._run.log_images(step, figures.contact_sheets(self.model, self._shown, self._seed))
         self._run.save(step, values["elbo"])
