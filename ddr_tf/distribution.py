@@ -22,10 +22,6 @@ MIRRORED, MULTI_WORKER = STRATEGIES = ("mirrored", "multi_worker")
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
-# Seen when a worker was killed, ended or stopped.
-_ENDED = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
-
-
 def make_strategy(name: str = MIRRORED) -> tf.distribute.Strategy:
     """The devices that a run is trained on.
 
@@ -108,18 +104,18 @@ def worker(strategy: tf.distribute.Strategy) -> int:
 
 
 def distributed(
-    strategy: tf.distribute.Strategy, batches: Callable[[int, int], tf.data.Dataset]
+    strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset]
 ) -> tf.distribute.DistributedDataset:
     """A stream of batches, shared by the replicas in the order of the batch.
 
     Args:
       strategy: Of which this process is a worker.
-      batches: Gives the stream of one worker, for its number and how many there are.
+      batches: Gives the stream of one worker for `worker` and `num_workers`, as `Sequences.batches` does.
     """
     replicas = strategy.num_replicas_in_sync // num_workers(strategy)
 
     def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        mine = batches(context.input_pipeline_id, context.num_input_pipelines)
+        mine = batches(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
         share = mine.element_spec.shape[0]
         return mine.rebatch(share // replicas, drop_remainder=True) if replicas > 1 else mine
 
@@ -153,8 +149,8 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
         if (column != column[0]).any():
             other = int((column != column[0]).argmax()) * num_workers(strategy) // len(column)
             raise UserError(
-                f"Workers 0 and {other} differ in {name} (here: {values[name]}). All need the same command, and the "
-                "same --run_dir on a file system that they share."
+                f"Workers 0 and {other} differ in {name}. All need the same command, and the same --run_dir on a file "
+                "system that they share."
             )
 
 
@@ -168,11 +164,15 @@ def lost_workers(strategy: tf.distribute.Strategy, last_good: Callable[[], str])
     """
     try:
         yield
-    except _ENDED as error:
-        if num_workers(strategy) == 1:
+    except tf.errors.OpError as error:
+        lost = re.search(
+            r"Collective ops is aborted by: .*?/job:worker/(?:replica:0/)?task:(\d+)", str(error), re.DOTALL
+        )
+        if not lost:
             raise
-        text = str(error)
-        lost = re.search(r"/job:worker/(?:replica:0/)?task:(\d+)", text)
-        reason = "it stopped answering" if "heartbeats" in text else "its connection closed"
-        who = f"Worker {lost[1]} at {_addresses(strategy)[int(lost[1])]}" if lost else "Another worker"
-        raise UserError(f"{who} is gone ({reason}); start all workers again with the same command: {last_good()}.") from error
+        address = _addresses(strategy)[int(lost[1])]
+        reason = "it stopped answering" if "heartbeats" in str(error) else "its connection closed"
+        raise UserError(
+            f"Worker {lost[1]} at {address} is gone ({reason}); start all workers again with the same command: "
+            f"{last_good()}."
+        ) from error

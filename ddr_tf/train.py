@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         "--strategy",
         choices=("mirrored", "multi_worker"),
         default="mirrored",
-        help="mirrored: all GPUs of this machine (the default); multi_worker: those of the machines that TF_CONFIG names",
+        help="mirrored (the default): all GPUs of this machine; multi_worker: of the machines that TF_CONFIG names",
     )
     flags.add_argument("--seed", type=int, help="seed of weights, batches and noise (default: train.seed)")
     return flags

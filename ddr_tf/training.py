@@ -139,11 +139,10 @@ def train(
         run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
         return ddr
     ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
-    batches, held_out = (
-        distribution.distributed(strategy, functools.partial(dataset.batches, split, batch_size, num_frames, seed, first))
-        for split, first in ((TRAIN, start), (HELD_OUT, 0))
-    )
-    encoded = dataset.batches(HELD_OUT, batch_size, num_frames, seed).take(held_out_batches)
+    share = functools.partial(dataset.batches, batch_size=batch_size, num_frames=num_frames, seed=seed)
+    batches = distribution.distributed(strategy, functools.partial(share, TRAIN, start_step=start))
+    held_out = distribution.distributed(strategy, functools.partial(share, HELD_OUT))
+    encoded = share(HELD_OUT).take(held_out_batches)
     callbacks = [
         StopIfNotFinite(run),
         TrainingLog(run, log_every, batch_size * num_frames),

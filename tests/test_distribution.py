@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_train_command import flags
 
 from conftest import GIN, RandomSequences
 from ddr_tf import distribution, train
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.data.tfrecords import write_shards
 from ddr_tf.errors import UserError
-from test_train_command import flags
 
 SETTINGS = ("train.batch_size=4", "train.held_out_batches=2")
 
@@ -156,8 +156,7 @@ def test_a_killed_worker_ends_the_job_which_resumes_to_the_same_weights(tmp_path
         processes[1].kill()
         _, error = processes[0].communicate(timeout=60)
     assert processes[0].returncode == 2
-    message = f"Worker 1 at {addresses[1]} is gone (its connection closed); start all workers again with the same command"
-    assert message in error
+    assert f"Worker 1 at {addresses[1]} is gone (its connection closed); start all workers again" in error
     assert f"the last good checkpoint is {tmp_path / 'killed/checkpoints/last/ckpt-'}" in error
     assert not (tmp_path / "killed/model.keras").exists()
     answers = together(tmp_path / "killed", *longer)

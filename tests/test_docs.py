@@ -1,6 +1,7 @@
 """What the documentation tells people to write works as it stands."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from conftest import GIN, draw_image
 from ddr_tf import gallery
+from ddr_tf.distribution import read_tf_config
 
 DOCS = Path(__file__).parents[1] / "docs"
 TINY = [
@@ -111,6 +113,46 @@ def test_the_grpc_example(servable):
     exec(PYTHON["gRPC"].replace("127.0.0.1:8500", f"127.0.0.1:{port}").replace("(1, 64)", "(1, 4)"), names)
     server.stop(None).wait()
     assert names["frames"].shape == (1, 3, 16, 16, 3)
+
+
+SCALING = (DOCS / "scaling.md").read_text()
+SAYS_TF_CONFIG = "#!/bin/bash\nprintenv TF_CONFIG; echo $*"
+
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def workers_started(folder, script, names, **environment):
+    """The addresses and the number of the worker that a script starts, with stand-ins for the programs it calls."""
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    command = ["bash", "-c", script]
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PATH": path} | environment)
+    tf_config, command = answer.stdout.splitlines()
+    assert command.startswith("-m ddr_tf.train ") and "--strategy multi_worker" in command
+    addresses, index = read_tf_config(tf_config)
+    assert addresses == names
+    return index
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_workers_on_kubernetes_are_told_who_they_are(tmp_path, index):
+    lines = re.search(r"args:\n *- \|\n(.*?)\n *volumes:", SCALING, re.DOTALL)[1]
+    program(tmp_path / "bin/python", SAYS_TF_CONFIG)
+    names = ["ddr-tf-0.ddr-tf:2222", "ddr-tf-1.ddr-tf:2222"]
+    assert workers_started(tmp_path, lines, names, WORKERS="2", JOB_COMPLETION_INDEX=str(index)) == index
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_workers_of_slurm_are_told_who_they_are(tmp_path, index):
+    lines = re.search(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", SCALING, re.DOTALL)[1]
+    program(tmp_path / ".venv/bin/python", SAYS_TF_CONFIG)
+    program(tmp_path / "bin/scontrol", '#!/bin/bash\n[ "$*" = "show hostnames gpu[3-4]" ] && printf "gpu3\\ngpu4\\n"')
+    program(tmp_path / "bin/srun", '#!/bin/bash\n[ "$1" = --kill-on-bad-exit=1 ] && exec "${@:2}"')
+    environment = {"SLURM_JOB_NODELIST": "gpu[3-4]", "SLURM_PROCID": str(index)}
+    assert workers_started(tmp_path, lines, ["gpu3:2222", "gpu4:2222"], **environment) == index
 
 
 @pytest.mark.parametrize("path", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda path: path.name)
