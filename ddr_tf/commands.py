@@ -1,7 +1,7 @@
 """What all command lines share: one line for an error, and the exit status."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ddr_tf import config
 from ddr_tf.errors import UserError
@@ -32,3 +32,15 @@ def run(body: Callable[[], None], interrupted: str = "stopped") -> int:
         print(f"\n{interrupted}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table that also reads well as text: the first is the heading, the first column the names."""
+    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
+    rows = [rows[0], rule, *rows[1:]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(each.rjust(width) for each, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -138,6 +138,18 @@ def bound(name: str) -> Any:
     return gin.get_bindings(target)[parameter]
 
 
+def settings(target: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of a configurable as the files set them, else their defaults; references called.
+
+    Raises:
+      UserError: If a parameter without a default is not set.
+    """
+    name = target.__name__
+    _check_required(name)
+    defaults = {key: each.default for key, each in _parameters(name).items() if each.default is not each.empty}
+    return defaults | gin.get_bindings(name)
+
+
 def operative_text() -> str:
     """All parameters of what gin has called so far, defaults and imports included, as a gin file."""
     return gin.operative_config_str(max_line_length=120)

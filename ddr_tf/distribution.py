@@ -103,6 +103,13 @@ def worker(strategy: tf.distribute.Strategy) -> int:
     return resolver.task_id if resolver else 0
 
 
+def check_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    """Raises UserError if the devices cannot share a batch equally."""
+    devices = strategy.num_replicas_in_sync
+    if batch_size % devices:
+        raise UserError(f"train.batch_size must be a multiple of the {devices} devices, got {batch_size}.")
+
+
 def distributed(
     strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset]
 ) -> tf.distribute.DistributedDataset:

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import ddr_tf
-from ddr_tf import metrics, training
+from ddr_tf import commands, metrics, training
 from ddr_tf.data.preparation import FaceDetector
 from ddr_tf.data.sequences import HELD_OUT, Sequences
 from ddr_tf.distributions import diagonal_normal
@@ -533,7 +533,6 @@ def table(runs: Mapping[str, Mapping[str, Figure]], patterns: Sequence[str] = ("
         return number(figure.value, digits) + error
 
     rows = [["figure", *(name or "value" for name in runs), "chance", "ceiling"]]
-    rows.append(["---"] + ["---:"] * (len(rows[0]) - 1))
     for name in names:
         figures = [figures.get(name) for figures in runs.values()]
         levels = []
@@ -542,9 +541,4 @@ def table(runs: Mapping[str, Mapping[str, Figure]], patterns: Sequence[str] = ("
             ends = [] if None in values else [number(min(values), 3), number(max(values), 3)]
             levels.append(" to ".join(dict.fromkeys(ends)))
         rows.append([name, *map(cell, figures), *levels])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(each.rjust(width) for each, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return commands.table(rows)

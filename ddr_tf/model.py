@@ -389,8 +389,6 @@ class DDR(Bounds, keras.Model):
           `FIGURES` in nats a frame, `gradient_norm` before clipping, `kl_weight` and `learning_rate`: scalars whose
           mean over replicas is the figure of the whole batch.
         """
-        replica = tf.distribute.get_replica_context()
-        replicas = replica.num_replicas_in_sync
         step = tf.convert_to_tensor(self.optimizer.iterations)
         kl_weight = self.kl_weight(step)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
@@ -400,17 +398,29 @@ class DDR(Bounds, keras.Model):
         noise = self._noise(frames, tf.random.fold_in([self.noise_seed & 0x7FFFFFFF, 0], step))
         of_loss = tf.function(self._terms_and_gradients, jit_compile=True) if self.xla else self._terms_and_gradients
         terms, gradients = of_loss(frames, noise, static_frames, kl_weight)
-        # Each replica's are those of its share's mean.
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        norm = tf.linalg.global_norm(gradients)
-        # Clipped, and divided since the optimizer sums over replicas once more.
-        scale = tf.minimum(1.0, self.gradient_clip_norm / norm) / replicas
-        self.optimizer.apply([scale * gradient for gradient in gradients], self.trainable_variables)
+        norm = self.update(gradients)
         return self.figures_of_bound(frames, terms) | {
             "gradient_norm": norm,
             "kl_weight": kl_weight,
             "learning_rate": learning_rate,
         }
+
+    def update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Updates all weights.
+
+        Args:
+          gradients: Of each weight, by the loss of this replica's share.
+
+        Returns:
+          The global norm, before clipping, of their mean over replicas.
+        """
+        replica = tf.distribute.get_replica_context()
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        # Clipped, and divided since the optimizer sums over replicas once more.
+        scale = tf.minimum(1.0, self.gradient_clip_norm / norm) / replica.num_replicas_in_sync
+        self.optimizer.apply([scale * gradient for gradient in gradients], self.trainable_variables)
+        return norm
 
     def test_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """`FIGURES` of the batches since `evaluate` began; the same noise for every batch and every evaluation."""

@@ -109,23 +109,13 @@ def train(
         if not 0 < rate < math.inf:
             raise UserError(f"train.{name} must be above 0, got {rate}.")
     strategy = strategy or distribution.make_strategy()
+    distribution.check_batch_size(strategy, batch_size)
     replicas = strategy.num_replicas_in_sync
     chief = distribution.worker(strategy) == 0
-    if batch_size % replicas:
-        raise UserError(f"train.batch_size must be a multiple of the {replicas} devices, got {batch_size}.")
-
     dataset = sequences()
-    with strategy.scope():
-        keras.utils.set_random_seed(seed & 0x7FFFFFFF)
-        ddr = model(frame_shape=dataset.frame_shape, noise_seed=seed)
-        if ddr.num_static_frames >= num_frames:
-            raise UserError(
-                f"DDR.num_static_frames must leave frames to decode: it is {ddr.num_static_frames}, and "
-                f"train.num_frames {num_frames}."
-            )
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
-        ddr.compile(optimizer=optimizer(schedule), jit_compile=False)
-        ddr.optimizer.build(ddr.trainable_variables)
+    ddr = compiled_model(
+        strategy, model, dataset.frame_shape, num_frames, optimizer, steps, learning_rate, final_learning_rate, seed
+    )
 
     run = Run(Path(run_dir), seed, dataset.fingerprint(), strategy)
     start = run.open(ddr, steps)
@@ -159,6 +149,36 @@ def train(
     with _data_errors(dataset, run):
         ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
     run.finish(ddr, figures.contact_sheets(ddr, shown, seed))
+    return ddr
+
+
+def compiled_model(
+    strategy: tf.distribute.Strategy,
+    model: Callable[..., DDR],
+    frame_shape: tuple[int, int, int],
+    num_frames: int,
+    optimizer: Callable[..., keras.optimizers.Optimizer],
+    steps: int,
+    learning_rate: float,
+    final_learning_rate: float,
+    seed: int,
+) -> DDR:
+    """The model as it is before its first step, with its optimizer; the arguments are those of `train`.
+
+    Raises:
+      UserError: If a setting of the model is not possible, by itself or with these.
+    """
+    with strategy.scope():
+        keras.utils.set_random_seed(seed & 0x7FFFFFFF)
+        ddr = model(frame_shape=frame_shape, noise_seed=seed)
+        if ddr.num_static_frames >= num_frames:
+            raise UserError(
+                f"DDR.num_static_frames must leave frames to decode: it is {ddr.num_static_frames}, and "
+                f"train.num_frames {num_frames}."
+            )
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
+        ddr.compile(optimizer=optimizer(schedule), jit_compile=False)
+        ddr.optimizer.build(ddr.trainable_variables)
     return ddr
 
 

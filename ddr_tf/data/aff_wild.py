@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -147,3 +148,8 @@ class AffWild(ArraySequences):
         )
         if folder == "aff_wild":  # others hold somebody's own videos
             self.licence = "Aff-Wild2: non-commercial research, by agreement with its authors"
+
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
+        """See `Sequences.frame_shape_of`."""
+        return settings["size"], settings["size"], 3

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -164,6 +165,11 @@ class FrameFolders(ArraySequences):
             remarks=store.remarks,
             **described(static, frame),
         )
+
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
+        """See `Sequences.frame_shape_of`."""
+        return settings["size"], settings["size"], settings["channels"]
 
 
 def split_by_name(ids: list[str], held_out: str) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ tenth of the 36 pixels in which a digit's corner can move, and the brighter of t
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -222,6 +223,12 @@ class MovingMNIST(Sequences):
             label_names={f"digit_{i + 1}": [str(digit) for digit in range(10)] for i in range(NUM_DIGITS)},
         )
 
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
+        """See `Sequences.frame_shape_of`."""
+        del settings
+        return SIDE, SIDE, 1
+
     def render(self, digits: np.ndarray, corners: np.ndarray) -> np.ndarray:
         """True frames: any two digits at any two places.
 
@@ -287,6 +294,12 @@ class PublishedMovingMNIST(Sequences):
             frame_counts=np.full(shape[1], LENGTH),
             splits=split_at_random(shape[1], held_out_fraction),
         )
+
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
+        """See `Sequences.frame_shape_of`."""
+        del settings
+        return SIDE, SIDE, 1
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
         """See `Sequences.frames`."""

@@ -155,6 +155,12 @@ class Sequences(abc.ABC):
             },
         }
 
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int] | None:
+        """The `frame_shape` that these arguments of `__init__` lead to, without the data; None if only those tell."""
+        del settings
+        return None
+
     def rows(self, sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
         """Places in `frame_labels`, int64 `[...]`, of frames given by int `[...]` sequence and frame numbers."""
         first = np.cumsum(self.frame_counts, dtype=np.int64) - self.frame_counts

@@ -7,6 +7,7 @@ import hashlib
 import os
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -186,6 +187,12 @@ class Sprites(Characters):
                 "direction": DIRECTIONS,
             },
         )
+
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
+        """See `Sequences.frame_shape_of`."""
+        del settings
+        return SIDE, SIDE, 3
 
     def render(self, identity: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """True frames.

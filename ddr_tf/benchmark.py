@@ -1,0 +1,87 @@
+"""Command line: how fast this machine trains and runs the model."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddr_tf import commands
+from ddr_tf.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m ddr_tf.benchmark",
+        description="Measure, in one run on this machine: training of each configuration and its share of what a "
+        "matrix product reaches, the parts of a step, the input alone, what other numbers of frames cost, latencies of "
+        "encoding and decoding, and the time to the first step. Takes minutes; nothing else should be computing.",
+        epilog="example: python -m ddr_tf.benchmark --json benchmark.json",
+    )
+    flags.add_argument(
+        "--gin_file",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="configurations, each by itself (default: all shipped ones; then parts and latencies of two of them only)",
+    )
+    flags.add_argument(
+        "--gin_param",
+        action="append",
+        default=[],
+        metavar="BINDING",
+        help="one setting for all of them, as 'DDR.width=32'; repeatable",
+    )
+    flags.add_argument(
+        "--data_dir", metavar="DIR", help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)"
+    )
+    flags.add_argument(
+        "--max_frames",
+        type=int,
+        default=128,
+        metavar="FRAMES",
+        help="of a step; configurations with more get fewer sequences (default: %(default)s)",
+    )
+    flags.add_argument("--rounds", type=int, default=3, help="readings of each figure (default: %(default)s)")
+    flags.add_argument("--json", metavar="FILE", help="where to write the figures, too")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    flags = parser().parse_args(arguments)
+
+    def body() -> None:
+        if flags.json:
+            check_writable(Path(flags.json))
+        # After the flags, so that --help and wrong flags answer at once.
+        import tensorflow as tf
+
+        from ddr_tf import speed
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Or the process whose start is timed would find no memory.
+            tf.config.experimental.set_memory_growth(gpu, True)
+        benchmark = speed.Benchmark(flags.gin_file, flags.gin_param, flags.data_dir, flags.max_frames, flags.rounds)
+        found = benchmark.measure()
+        print(speed.report(found), end="")
+        if flags.json:
+            speed.write(Path(flags.json), found)
+
+    return commands.run(body, "stopped; nothing was written")
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError if the file cannot be written, now and not after minutes. Leaves no file behind."""
+    existed = path.exists()
+    try:
+        path.open("a").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise UserError(f"--json: {path} cannot be written ({error.strerror}).") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
