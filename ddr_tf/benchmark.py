@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         from ddr_tf import speed
 
+        tf.get_logger().setLevel("ERROR")  # it warns of functions compiled again and again: one for each figure here
         for gpu in tf.config.list_physical_devices("GPU"):
             # Or the process whose start is timed would find no memory.
             tf.config.experimental.set_memory_growth(gpu, True)
