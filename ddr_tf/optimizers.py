@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ddr_tf.config import configurable
 
-MOST_CHANNELS = 4  # of frames
+FEWEST = 8  # rows and columns of what Muon takes; the channels of frames, and z, are fewer
 
 
 def _apply_adam(
@@ -50,21 +50,24 @@ class Adam(keras.optimizers.Adam):
 @configurable(not_in_gin=("learning_rate",))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class Muon(keras.optimizers.Muon):
-    """Muon for the kernels of convolutions, Adam for everything else.
+    """Muon for the kernels of convolutions and dense layers, Adam for everything else.
 
     Muon replaces the momentum of a matrix by the orthogonal matrix that is nearest to it, by five Newton-Schulz
     iterations (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), here times
     0.2 sqrt(max(rows, columns)), with which it takes Adam's learning rates (Liu et al., "Muon is Scalable for LLM
-    Training", 2025, Section 2.2). Keras's is for dense layers alone, whose matrices are too large for the few frames
-    of a step to be worth it on CPUs; here the kernel `[h, w, I, O]` of a convolution is the matrix `[h w I, O]`. The
-    layers at the frames themselves are left to Adam. No weight decay.
+    Training", 2025, Section 2.2). The kernel `[h, w, I, O]` of a convolution, which Keras's leaves to Adam, is the
+    matrix `[h w I, O]`. Layers at the frames themselves, and those from and to the few dimensions of z, are left to
+    Adam. No weight decay.
+
+    An update costs 10 (2 r^2 c + r^3) multiply-adds and adds for a matrix of r x c, r <= c, whatever the batch: little
+    beside many frames a step, much where dense layers are wide and frames few.
     """
 
     def __init__(self, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule, **kwargs) -> None:
         super().__init__(learning_rate, **{"weight_decay": None, "adam_weight_decay": None, "rms_rate": None, **kwargs})
 
     def _should_use_adamw(self, variable: tf.Variable) -> bool:
-        return len(variable.shape) != 4 or min(variable.shape[2:]) <= MOST_CHANNELS
+        return len(variable.shape) < 2 or min(variable.shape[-2:]) <= FEWEST
 
     def _adamw_update_step(
         self,
@@ -77,7 +80,7 @@ class Muon(keras.optimizers.Muon):
         _apply_adam(self, (self.adam_beta_1, self.adam_beta_2), (m, v), gradient, variable, learning_rate)
 
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
-        """The scaled orthogonal kernel that is nearest to `x`, float `[h, w, I, O]`."""
+        """The scaled orthogonal kernel that is nearest to `x`, float `[h, w, I, O]` or `[I, O]`."""
         matrix = tf.reshape(x, [-1, x.shape[-1]])
         orthogonal = super().zeropower_via_newtonschulz5(matrix, steps)
         return tf.reshape(0.2 * max(matrix.shape) ** 0.5 * orthogonal, x.shape)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ddr_tf.optimizers import Adam, Muon
 
-SHAPES = ((3, 4), (4, 4, 8, 16))
+SHAPES = ((3, 4), (4, 4, 9, 16))
 
 
 def updated(kind, replicas):
@@ -39,21 +39,22 @@ def test_updates_are_the_same(plain, other):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_muon_gives_kernels_of_convolutions_an_orthogonal_update_and_the_rest_adams():
+@pytest.mark.parametrize("shape", [(4, 4, 9, 16), (144, 16)])
+def test_muon_gives_kernels_an_orthogonal_update_and_the_rest_adams(shape):
     random = np.random.RandomState(0)
-    shapes = {"kernel": (4, 4, 8, 16), "of_frames": (4, 4, 3, 16), "dense": (8, 16), "bias": (16,)}
-    weights = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in shapes.values()]
-    gradients = [tf.constant(random.normal(size=shape).astype(np.float32)) for shape in shapes.values()]
+    shapes = (shape, (4, 4, 3, 16), (2, 16), (16,))  # the others: of frames, of z, a bias
+    weights = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in shapes]
+    gradients = [tf.constant(random.normal(size=shape).astype(np.float32)) for shape in shapes]
     before = [weight.numpy() for weight in weights]
     optimizer = Muon(1e-2)
     optimizer.build(weights)
     optimizer.apply(gradients, weights)
     change = [(weight.numpy() - start) / 1e-2 for weight, start in zip(weights, before, strict=True)]
 
-    update = change[0].reshape(128, 16)
-    left, _, right = np.linalg.svd(gradients[0].numpy().reshape(128, 16), full_matrices=False)
+    update = change[0].reshape(144, 16)
+    left, _, right = np.linalg.svd(gradients[0].numpy().reshape(144, 16), full_matrices=False)
     nearest = left @ right
-    scale = 0.2 * np.sqrt(128)
+    scale = 0.2 * np.sqrt(144)
     singular_values = np.linalg.svd(update / scale, compute_uv=False)
     assert singular_values.min() > 0.6 and singular_values.max() < 1.3  # what five iterations come to
     assert np.sum(-update / scale * nearest) / np.linalg.norm(update / scale) / np.linalg.norm(nearest) > 0.97
