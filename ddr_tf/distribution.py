@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,7 +39,11 @@ def make_strategy(name: str = MIRRORED) -> tf.distribute.Strategy:
     addresses, index = read_tf_config(os.environ.get("TF_CONFIG"))
     _check_port(addresses[index])
     print(f"worker {index} of {len(addresses)} at {addresses[index]}: waiting for all to start", flush=True)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits in C++, where Python's would never be called
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def read_tf_config(text: str | None) -> tuple[list[str], int]:
