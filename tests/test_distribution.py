@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +19,7 @@ from ddr_tf import distribution, train
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.data.tfrecords import write_shards
 from ddr_tf.errors import UserError
+from ddr_tf.training import load_model
 
 SETTINGS = ("train.batch_size=4", "train.held_out_batches=2")
 
@@ -122,7 +122,7 @@ def together(run_dir, *bindings, **kwargs):
 
 
 def weights(run_dir):
-    return keras.models.load_model(run_dir / "model.keras").get_weights()
+    return load_model(run_dir).get_weights()
 
 
 def metrics(run_dir):
