@@ -188,7 +188,9 @@ def _data_errors(dataset: Sequences, run: "Run") -> Iterator[None]:
     try:
         yield
     except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:
-        reason = error.message.splitlines()[0]
+        # In a compiled step it comes after a stack, before the names of nodes.
+        lines = error.message.partition("\n\t [[")[0].splitlines()
+        reason = lines[-1] if lines[0].startswith("Graph execution error") else lines[0]
         raise UserError(f"{dataset.name} cannot be read any more ({reason}); {run.last_good()}.") from error
 
 
