@@ -179,8 +179,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     target, not_in_gin = _CONFIGURABLES[name]
     parameters = inspect.signature(target).parameters
-    named = {key: value for key, value in parameters.items() if value.kind is not value.VAR_KEYWORD}
-    return {key: value for key, value in named.items() if key not in not_in_gin}
+    return {key: value for key, value in parameters.items() if key not in not_in_gin}
 
 
 @contextlib.contextmanager

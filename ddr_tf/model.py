@@ -459,9 +459,24 @@ class DDR(Bounds, keras.Model):
         self.train_function = train_function
 
     def make_test_function(self, force: bool = False) -> None:
-        """As Keras's own, which fails where replicas are in several processes."""
-        if self.test_function is None or force:
-            self.test_function = tf.function(lambda iterator: self._mean_over_replicas(self.test_step, iterator))
+        """As Keras's own, of `steps_per_execution` steps, which fails where replicas are in several processes."""
+        if self.test_function is not None and not force:
+            return
+        steps = self.steps_per_execution
+
+        def one_step(iterator: Any) -> dict[str, tf.Tensor]:
+            return self._mean_over_replicas(self.test_step, iterator)
+
+        @tf.function
+        def test_function(iterator: Any) -> dict[str, tf.Tensor]:
+            _, figures = tf.while_loop(
+                lambda done, _: done < steps,
+                lambda done, _: (done + 1, one_step(iterator)),  # the figures are of all batches so far
+                (1, one_step(iterator)),
+            )
+            return figures
+
+        self.test_function = test_function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Keras's own, but without a look at the data, of which it would average a batch over processes.

@@ -1,10 +1,13 @@
 """What updates the weights: Adam, as in the paper, and Muon, which learns in fewer steps."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from ddr_tf.config import configurable
 
+Rate = float | keras.optimizers.schedules.LearningRateSchedule
 FEWEST = 8  # rows and columns of what Muon takes; the channels of frames, and z, are fewer
 
 
@@ -32,13 +35,29 @@ def _apply_adam(
     )
 
 
-@configurable(not_in_gin=("learning_rate",))
+@configurable(not_in_gin=("learning_rate", "name"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam to rounding, and faster.
+    """Keras's Adam to rounding, and faster; of float32 weights.
 
     (Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015; epsilon is the "epsilon hat" of its Section 2.)
     """
+
+    def __init__(
+        self,
+        learning_rate: Rate,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        name: str = "adam",
+    ) -> None:
+        """Args: as of Keras's Adam."""
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        config = super().get_config()
+        return {key: config[key] for key in ("learning_rate", "beta_1", "beta_2", "epsilon", "name")}
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates one weight and its moments in place; called by Keras on every device."""
@@ -47,7 +66,7 @@ class Adam(keras.optimizers.Adam):
         _apply_adam(self, (self.beta_1, self.beta_2), moments, gradient, variable, learning_rate)
 
 
-@configurable(not_in_gin=("learning_rate",))
+@configurable(not_in_gin=("learning_rate", "name"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class Muon(keras.optimizers.Muon):
     """Muon for the kernels of convolutions and dense layers, Adam for everything else.
@@ -55,18 +74,31 @@ class Muon(keras.optimizers.Muon):
     Muon replaces the momentum of a matrix by the orthogonal matrix that is nearest to it, by Newton-Schulz
     iterations (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), here times
     0.2 sqrt(max(rows, columns)), with which it takes Adam's learning rates (Liu et al., "Muon is Scalable for LLM
-    Training", 2025, Section 2.2). The kernel `[h, w, I, O]` of a convolution, which Keras's leaves to Adam, is the
-    matrix `[h w I, O]`. Layers at the frames themselves, and those from and to the few dimensions of z, are left to
-    Adam. No weight decay.
+    Training", 2025, Section 2.2). The kernel of a convolution, which Keras's leaves to Adam, is a matrix whose
+    columns are its last axis. Layers at the frames themselves, and those from and to the few dimensions of z, are left
+    to Adam. No weight decay.
 
     Three iterations, not the usual five, learnt as fast in trials and take a step less long: each takes 2 r^2 c + r^3
     multiply-adds for a matrix of r x c, r <= c, however few the frames of a step. Where these are few, wide dense
     layers are expensive.
     """
 
-    def __init__(self, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule, **kwargs) -> None:
-        settings = dict(weight_decay=None, adam_weight_decay=None, rms_rate=None, ns_steps=3)
-        super().__init__(learning_rate, **settings | kwargs)
+    def __init__(
+        self,
+        learning_rate: Rate,
+        momentum: float = 0.95,
+        ns_steps: int = 3,
+        epsilon: float = 1e-7,
+        name: str = "muon",
+    ) -> None:
+        """Args: as of Keras's Muon; `ns_steps` are the iterations, `epsilon` is Adam's."""
+        fixed = dict(weight_decay=None, adam_weight_decay=None, rms_rate=None)
+        super().__init__(learning_rate, momentum=momentum, ns_steps=ns_steps, epsilon=epsilon, name=name, **fixed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        config = super().get_config()
+        return {key: config[key] for key in ("learning_rate", "momentum", "ns_steps", "epsilon", "name")}
 
     def _should_use_adamw(self, variable: tf.Variable) -> bool:
         return len(variable.shape) < 2 or min(variable.shape[-2:]) <= FEWEST
@@ -82,7 +114,7 @@ class Muon(keras.optimizers.Muon):
         _apply_adam(self, (self.adam_beta_1, self.adam_beta_2), (m, v), gradient, variable, learning_rate)
 
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
-        """The scaled orthogonal kernel that is nearest to `x`, float `[h, w, I, O]` or `[I, O]`."""
+        """The scaled orthogonal kernel that is nearest to `x`, float `[h, w, I, O]` or `[I, O]`; called by Keras."""
         matrix = tf.reshape(x, [-1, x.shape[-1]])
         orthogonal = super().zeropower_via_newtonschulz5(matrix, steps)
         return tf.reshape(0.2 * max(matrix.shape) ** 0.5 * orthogonal, x.shape)

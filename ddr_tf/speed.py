@@ -248,11 +248,11 @@ class Benchmark:
             for subject in each:
                 self.found["train"][subject.name]["input"] = input_figures(subject)
         detailed = [subject for subject in subjects if subject.name in self._detailed]
-        self.found["parts"] = {subject.name: self._parts(subject) for subject in detailed}
         with bar(detailed, "latency") as each:
             self.found["latency"] = {subject.name: latency(subject.ddr) for subject in each}
         cheapest = min(detailed, key=lambda subject: flops.total(subject.flops).both)
         self.found["num_frames"] = {cheapest.name: self._frame_counts(cheapest)}
+        self.found["parts"] = {subject.name: self._parts(subject) for subject in detailed}
         quickest = min(subjects, key=lambda subject: flops.total(subject.flops).both)
         self.found["start_up"] = {quickest.name: start_up(quickest.gin_file, self._bindings, self._data_dir)}
         return self.found
@@ -273,8 +273,9 @@ class Benchmark:
         """Builds, compiles and warms up."""
         settings = self._load(gin_file)
         give, num_frames = settings["sequences"], settings["num_frames"]
-        batch_size = min(settings["batch_size"], self._max_frames // num_frames)
         strategy = distribution.make_strategy()
+        devices = strategy.num_replicas_in_sync
+        batch_size = min(settings["batch_size"], max(self._max_frames // num_frames // devices, 1) * devices)
         distribution.check_batch_size(strategy, batch_size)
         dataset, seconds = self._sequences(give)
         missing = isinstance(dataset, UserError)
@@ -326,8 +327,9 @@ class Benchmark:
 
     def _frame_counts(self, subject: Subject) -> dict[str, dict[str, float]]:
         """What a frame costs with other N, at the same number of frames a step."""
-        most = subject.frames
-        counts = [count for count in FRAME_COUNTS if subject.ddr.num_static_frames < count <= most]
+        most, devices = subject.frames, subject.ddr.distribute_strategy.num_replicas_in_sync
+        possible = [count for count in FRAME_COUNTS if subject.ddr.num_static_frames < count <= most // devices]
+        counts = [count for count in possible if most // count % devices == 0]
         with bar(counts, f"compiling {subject.name} for other N") as each:
             timed = {
                 count: Timed(training_steps(subject.ddr, most // count, count, STEPS_OF_FRAME_COUNTS)) for count in each
@@ -413,7 +415,7 @@ def parts(ddr: DDR, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]
                 strategy, _with_gradient(layer, function, len(fixed)), (*fixed, *inputs)
             ),
         }
-    gradients = [tf.random.stateless_normal(weight.shape, [0, 2]) for weight in ddr.trainable_variables]
+    gradients = [tf.zeros(weight.shape) for weight in ddr.trainable_variables]  # so that the weights stay as they are
 
     def update(*gradients: tf.Tensor) -> tf.Tensor:
         # On this replica's device, as those of a step are.

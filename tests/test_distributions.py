@@ -39,6 +39,24 @@ def test_pixel_likelihood_is_that_of_independent_bernoullis_and_so_is_its_gradie
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_pixel_likelihood_broadcasts_and_can_be_cut():
+    random = np.random.RandomState(0)
+    logits = tf.constant(random.normal(size=(2, 1, 4, 4, 1)).astype(np.float32))
+    x = tf.constant(random.uniform(size=(5, 2, 3, 4, 4, 1)).astype(np.float32))
+    plain = lambda logits: tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), 3)  # noqa: E731
+    values, gradients = [], []
+    for density in (plain, distributions.pixel_likelihood):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            values.append(density(logits).log_prob(x))
+            total = tf.reduce_sum(values[-1])
+        gradients.append(tape.gradient(total, logits))
+    np.testing.assert_allclose(*values, rtol=1e-5)
+    np.testing.assert_allclose(*gradients, rtol=1e-4)
+    cut = distributions.pixel_likelihood(logits)[1]
+    np.testing.assert_allclose(cut.log_prob(x[0, 1]), values[0][0, 1], rtol=1e-5)
+
+
 def test_pixel_likelihood_has_a_batch_of_frames_and_their_mean():
     likelihood = distributions.pixel_likelihood(tf.zeros([2, 3, 4, 4, 1]))
     assert (likelihood.batch_shape, likelihood.event_shape) == ((2, 3), (4, 4, 1))
