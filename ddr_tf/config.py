@@ -161,6 +161,13 @@ def operative() -> dict[str, str]:
     return dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
 
 
+def is_default(name: str, value: str) -> bool:
+    """Whether "Name.parameter" has this value, as `operative` writes it, where nothing sets it."""
+    target, _, parameter = name.rpartition(".")
+    known = _parameters(target) if target in _CONFIGURABLES else {}
+    return parameter in known and repr(known[parameter].default) == value
+
+
 def _texts(path: Path, includes: Iterable[Any]) -> list[tuple[str, str]]:
     """(path, text) of a file that gin has read, after those of the files it includes."""
     texts = [text for read in includes for text in _texts(path.parent / read.filename, read.includes)]

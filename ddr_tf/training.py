@@ -226,7 +226,7 @@ def load_model(run_dir: Path) -> DDR:
     """
     if not (run_dir / "model.keras").is_file():
         raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-    return keras.models.load_model(run_dir / "model.keras")
+    return keras.models.load_model(run_dir / "model.keras", compile=False)  # to be used, not trained on
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -336,6 +336,8 @@ class Run:
             if record is None and any(self._shared.iterdir()):
                 raise UserError(f"{self._shared} is not empty and holds no run; give another --run_dir.")
             before = record["settings"] if record else settings
+            # What was not a setting yet when the run was begun was as it is by default now.
+            before = {name: value for name, value in settings.items() if config.is_default(name, value)} | before
             changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
             changed = [name for name in changed if name not in MAY_CHANGE]
             if changed:

@@ -24,6 +24,7 @@ def gin_file(tmp_path):
         ("# comment\ntrain.stepz = 3", ["some.gin, line 2", "stepz", "did you mean steps?"]),
         ("DDRR.width = 3", ["some.gin, line 1", "DDRR", "did you mean DDR?"]),
         ("DDR.widht = 3", ["some.gin, line 1", "widht", "did you mean width?"]),
+        ("Muon.momentumm = 0.8", ["some.gin, line 1", "momentumm", "did you mean momentum?"]),
         ("train.sequences = @Puppet", ["some.gin, line 1", "did you mean Puppets?"]),
         ("train.steps =", ["some.gin, line 1", "parse"]),
         ("\ntrain.steps = 'many'", ["some.gin, line 2", "train.steps must be int, got 'many'"]),

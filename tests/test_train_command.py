@@ -50,6 +50,18 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, capsys):
     assert "already finished" in capsys.readouterr().out
 
 
+def test_a_run_from_before_a_setting_existed_is_known_again(tmp_path, capsys):
+    assert train.main(flags(tmp_path)) == 0
+    path = tmp_path / "run.json"
+    record = json.loads(path.read_text())
+    assert record["settings"].pop("DDR.xla") == "False"
+    path.write_text(json.dumps(record))
+    assert train.main(flags(tmp_path)) == 0
+    assert "already finished" in capsys.readouterr().out
+    assert train.main(flags(tmp_path, "DDR.xla=True")) == 2
+    assert "DDR.xla was False, now True" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -94,6 +94,20 @@ def test_several_steps_in_one_execution_are_the_same_steps():
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
 
 
+def test_held_out_figures_are_of_all_batches_however_many_a_call_takes():
+    one, several = (
+        fitted(one_device(), steps_per_execution=steps)[0].evaluate(
+            RandomSequences().batches("held_out", 4, 3, 0).take(4), steps=4, return_dict=True, verbose=0
+        )
+        for steps in (1, 4)
+    )
+    first = fitted(one_device())[0].evaluate(
+        RandomSequences().batches("held_out", 4, 3, 0).take(1), return_dict=True, verbose=0
+    )
+    assert several == pytest.approx(one, rel=1e-5)
+    assert first["elbo"] != pytest.approx(one["elbo"], rel=1e-5)
+
+
 @pytest.mark.slow
 def test_it_trains_in_bfloat16_on_two_replicas():
     half, history = fitted(two_devices(), dtype="mixed_bfloat16", learning_rate=1e-4)
