@@ -540,7 +540,7 @@ def report(found: dict[str, Any]) -> str:
     """What `Benchmark.measure` found, as tables in Markdown that read well as text."""
     sections = [_head(found), _training_table(found)]
     sections += [_parts_table(name, parts) for name, parts in found["parts"].items()]
-    sections += [_frame_counts_table(name, counts) for name, counts in found["num_frames"].items()]
+    sections += [_frame_counts_table(name, counts) for name, counts in found["num_frames"].items() if counts]
     sections += [_latency_table(found["latency"]), _start_up_line(found["start_up"])]
     return "\n".join(sections)
 
