@@ -181,6 +181,7 @@ class Benchmark:
             if number < 1:
                 raise UserError(f"--{name} must be at least 1, got {number}.")
         self._bindings, self._data_dir, self._max_frames, self._rounds = bindings, data_dir, max_frames, rounds
+        self._strategy = distribution.make_strategy()  # one for all: two in a process share TensorFlow's collectives
         self._datasets: dict[str, tuple[Sequences | UserError, float]] = {}  # and seconds to make it
         self._left_out: dict[str, str] = {}
         self._gin_files = [str(path) for path in gin_files] or self._shipped()
@@ -225,15 +226,14 @@ class Benchmark:
         """
         with bar(self._gin_files, "compiling") as paths:
             subjects = [self._prepare(path) for path in paths]
-        strategy = subjects[0].ddr.distribute_strategy
-        product = Timed(sgemm(strategy))
+        product = Timed(sgemm(self._strategy))
         # sgemm before each of the others, and after the last, so that it has seen the same noise.
         in_turns(
             [each for subject in subjects for each in (product, subject.training)] + [product],
             self._rounds,
             "training steps and sgemm",
         )
-        gflops = [2 * MATRIX**3 * strategy.num_replicas_in_sync / seconds / 1e9 for seconds in product.readings]
+        gflops = [2 * MATRIX**3 * self._strategy.num_replicas_in_sync / seconds / 1e9 for seconds in product.readings]
         self.found = {
             "machine": machine(),
             "versions": versions(),
@@ -273,10 +273,9 @@ class Benchmark:
         """Builds, compiles and warms up."""
         settings = self._load(gin_file)
         give, num_frames = settings["sequences"], settings["num_frames"]
-        strategy = distribution.make_strategy()
-        devices = strategy.num_replicas_in_sync
+        devices = self._strategy.num_replicas_in_sync
         batch_size = min(settings["batch_size"], max(self._max_frames // num_frames // devices, 1) * devices)
-        distribution.check_batch_size(strategy, batch_size)
+        distribution.check_batch_size(self._strategy, batch_size)
         dataset, seconds = self._sequences(give)
         missing = isinstance(dataset, UserError)
         if missing:
@@ -287,7 +286,7 @@ class Benchmark:
             frame_shape = dataset.frame_shape
         names = ("optimizer", "steps", "learning_rate", "final_learning_rate", "seed")
         of_optimizer = {name: settings[name] for name in names}
-        ddr = training.compiled_model(strategy, settings["model"], frame_shape, num_frames, **of_optimizer)
+        ddr = training.compiled_model(self._strategy, settings["model"], frame_shape, num_frames, **of_optimizer)
         steps = settings["steps_per_execution"]
         return Subject(
             Path(gin_file).stem,

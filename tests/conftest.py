@@ -23,6 +23,13 @@ tf.config.set_logical_device_configuration(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_collectives():
+    """Strategies of one process that reduce tensors of other shapes must not share TensorFlow's keys for that."""
+    base = tf.distribute.MirroredStrategy._collective_key_base
+    tf.distribute.MirroredStrategy._collective_key_base = base + 1_000_000
+
+
 class RandomSequences(Sequences):
     """Frames of noise in memory: sequence s has `frame_counts[s]` of them. The first pixel tells which it is."""
 
