@@ -139,7 +139,7 @@ def bound(name: str) -> Any:
 
 
 def settings(target: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters of a configurable as the files set them, else their defaults; references called.
+    """The parameters of a configurable as the files set them, else their defaults.
 
     Raises:
       UserError: If a parameter without a default is not set.

@@ -13,6 +13,7 @@ Not in the paper, and marked where they are: the dense layers at the head of the
 of the KL terms, gradient clipping.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -439,9 +440,7 @@ class DDR(Bounds, keras.Model):
         if self.train_function is not None and not force:
             return
         steps = self.steps_per_execution
-
-        def one_step(iterator: Any) -> dict[str, tf.Tensor]:
-            return self._mean_over_replicas(self.train_step, iterator)
+        one_step = functools.partial(self._mean_over_replicas, self.train_step)
 
         @tf.function
         def train_function(iterator: Any) -> dict[str, tf.Tensor]:
@@ -463,9 +462,7 @@ class DDR(Bounds, keras.Model):
         if self.test_function is not None and not force:
             return
         steps = self.steps_per_execution
-
-        def one_step(iterator: Any) -> dict[str, tf.Tensor]:
-            return self._mean_over_replicas(self.test_step, iterator)
+        one_step = functools.partial(self._mean_over_replicas, self.test_step)
 
         @tf.function
         def test_function(iterator: Any) -> dict[str, tf.Tensor]:

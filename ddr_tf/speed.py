@@ -299,7 +299,7 @@ class Benchmark:
             Timed(training_steps(ddr, batch_size, num_frames, steps)),
             None if missing else dataset.batches(TRAIN, batch_size, num_frames, settings["seed"]),
             seconds,
-            str(dataset).splitlines()[0] if missing else None,  # gin appends where it was called,
+            str(dataset).splitlines()[0] if missing else None,  # gin appends where it was called
         )
 
     def _parts(self, subject: Subject) -> dict[str, dict[str, float]]:

@@ -191,7 +191,7 @@ def _data_errors(dataset: Sequences, run: "Run") -> Iterator[None]:
         # In a compiled step it comes after a stack, before the names of nodes.
         lines = error.message.partition("\n\t [[")[0].splitlines()
         reason = lines[-1] if lines[0].startswith("Graph execution error") else lines[0]
-        raise UserError(f"{dataset.name} cannot be read any more ({reason}); {run.last_good()}.") from error
+        raise UserError(f"{dataset.name} cannot be read any more ({reason}); {last_good(run.shared)}.") from error
 
 
 def newest_checkpoint(run_dir: Path) -> str | None:
@@ -308,7 +308,7 @@ class Run:
 
     def __init__(self, directory: Path, seed: int, data: str, strategy: tf.distribute.Strategy) -> None:
         """Args: data: the fingerprint of the dataset; strategy: tells whether this is the chief."""
-        self._shared = directory  # what was there before is read here
+        self.shared = directory  # what was there before is read here
         self._strategy = strategy
         self.directory = directory
         if distribution.worker(strategy):
@@ -330,11 +330,11 @@ class Run:
         """
         settings = config.operative()
         try:
-            self._shared.mkdir(parents=True, exist_ok=True)
-            record_path = self._shared / RECORD
+            self.shared.mkdir(parents=True, exist_ok=True)
+            record_path = self.shared / RECORD
             record = json.loads(record_path.read_text()) if record_path.exists() else None
-            if record is None and any(self._shared.iterdir()):
-                raise UserError(f"{self._shared} is not empty and holds no run; give another --run_dir.")
+            if record is None and any(self.shared.iterdir()):
+                raise UserError(f"{self.shared} is not empty and holds no run; give another --run_dir.")
             before = record["settings"] if record else settings
             # What was not a setting yet when the run was begun was as it is by default now.
             before = {name: value for name, value in settings.items() if config.is_default(name, value)} | before
@@ -344,18 +344,18 @@ class Run:
                 name = changed[0]
                 more = f", and {len(changed) - 1} more" if changed[1:] else ""
                 raise UserError(
-                    f"{self._shared} holds a run with other settings ({name} was {before.get(name)}, now "
+                    f"{self.shared} holds a run with other settings ({name} was {before.get(name)}, now "
                     f"{settings.get(name)}{more}); give another --run_dir."
                 )
             if record:
-                _check_same_data(self._shared, record, self._data)
+                _check_same_data(self.shared, record, self._data)
                 self._peak_memory_mb = record.get("peak_memory_mb", 0)
             self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
             self._last, self._best = (
                 tf.train.CheckpointManager(self._checkpoint, str(self.directory / "checkpoints" / name), max_to_keep=1)
                 for name in ("last", "best")
             )
-            if newest := newest_checkpoint(self._shared):
+            if newest := newest_checkpoint(self.shared):
                 self._restore(newest)
             step = steps_done(ddr)
             common = {name: value for name, value in settings.items() if name not in OF_A_MACHINE}
@@ -366,7 +366,7 @@ class Run:
             (self.directory / "config.gin").write_text(config.operative_text())
             self._write_record(settings, step, self.finished)
         except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"The run directory {self._shared} cannot be used: {error}.") from error
+            raise UserError(f"The run directory {self.shared} cannot be used: {error}.") from error
         self.train_writer, self.held_out_writer = (
             tf.summary.create_file_writer(str(self.directory / "logs" / split)) for split in (TRAIN, HELD_OUT)
         )
@@ -454,10 +454,6 @@ class Run:
             Image.fromarray(sheet).save(self.directory / f"{name}.png")
         self._write_record(config.operative(), steps_done(ddr), finished=True)
 
-    def last_good(self) -> str:
-        """What to tell those whose run went wrong about its checkpoints."""
-        return last_good(self._shared)
-
 
 class _StepCallback(keras.callbacks.Callback):
     """Calls `after_step(step, logs)` with the number of steps done, at multiples of `every` and after the last."""
@@ -480,7 +476,7 @@ def _check_finite(values: dict[str, float], where: str, run: Run) -> None:
     for name in ("reconstruction", "kl_static", "kl_dynamic", "elbo", "gradient_norm"):
         if name in values and not math.isfinite(values[name]):
             raise UserError(
-                f"{name} became {values[name]} {where}; {run.last_good()}. A lower train.learning_rate or "
+                f"{name} became {values[name]} {where}; {last_good(run.shared)}. A lower train.learning_rate or "
                 "DDR.gradient_clip_norm usually helps."
             )
 
