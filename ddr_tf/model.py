@@ -35,6 +35,9 @@ from ddr_tf.networks import (
     FrameEncoder,
     StandardPrior,
     StaticPosterior,
+    in_chunks,
+    merge_frames,
+    split_frames,
 )
 
 DTYPES = ("float32", "mixed_bfloat16")
@@ -305,7 +308,27 @@ class DDR(Bounds, keras.Model):
         """q(z_i | x_i, f) of `features` of the frames and f `[B, F]`: batch `[B, N]`, event `[Z]`."""
         return distributions.diagonal_normal(*self.dynamic_posterior_net(features, static))
 
-    # What users do with them.
+    # What users do with them, of however many frames: what lies between input and output never is of all of them.
+
+    def features_of_many(self, frames: tf.Tensor) -> tf.Tensor:
+        """`features`, some frames at a time."""
+        height, width, _ = self.frame_shape
+        shape = [None, height // DOWNSAMPLING, width // DOWNSAMPLING, self._sizes["width"]]
+        rows = in_chunks(
+            lambda rows: self.features(rows[:, None])[:, 0],
+            [merge_frames(frames)],
+            tf.TensorSpec(shape, self.compute_dtype),
+        )
+        return split_frames(rows, like=frames)
+
+    def mean_frames(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
+        """The mean of `likelihood`, float32 `[B, N, H, W, C]` in [0, 1], some frames at a time."""
+        rows = in_chunks(
+            lambda static, dynamic: self.likelihood(static, dynamic[:, None]).mean()[:, 0],
+            [tf.repeat(static, tf.shape(dynamic)[1], axis=0), merge_frames(dynamic)],
+            tf.TensorSpec([None, *self.frame_shape], tf.float32),
+        )
+        return split_frames(rows, like=dynamic)
 
     def call(self, frames: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Encodes, and reconstructs with the posterior means.
@@ -332,7 +355,7 @@ class DDR(Bounds, keras.Model):
           float32 `static_mean`, `static_stddev` `[B, F]`; `dynamic_mean`, `dynamic_stddev` `[B, N, Z]`;
           `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f).
         """
-        features = self.features(frames)
+        features = self.features_of_many(frames)
         static_mean, static_stddev = self.static_posterior_net(features)
         dynamic_mean, dynamic_stddev = self.dynamic_posterior_net(features, static_mean)
         prior_mean, prior_stddev = self.dynamic_prior_net(static_mean)
@@ -348,7 +371,7 @@ class DDR(Bounds, keras.Model):
     @tf.function(reduce_retracing=True)
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1]."""
-        return tf.sigmoid(self.decoder(static, dynamic))
+        return self.mean_frames(static, dynamic)
 
     # Training.
 

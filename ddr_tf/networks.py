@@ -20,6 +20,7 @@ from keras import layers
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
+CHUNK = 32  # frames that go through the convolutions at once where there may be many
 AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
 
 
@@ -65,16 +66,39 @@ def _apply_chain(chain: list[layers.Layer], tensor: tf.Tensor) -> tf.Tensor:
     return tensor
 
 
-def _merge_frames(frames: tf.Tensor) -> tf.Tensor:
+def merge_frames(frames: tf.Tensor) -> tf.Tensor:
     """`[B, N, ...]` -> `[B N, ...]`."""
     shape = tf.shape(frames)
     return tf.reshape(frames, tf.concat([shape[:1] * shape[1:2], shape[2:]], axis=0))
 
 
-def _split_frames(merged: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+def split_frames(merged: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """`[B N, ...]` -> `[B, N, ...]`, with B and N those of `like`."""
     split = tf.reshape(merged, tf.concat([tf.shape(like)[:2], tf.shape(merged)[1:]], axis=0))
     return tf.ensure_shape(split, like.shape[:2] + merged.shape[1:])
+
+
+def in_chunks(function: Callable[..., tf.Tensor], rows: list[tf.Tensor], returns: tf.TensorSpec) -> tf.Tensor:
+    """A function of each row by itself, of `CHUNK` rows at a time: its intermediate results never are of all rows.
+
+    Args:
+      function: `[m, ...]` of each of `rows` -> `[m, ...]`.
+      rows: Each any `[M, ...]`, M at least 1.
+      returns: Shape `[None, ...]` and dtype of what it returns.
+
+    Returns:
+      `[M, ...]`.
+    """
+    num_rows = tf.shape(rows[0])[0]
+    num_chunks = (num_rows + CHUNK - 1) // CHUNK
+    done = tf.TensorArray(returns.dtype, num_chunks, element_shape=returns.shape, infer_shape=False)
+
+    def add_chunk(chunk: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        return chunk + 1, done.write(chunk, function(*(each[part] for each in rows)))
+
+    _, done = tf.while_loop(lambda chunk, _: chunk < num_chunks, add_chunk, (0, done), parallel_iterations=1)
+    return tf.ensure_shape(done.concat(), returns.shape)
 
 
 class FrameEncoder(layers.Layer):
@@ -99,7 +123,7 @@ class FrameEncoder(layers.Layer):
         _build_chain(self.convs, (None, *input_shape[2:]))
 
     def call(self, frames: tf.Tensor) -> tf.Tensor:
-        return _split_frames(_apply_chain(self.convs, _merge_frames(frames)), like=frames)
+        return split_frames(_apply_chain(self.convs, merge_frames(frames)), like=frames)
 
 
 def _sum_over_frames(term: Callable[[tf.Tensor], tf.Tensor], frames: tf.Tensor) -> tf.Tensor:
@@ -216,13 +240,13 @@ class StaticPosterior(layers.Layer):
         _build_chain(self.head, (None, height, width, self.head[0].filters))
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        first = _split_frames(self.pair(_merge_frames(features)), like=features)
+        first = split_frames(self.pair(merge_frames(features)), like=features)
         if self.aggregation == "pairs":
             return mean_and_stddev(_apply_chain(self.head, mean_over_pairs(*tf.split(first, 2, axis=-1))))
         first = tf.nn.relu(first)
         if self.aggregation == "pooled":
             return mean_and_stddev(_apply_chain(self.head, tf.reduce_mean(first, axis=1)))
-        of_frames = mean_and_stddev(_split_frames(_apply_chain(self.head, _merge_frames(first)), like=features))
+        of_frames = mean_and_stddev(split_frames(_apply_chain(self.head, merge_frames(first)), like=features))
         return average_of_normals(*of_frames) if self.aggregation == "average" else product_of_normals(*of_frames)
 
 
@@ -343,5 +367,5 @@ class Decoder(layers.Layer):
 
     def call(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         start = _apply_chain(self.dense, self.first(dynamic, static))
-        logits = _apply_chain(self.deconvs, _merge_frames(start))
-        return tf.cast(_split_frames(logits, like=dynamic), tf.float32)
+        logits = _apply_chain(self.deconvs, merge_frames(start))
+        return tf.cast(split_frames(logits, like=dynamic), tf.float32)

@@ -28,48 +28,13 @@ import tensorflow as tf
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR
 from ddr_tf.model_card import markdown, model_card
-from ddr_tf.networks import DOWNSAMPLING
+from ddr_tf.networks import split_frames
 from ddr_tf.training import load_model
 
-CHUNK = 32  # frames that go through the convolutions at once
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to others
 WARMUP = "tf_serving_warmup_requests"  # as TF Serving names it
 EXAMPLE_FRAMES = 8
 PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # how such files begin
-
-
-def in_chunks(function: Callable[..., tf.Tensor], rows: list[tf.Tensor], returns: tf.TensorSpec) -> tf.Tensor:
-    """A function of each row by itself, of `CHUNK` rows at a time: its intermediate results never are of all rows.
-
-    Args:
-      function: `[m, ...]` of each of `rows` -> `[m, ...]`.
-      rows: Each any `[M, ...]`, M at least 1.
-      returns: Shape `[None, ...]` and dtype of what it returns.
-
-    Returns:
-      `[M, ...]`.
-    """
-    num_rows = tf.shape(rows[0])[0]
-    num_chunks = (num_rows + CHUNK - 1) // CHUNK
-    done = tf.TensorArray(returns.dtype, num_chunks, element_shape=returns.shape, infer_shape=False)
-
-    def add_chunk(chunk: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        return chunk + 1, done.write(chunk, function(*(each[part] for each in rows)))
-
-    _, done = tf.while_loop(lambda chunk, _: chunk < num_chunks, add_chunk, (0, done), parallel_iterations=1)
-    return tf.ensure_shape(done.concat(), returns.shape)
-
-
-def _merge(tensor: tf.Tensor) -> tf.Tensor:
-    """`[B, N, ...]` -> `[B N, ...]`, the trailing dimensions known."""
-    return tf.reshape(tensor, [-1, *tensor.shape[2:]])
-
-
-def _split(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """`[B N, ...]` -> `[B, N, ...]`, with B and N those of `like`."""
-    shape = tf.shape(like)
-    return tf.reshape(rows, [shape[0], shape[1], *rows.shape[1:]])
 
 
 # Checks that are part of the graph, so that every loader makes them.
@@ -149,9 +114,6 @@ class Signatures:
         self._model = model
         self.weights = [tf.Variable(tf.cast(each.value, weights), trainable=False) for each in model.weights]
         height, width, channels = model.frame_shape
-        features = [None, height // DOWNSAMPLING, width // DOWNSAMPLING, model.get_config()["width"]]
-        self._features_spec = tf.TensorSpec(features, model.compute_dtype)
-        self._frames_spec = tf.TensorSpec([None, *model.frame_shape], tf.float32)
         self._sizes = dict(H=height, W=width, C=channels, F=model.static_dim, Z=model.dynamic_dim)
 
     def functions(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
@@ -177,7 +139,7 @@ class Signatures:
 
     def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parameters of q(f | x_1..N), and of q(z_i | x_i, f) at the mean of f."""
-        features = self._features(self._checked_frames(frames, "frames"))
+        features = self._model.features_of_many(self._checked_frames(frames, "frames"))
         static, dynamic = self._posteriors(features)
         return {
             "static_mean": static.mean(),
@@ -192,26 +154,26 @@ class Signatures:
         frames = tf.map_fn(
             self._decoded, tf.reshape(files, [-1]), fn_output_signature=tf.TensorSpec(self._model.frame_shape, tf.uint8)
         )
-        return self.encode(_split(tf.cast(frames, tf.float32) / 255, like=files))
+        return self.encode(split_frames(tf.cast(frames, tf.float32) / 255, like=files))
 
     def encode_dynamic(self, frames: tf.Tensor, static: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parameters of q(z_i | x_i, f) for any f."""
         frames = self._checked_frames(frames, "frames")
         static = self._checked_codes(static, "static", dict(B=None, F=self._sizes["F"]))
         static = _checked_as_many(static, "static", frames, "frames")
-        dynamic = self._model.dynamic_posterior(self._features(frames), static)
+        dynamic = self._model.dynamic_posterior(self._model.features_of_many(frames), static)
         return {"dynamic_mean": dynamic.mean(), "dynamic_stddev": dynamic.stddev()}
 
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of p(x_i | f, z_i)."""
         static = self._checked_codes(static, "static", dict(B=None, F=self._sizes["F"]))
         dynamic = self._checked_codes(dynamic, "dynamic", dict(B=None, N=None, Z=self._sizes["Z"]))
-        return {"frames": self._frames(_checked_as_many(static, "static", dynamic, "dynamic"), dynamic)}
+        return {"frames": self._model.mean_frames(_checked_as_many(static, "static", dynamic, "dynamic"), dynamic)}
 
     def reconstruct(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of p(x_i | f, z_i) at the posterior means of f and z_i."""
-        static, dynamic = self._posteriors(self._features(self._checked_frames(frames, "frames")))
-        return {"frames": self._frames(static.mean(), dynamic.mean())}
+        static, dynamic = self._posteriors(self._model.features_of_many(self._checked_frames(frames, "frames")))
+        return {"frames": self._model.mean_frames(static.mean(), dynamic.mean())}
 
     def swap(self, static_frames: tf.Tensor, dynamic_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Who is in `static_frames`, as in each of `dynamic_frames`.
@@ -224,9 +186,9 @@ class Signatures:
         static_frames = self._checked_frames(static_frames, "static_frames")
         dynamic_frames = self._checked_frames(dynamic_frames, "dynamic_frames")
         static_frames = _checked_as_many(static_frames, "static_frames", dynamic_frames, "dynamic_frames")
-        static = self._model.static_posterior(self._features(static_frames)).mean()
-        dynamic = self._model.dynamic_posterior(self._features(dynamic_frames), static).mean()
-        return {"frames": self._frames(static, dynamic)}
+        static = self._model.static_posterior(self._model.features_of_many(static_frames)).mean()
+        dynamic = self._model.dynamic_posterior(self._model.features_of_many(dynamic_frames), static).mean()
+        return {"frames": self._model.mean_frames(static, dynamic)}
 
     def prior(self, static: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parameters of p(z | f)."""
@@ -241,7 +203,7 @@ class Signatures:
         static = self._model.static_prior().sample(count, seed=static_seed)
         dynamic = self._model.dynamic_prior(static).sample(frames_per_sequence, seed=dynamic_seed)  # [N, B, 1, Z]
         dynamic = tf.transpose(dynamic[:, :, 0], [1, 0, 2])
-        return {"static": static, "dynamic": dynamic, "frames": self._frames(static, dynamic)}
+        return {"static": static, "dynamic": dynamic, "frames": self._model.mean_frames(static, dynamic)}
 
     def _traced(
         self, method: Callable[..., dict[str, tf.Tensor]], **inputs: tf.TensorSpec
@@ -283,25 +245,10 @@ class Signatures:
             image = tf.io.decode_image(file, channels=self._sizes["C"], expand_animations=False)
         return tf.ensure_shape(image, [self._sizes[side] for side in "HWC"])
 
-    def _features(self, frames: tf.Tensor) -> tf.Tensor:
-        """`DDR.features`."""
-        rows = in_chunks(lambda rows: self._model.features(rows[:, None])[:, 0], [_merge(frames)], self._features_spec)
-        return _split(rows, like=frames)
-
     def _posteriors(self, features: tf.Tensor) -> tuple[Any, Any]:
         """q(f | x_1..N), and q(z_i | x_i, f) at the mean of f."""
         static = self._model.static_posterior(features)
         return static, self._model.dynamic_posterior(features, static.mean())
-
-    def _frames(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
-        """The mean of `DDR.likelihood`."""
-        owners = tf.repeat(static, tf.shape(dynamic)[1], axis=0)
-        rows = in_chunks(
-            lambda static, dynamic: self._model.likelihood(static, dynamic[:, None]).mean()[:, 0],
-            [owners, _merge(dynamic)],
-            self._frames_spec,
-        )
-        return _split(rows, like=dynamic)
 
 
 def versions(directory: Path) -> list[int]:

@@ -119,10 +119,11 @@ def test_a_finger_drags_too(page):
         before, scrolled = page.js(Z), page.js("scrollY")
         # Not at a frame, whose z may be the one that is shown.
         x, y = page.js(
-            "(() => { const b = document.getElementById('plane').getBoundingClientRect();"
-            "for (let x = b.left + 20; x < b.right - 80; x += 10) for (let y = b.top + 20; y < b.bottom - 110; y += 10)"
-            "if (document.elementFromPoint(x, y).closest('#plane') && !document.elementFromPoint(x, y).closest('.point'))"
-            "return [x, y]; })()"
+            "(() => { const plane = document.getElementById('plane'), b = plane.getBoundingClientRect();"
+            "for (let x = b.left + 20; x < b.right - 80; x += 10)"
+            "for (let y = b.top + 20; y < b.bottom - 110; y += 10) {"
+            "const at = document.elementFromPoint(x, y);"
+            "if (plane.contains(at) && !at.closest('.point')) return [x, y]; } })()"
         )
         page.touch("Start", (x, y))
         touched, before = changed_z(page, before), page.js(Z)

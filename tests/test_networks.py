@@ -5,6 +5,7 @@ import tensorflow as tf
 from ddr_tf import networks
 from ddr_tf.networks import (
     AGGREGATIONS,
+    CHUNK,
     MIN_STDDEV,
     Decoder,
     DenseOfFrameAndStatic,
@@ -12,6 +13,7 @@ from ddr_tf.networks import (
     DynamicPrior,
     FrameEncoder,
     StaticPosterior,
+    in_chunks,
 )
 
 
@@ -161,3 +163,17 @@ def test_leaky_relu_and_its_gradient():
         outputs = networks.leaky_relu(inputs)
     np.testing.assert_allclose(outputs, [-0.4, -0.1, 0.5, 2.0])
     np.testing.assert_allclose(tape.gradient(outputs, inputs), [0.2, 0.2, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("num_rows", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_chunks_are_the_whole(num_rows):
+    left, right = (tf.random.stateless_normal([num_rows, 3], [seed, 0]) for seed in range(2))
+    sizes = []
+
+    def product(left, right):
+        sizes.append(len(left))
+        return left * right
+
+    np.testing.assert_array_equal(in_chunks(product, [left, right], tf.TensorSpec([None, 3])), left * right)
+    assert max(sizes) <= CHUNK
+    assert sum(sizes) == num_rows

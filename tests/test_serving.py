@@ -15,7 +15,8 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR
-from ddr_tf.serving import CHUNK, find_saved_model, in_chunks, write_saved_model, write_version
+from ddr_tf.networks import CHUNK
+from ddr_tf.serving import find_saved_model, write_saved_model, write_version
 
 SIZES = dict(static_dim=4, width=4, pair_width=4, dense_units=8)
 SHAPE = (16, 32, 1)
@@ -245,20 +246,6 @@ def test_colour_files_become_grey_and_jpeg_is_read(written):
     found = encode_bytes(encoded_frames=tf.constant([[file] for file in files]))["dynamic_mean"].numpy()
     np.testing.assert_allclose(found[0], found[3], atol=1e-2)
     np.testing.assert_allclose(found[1], found[3], atol=0.2)
-
-
-@pytest.mark.parametrize("num_rows", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
-def test_chunks_are_the_whole(num_rows):
-    left, right = (tf.random.stateless_normal([num_rows, 3], [seed, 0]) for seed in range(2))
-    sizes = []
-
-    def product(left, right):
-        sizes.append(len(left))
-        return left * right
-
-    np.testing.assert_array_equal(in_chunks(product, [left, right], tf.TensorSpec([None, 3])), left * right)
-    assert max(sizes) <= CHUNK
-    assert sum(sizes) == num_rows
 
 
 def put(text):
