@@ -6,6 +6,7 @@ import tensorflow as tf
 from ddr_tf.distributions import diagonal_normal
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, as_float, relative_transfer
+from ddr_tf.networks import CHUNK
 
 TINY = dict(static_dim=4, width=4, pair_width=6, dense_units=8)
 
@@ -36,6 +37,17 @@ def test_call_returns_a_dictionary_for_any_number_of_frames(model, num_frames):
         assert value.dtype == tf.float32
         assert np.isfinite(value).all()
     assert outputs["reconstruction"].numpy().min() >= 0 and outputs["reconstruction"].numpy().max() <= 1
+
+
+def test_many_frames_have_the_codes_and_pictures_that_they_have_at_once(model):
+    many = frames(batch=1, num_frames=CHUNK + 3)
+    codes, features = model.encode(many), model.features(many)
+    static = model.static_posterior(features).mean()
+    dynamic = model.dynamic_posterior(features, static).mean()
+    np.testing.assert_allclose(codes["static_mean"], static, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(codes["dynamic_mean"], dynamic, rtol=1e-5, atol=1e-6)
+    pictures = model.likelihood(static, dynamic).mean()
+    np.testing.assert_allclose(model.decode(static, dynamic), pictures, rtol=1e-5, atol=1e-6)
 
 
 def test_uint8_and_float_frames_are_the_same(model):
