@@ -12,7 +12,7 @@ counted: biases, activations, the mean over pairs, densities, the optimizer.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ddr_tf.networks import DOWNSAMPLING
+from ddr_tf.networks import DOWNSAMPLING, RANK
 
 PARTS = ("frame encoder", "static posterior", "dynamic posterior", "dynamic prior", "decoder")
 KERNEL, PAIR_KERNEL = 4, 3  # sides of the convolutions that change the resolution, and of those over pairs
@@ -62,7 +62,7 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
     of_static = static_dim * dense_units  # what a dense layer over a frame and f does once a sequence
     posterior = (places * width + dense_units + 2 * dynamic_dim) * dense_units
     prior = (static_dim + dense_units + 2 * dynamic_dim) * dense_units if model["learned_prior"] else 0
-    start = (dynamic_dim + dense_units + places * width) * dense_units
+    start = (dynamic_dim + dense_units + places * RANK) * dense_units + places * RANK * width
 
     joined_before_head = aggregation in ("pairs", "pooled")
     of_sequence = {
@@ -70,7 +70,7 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
         "static posterior": encoded * pair + (1 if joined_before_head else encoded) * head,
         "dynamic posterior": decoded * posterior + of_static,
         "dynamic prior": prior,
-        "decoder": decoded * (start + sum(deconvs)) + of_static,
+        "decoder": decoded * (start + sum(deconvs)) + of_static + static_dim * RANK * width,
     }
     found = {}
     for part, multiply_adds in of_sequence.items():

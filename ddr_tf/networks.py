@@ -20,6 +20,7 @@ from keras import layers
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
+RANK = 64  # of the product that the decoder starts from
 CHUNK = 32  # frames that go through the convolutions at once where there may be many
 AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
 
@@ -326,8 +327,14 @@ class DynamicPosterior(layers.Layer):
 class Decoder(layers.Layer):
     """Logits of p(x_i | f, z_i): f `[B, F]` and z `[B, N, Z]` -> float32 `[B, N, H, W, C]`.
 
-    The paper's table starts at the first deconvolution. Before it, ours: two hidden dense layers, without which two
-    numbers must unfold into every pose through the deconvolutions alone, and a dense layer to the first feature map.
+    The paper's table starts at the first deconvolution, whose input is a feature map. Before it, ours:
+
+        map[p] = leaky_relu(sum_r where[p, r](f, z_i) what[r](f))    of each place p of h w; `RANK` r
+
+    f alone says *what* there is, R vectors of K features, and two hidden dense layers over f and z say how much of each
+    is *where*. So what z does to one f it can do to another. With a dense layer to the map in place of the product,
+    the map of every f at every z must be learnt by itself; without the hidden layers, two numbers must unfold into
+    every pose through the deconvolutions alone.
     """
 
     def __init__(
@@ -335,37 +342,44 @@ class Decoder(layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         height, frame_width, channels = frame_shape
-        start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
+        self.start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
         self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
-        self.dense = [
+        self.where = [
             layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(
-                start[0] * start[1] * width,
-                activation=leaky_relu,
-                kernel_initializer=initializer,
+                self.start[0] * self.start[1] * RANK,
+                kernel_initializer=keras.initializers.VarianceScaling(1 / RANK),  # so that the sum over r is of order 1
                 dtype=self.dtype_policy,
             ),
         ]
-        self.deconvs = [layers.Reshape(start, dtype=self.dtype_policy)]
-        for filters, activation in ((width, leaky_relu),) * 3 + ((channels, None),):
-            self.deconvs.append(
-                layers.Conv2DTranspose(
-                    filters,
-                    4,
-                    strides=2,
-                    padding="same",
-                    activation=activation,
-                    kernel_initializer=initializer if activation else "glorot_uniform",
-                    dtype=self.dtype_policy,
-                )
+        # The bias is what there is before f says anything.
+        self.what = layers.Dense(
+            RANK * width, bias_initializer=keras.initializers.RandomNormal(stddev=1.0), dtype=self.dtype_policy
+        )
+        self.deconvs = [
+            layers.Conv2DTranspose(
+                filters,
+                4,
+                strides=2,
+                padding="same",
+                activation=activation,
+                kernel_initializer=initializer if activation else "glorot_uniform",
+                dtype=self.dtype_policy,
             )
+            for filters, activation in ((width, leaky_relu),) * 3 + ((channels, None),)
+        ]
 
     def build(self, static_shape: tuple[int | None, ...], dynamic_shape: tuple[int | None, ...]) -> None:
         self.first.build(dynamic_shape, static_shape)
-        shape = _build_chain(self.dense, (None, None, self.first.of_frame.units))
-        _build_chain(self.deconvs, (None, shape[-1]))
+        _build_chain(self.where, (None, None, self.first.of_frame.units))
+        self.what.build(static_shape)
+        _build_chain(self.deconvs, (None, *self.start))
 
     def call(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
-        start = _apply_chain(self.dense, self.first(dynamic, static))
-        logits = _apply_chain(self.deconvs, merge_frames(start))
-        return tf.cast(split_frames(logits, like=dynamic), tf.float32)
+        sequences, frames = tf.unstack(tf.shape(dynamic)[:2])
+        height, width, channels = self.start
+        where = _apply_chain(self.where, self.first(dynamic, static))
+        where = tf.reshape(where, [sequences, frames * height * width, RANK])
+        what = tf.reshape(self.what(static), [sequences, RANK, channels])
+        start = tf.reshape(leaky_relu(where @ what), [sequences * frames, height, width, channels])
+        return tf.cast(split_frames(_apply_chain(self.deconvs, start), like=dynamic), tf.float32)

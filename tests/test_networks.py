@@ -7,6 +7,7 @@ from ddr_tf.networks import (
     AGGREGATIONS,
     CHUNK,
     MIN_STDDEV,
+    RANK,
     Decoder,
     DenseOfFrameAndStatic,
     DynamicPosterior,
@@ -139,6 +140,20 @@ def test_shapes_of_the_papers_tables():
     decoder = Decoder((64, 32, 3), width=8, dense_units=16, initializer="glorot_uniform")
     decoder.build((2, 5), (2, 3, 2))
     assert decoder(normal(2, 5), mean).shape == (2, 3, 64, 32, 3)
+
+
+def test_the_decoder_starts_from_the_product_of_where_and_what():
+    decoder = Decoder((32, 16, 1), width=5, dense_units=6, initializer="glorot_uniform")
+    decoder.build((2, 4), (2, 3, 2))
+    static, dynamic = normal(2, 4), normal(2, 3, 2, seed=1)
+    where = decoder.where[1](decoder.where[0](decoder.first(dynamic, static))).numpy().reshape(2, 3, 2, RANK)
+    what = decoder.what(static).numpy().reshape(2, RANK, 5)
+    start = np.einsum("bnpr,brk->bnpk", where, what).reshape(6, 2, 1, 5)
+    logits = tf.constant(np.where(start > 0, start, 0.2 * start))
+    for deconv in decoder.deconvs:
+        logits = deconv(logits)
+    found = decoder(static, dynamic)
+    np.testing.assert_allclose(found, tf.reshape(logits, found.shape), rtol=1e-4, atol=1e-5)
 
 
 def test_scales_are_bounded_away_from_zero_and_grow_slowly():
