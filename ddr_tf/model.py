@@ -9,7 +9,7 @@
     ELBO of N frames of a sequence              DDR.elbo_terms, and elbo.py
 
 Shapes: B sequences, N frames, H W C a frame, F static, Z dynamic. Frames are uint8, or float in [0, 1].
-Not in the paper, and marked where they are: the dense layers at the head of the decoder, bounded scales, the warm-up
+Not in the paper, and marked where they are: what the decoder has before its deconvolutions, bounded scales, the warm-up
 of the KL terms, gradient clipping.
 """
 
