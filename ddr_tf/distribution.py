@@ -23,6 +23,32 @@ MIRRORED, MULTI_WORKER = STRATEGIES = ("mirrored", "multi_worker")
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
+def one_thread_an_operation() -> None:
+    """Lets every operation run on one core, where there is no GPU, and as many operations as there are cores at once.
+
+    Then the shares of a batch (see `num_shares`) are computed side by side, and nothing waits for what an operation
+    cannot divide among cores. To be called before TensorFlow has done anything; otherwise it does nothing.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    with contextlib.suppress(RuntimeError):  # it has done something
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(len(affinity(0)) if affinity else os.cpu_count() or 1)
+
+
+def num_shares(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+    """Into how many equal shares each replica divides its sequences, to compute them side by side.
+
+    As many as there are cores, or fewer, after `one_thread_an_operation`; otherwise 1.
+    """
+    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    sequences = batch_size // strategy.num_replicas_in_sync
+    most = min(tf.config.threading.get_inter_op_parallelism_threads(), sequences)
+    return next(shares for shares in range(most, 0, -1) if sequences % shares == 0)
+
+
 def make_strategy(name: str = MIRRORED) -> tf.distribute.Strategy:
     """The devices that a run is trained on.
 

@@ -239,6 +239,7 @@ class DDR(Bounds, keras.Model):
         self.gradient_clip_norm = gradient_clip_norm
         self.xla = xla
         self.noise_seed = noise_seed
+        self.num_shares = 1  # of each replica's batch, computed side by side in training; only speed depends on it
 
         policy = self.dtype_policy
         self.frame_encoder = FrameEncoder(width, initializer, dtype=policy)
@@ -406,6 +407,25 @@ class DDR(Bounds, keras.Model):
             loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1], tf.float32)
         return terms, tape.gradient(loss, [variable.value for variable in self.trainable_variables])
 
+    def _of_shares(
+        self,
+        of_loss: Callable[..., tuple[ElboTerms, list[tf.Tensor]]],
+        frames: tf.Tensor,
+        noise: tuple[tf.Tensor, tf.Tensor],
+        static_frames: tf.Tensor | None,
+        kl_weight: tf.Tensor,
+    ) -> tuple[ElboTerms, list[tf.Tensor]]:
+        """`of_loss` of the batch that is given, from that of each of its `num_shares` equal shares."""
+
+        def shares(tensor: tf.Tensor) -> list[tf.Tensor]:
+            return tf.split(tensor, self.num_shares)
+
+        static_shares = [None] * self.num_shares if static_frames is None else shares(static_frames)
+        inputs = zip(shares(frames), zip(*map(shares, noise), strict=True), static_shares, strict=True)
+        terms, gradients = zip(*(of_loss(*each, kl_weight) for each in inputs), strict=True)
+        joined = ElboTerms(*(tf.concat(term, axis=0) for term in zip(*terms, strict=True)))
+        return joined, [tf.add_n(each) / self.num_shares for each in zip(*gradients, strict=True)]
+
     def train_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update on this replica's share of the batch.
 
@@ -421,7 +441,7 @@ class DDR(Bounds, keras.Model):
             static_frames, frames = frames[:, : self.num_static_frames], frames[:, self.num_static_frames :]
         noise = self._noise(frames, tf.random.fold_in([self.noise_seed & 0x7FFFFFFF, 0], step))
         of_loss = tf.function(self._terms_and_gradients, jit_compile=True) if self.xla else self._terms_and_gradients
-        terms, gradients = of_loss(frames, noise, static_frames, kl_weight)
+        terms, gradients = self._of_shares(of_loss, frames, noise, static_frames, kl_weight)
         norm = self.update(gradients)
         return self.figures_of_bound(frames, terms) | {
             "gradient_norm": norm,

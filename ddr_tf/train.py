@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf import distribution
         from ddr_tf.training import last_good, train
 
-        strategy = distribution.make_strategy(flags.strategy)  # first, since TensorFlow wants it so
+        distribution.one_thread_an_operation()  # these two first, since TensorFlow wants it so
+        strategy = distribution.make_strategy(flags.strategy)
         # What batch systems send first is as Ctrl-C; after the strategy, which makes TensorFlow swallow it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with distribution.lost_workers(strategy, lambda: last_good(Path(run_dir))):

@@ -117,6 +117,8 @@ def train(
         strategy, model, dataset.frame_shape, num_frames, optimizer, steps, learning_rate, final_learning_rate, seed
     )
 
+    ddr.num_shares = distribution.num_shares(strategy, batch_size)
+
     run = Run(Path(run_dir), seed, dataset.fingerprint(), strategy)
     start = run.open(ddr, steps)
     (run.directory / DATASET).write_text(json.dumps(dataset.description(), indent=2) + "\n")
