@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -23,46 +23,54 @@ MIRRORED, MULTI_WORKER = STRATEGIES = ("mirrored", "multi_worker")
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
-def one_thread_an_operation() -> None:
-    """Lets every operation run on one core, where there is no GPU, and as many operations as there are cores at once.
-
-    Then the shares of a batch (see `num_shares`) are computed side by side, and nothing waits for what an operation
-    cannot divide among cores. To be called before TensorFlow has done anything; otherwise it does nothing.
-    """
-    if tf.config.list_physical_devices("GPU"):
-        return
+def num_cores() -> int:
+    """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
-    with contextlib.suppress(RuntimeError):  # it has done something
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _one_core_an_operation() -> None:
+    """As many operations as there are cores at once, each on one: nothing waits for what is not divided among cores.
+
+    TensorFlow takes this only before it has done anything; afterwards it stays as it was.
+    """
+    with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(len(affinity(0)) if affinity else os.cpu_count() or 1)
+        tf.config.threading.set_inter_op_parallelism_threads(num_cores())
 
 
 def num_shares(strategy: tf.distribute.Strategy, batch_size: int) -> int:
-    """Into how many equal shares each replica divides its sequences, to compute them side by side.
+    """Into how many equal shares each replica divides its sequences, to compute them side by side on the cores.
 
-    As many as there are cores, or fewer, after `one_thread_an_operation`; otherwise 1.
+    As many as there are cores, if `make_strategy` has prepared for that; otherwise 1.
     """
-    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+    cores = tf.config.threading.get_inter_op_parallelism_threads()  # 0: not set
+    if not cores or tf.config.threading.get_intra_op_parallelism_threads() != 1:
         return 1
-    sequences = batch_size // strategy.num_replicas_in_sync
-    most = min(tf.config.threading.get_inter_op_parallelism_threads(), sequences)
-    return next(shares for shares in range(most, 0, -1) if sequences % shares == 0)
+    return cores if batch_size // strategy.num_replicas_in_sync % cores == 0 else 1
 
 
-def make_strategy(name: str = MIRRORED) -> tf.distribute.Strategy:
+def make_strategy(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> tf.distribute.Strategy:
     """The devices that a run is trained on.
+
+    Without a GPU, if every batch can be divided among the cores, operations then have one core each, and `num_shares`
+    is the number of cores.
 
     Args:
       name: "mirrored": all GPUs of this machine, or its CPU. "multi_worker": those of all machines that the environment
         variable TF_CONFIG names; waits for them. It must be made before TensorFlow has done anything else.
+      batch_sizes: The B that will be trained with.
 
     Raises:
       UserError: If TF_CONFIG is missing or wrong, or this worker's port is in use.
     """
+    addresses, index = read_tf_config(os.environ.get("TF_CONFIG")) if name == MULTI_WORKER else (["localhost"], 0)
+    of_worker = [batch_size / len(addresses) for batch_size in batch_sizes]
+    if not tf.config.list_physical_devices("GPU") and of_worker and not any(each % num_cores() for each in of_worker):
+        _one_core_an_operation()
     if name == MIRRORED:
         gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
         return tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
-    addresses, index = read_tf_config(os.environ.get("TF_CONFIG"))
     _check_port(addresses[index])
     print(f"worker {index} of {len(addresses)} at {addresses[index]}: waiting for all to start", flush=True)
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits in C++, where Python's would never be called

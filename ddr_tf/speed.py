@@ -5,10 +5,12 @@ measured in turns: each round has one reading of everything, and a figure is the
 execution, which compiles, is never counted.
 """
 
+import concurrent.futures
 import contextlib
 import importlib.util
 import json
 import math
+import multiprocessing
 import os
 import platform
 import statistics
@@ -92,15 +94,14 @@ def noise(batch_size: int, num_frames: int, frame_shape: tuple[int, int, int]) -
     return tf.constant(np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8))
 
 
-def sgemm(strategy: tf.distribute.Strategy) -> Callable[[], Any]:
-    """A product of two float32 `[MATRIX, MATRIX]` on each device."""
-    matrix = tf.random.stateless_normal([MATRIX, MATRIX], [0, 0])
+def sgemm(strategy: tf.distribute.Strategy, num_shares: int) -> Callable[[], Any]:
+    """`num_shares` products of two float32 `[MATRIX, MATRIX]` side by side on each device."""
+    matrices = [tf.random.stateless_normal([MATRIX, MATRIX], [0, share]) for share in range(num_shares)]
 
-    @tf.function
-    def product() -> Any:
-        return strategy.run(tf.matmul, args=(matrix, matrix))
+    def products(*matrices: tf.Tensor) -> list[tf.Tensor]:
+        return [matrix @ matrix for matrix in matrices]
 
-    return product
+    return on_devices(strategy, products, matrices)
 
 
 def training_steps(ddr: DDR, batch_size: int, num_frames: int, steps: int) -> Callable[[], None]:
@@ -181,26 +182,33 @@ class Benchmark:
             if number < 1:
                 raise UserError(f"--{name} must be at least 1, got {number}.")
         self._bindings, self._data_dir, self._max_frames, self._rounds = bindings, data_dir, max_frames, rounds
-        self._strategy = distribution.make_strategy()  # one for all: two in a process share TensorFlow's collectives
         self._datasets: dict[str, tuple[Sequences | UserError, float]] = {}  # and seconds to make it
         self._left_out: dict[str, str] = {}
         self._gin_files = [str(path) for path in gin_files] or self._shipped()
         names = [Path(path).stem for path in self._gin_files]
         if len(set(names)) < len(names):
             raise UserError(f"Two gin files have the same name: {', '.join(names)}.")
+        batch_sizes = []
         for path in self._gin_files:  # all of them now, and not after minutes
             settings = self._load(path)
+            batch_sizes.append(self._batch_size(settings))
             if settings["num_frames"] > max_frames:
                 raise UserError(
                     f"--max_frames must be at least the frames of one sequence, {settings['num_frames']} in {path}, "
                     f"got {max_frames}."
                 )
+        # One for all: two in a process share TensorFlow's collectives.
+        self._strategy = distribution.make_strategy(batch_sizes=batch_sizes)
         self._detailed = names if gin_files else [name for name in names if name in DETAILED]
         self.found: dict[str, Any] = {}
 
     def _load(self, gin_file: str) -> dict[str, Any]:
         config.load([gin_file], self._bindings, self._data_dir)
         return config.settings(training.train)
+
+    def _batch_size(self, settings: dict[str, Any], devices: int = 1) -> int:
+        """B of a configuration here."""
+        return min(settings["batch_size"], max(self._max_frames // settings["num_frames"] // devices, 1) * devices)
 
     def _shipped(self) -> list[str]:
         """Those that lack nothing; why others are left out goes to `_left_out`."""
@@ -226,14 +234,16 @@ class Benchmark:
         """
         with bar(self._gin_files, "compiling") as paths:
             subjects = [self._prepare(path) for path in paths]
-        product = Timed(sgemm(self._strategy))
+        num_shares = subjects[0].ddr.num_shares
+        product = Timed(sgemm(self._strategy, num_shares))
         # sgemm before each of the others, and after the last, so that it has seen the same noise.
         in_turns(
             [each for subject in subjects for each in (product, subject.training)] + [product],
             self._rounds,
             "training steps and sgemm",
         )
-        gflops = [2 * MATRIX**3 * self._strategy.num_replicas_in_sync / seconds / 1e9 for seconds in product.readings]
+        operations = 2 * MATRIX**3 * num_shares * self._strategy.num_replicas_in_sync
+        gflops = [operations / seconds / 1e9 for seconds in product.readings]
         self.found = {
             "machine": machine(),
             "versions": versions(),
@@ -248,8 +258,13 @@ class Benchmark:
             for subject in each:
                 self.found["train"][subject.name]["input"] = input_figures(subject)
         detailed = [subject for subject in subjects if subject.name in self._detailed]
-        with bar(detailed, "latency") as each:
-            self.found["latency"] = {subject.name: latency(subject.ddr) for subject in each}
+        # In a process of its own, where an operation has all cores, as with those who use a model.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, context) as process, bar(detailed, "latency") as each:
+            self.found["latency"] = {
+                subject.name: process.submit(latency, subject.ddr.get_config(), LATENCY_CALLS).result()
+                for subject in each
+            }
         cheapest = min(detailed, key=lambda subject: flops.total(subject.flops).both)
         self.found["num_frames"] = {cheapest.name: self._frame_counts(cheapest)}
         self.found["parts"] = {subject.name: self._parts(subject) for subject in detailed}
@@ -273,8 +288,7 @@ class Benchmark:
         """Builds, compiles and warms up."""
         settings = self._load(gin_file)
         give, num_frames = settings["sequences"], settings["num_frames"]
-        devices = self._strategy.num_replicas_in_sync
-        batch_size = min(settings["batch_size"], max(self._max_frames // num_frames // devices, 1) * devices)
+        batch_size = self._batch_size(settings, self._strategy.num_replicas_in_sync)
         distribution.check_batch_size(self._strategy, batch_size)
         dataset, seconds = self._sequences(give)
         missing = isinstance(dataset, UserError)
@@ -287,6 +301,7 @@ class Benchmark:
         names = ("optimizer", "steps", "learning_rate", "final_learning_rate", "seed")
         of_optimizer = {name: settings[name] for name in names}
         ddr = training.compiled_model(self._strategy, settings["model"], frame_shape, num_frames, **of_optimizer)
+        ddr.num_shares = distribution.num_shares(self._strategy, batch_size)
         steps = settings["steps_per_execution"]
         return Subject(
             Path(gin_file).stem,
@@ -326,9 +341,10 @@ class Benchmark:
 
     def _frame_counts(self, subject: Subject) -> dict[str, dict[str, float]]:
         """What a frame costs with other N, at the same number of frames a step."""
-        most, devices = subject.frames, subject.ddr.distribute_strategy.num_replicas_in_sync
-        possible = [count for count in FRAME_COUNTS if subject.ddr.num_static_frames < count <= most // devices]
-        counts = [count for count in possible if most // count % devices == 0]
+        shares = subject.ddr.distribute_strategy.num_replicas_in_sync * subject.ddr.num_shares
+        most = max(subject.frames, min(shares * FRAME_COUNTS[-1], self._max_frames))
+        possible = [count for count in FRAME_COUNTS if subject.ddr.num_static_frames < count <= most // shares]
+        counts = [count for count in possible if most // count % shares == 0]
         with bar(counts, f"compiling {subject.name} for other N") as each:
             timed = {
                 count: Timed(training_steps(subject.ddr, most // count, count, STEPS_OF_FRAME_COUNTS)) for count in each
@@ -387,7 +403,7 @@ def parts(ddr: DDR, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]
     """Forward, and forward and backward, of each part of the model by itself, compiled; and the optimizer's update.
 
     Backward is the gradient by the part's weights and by its inputs, but for frames. Every device has inputs as many as
-    its share of the batch.
+    its part of the batch, in as many shares as in training.
     """
     strategy = ddr.distribute_strategy
     share = frames[: len(frames) // strategy.num_replicas_in_sync]
@@ -395,8 +411,14 @@ def parts(ddr: DDR, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]
     static = tf.random.stateless_normal([len(share), ddr.static_dim], [0, 0])
     dynamic = tf.random.stateless_normal([*share.shape[:2], ddr.dynamic_dim], [0, 1])
 
-    def log_likelihood(static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
+    def log_likelihood(targets: tf.Tensor, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         return ddr.likelihood(static, dynamic).log_prob(targets)
+
+    def of_shares(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*inputs: tf.Tensor) -> list[Any]:
+            return [function(*each) for each in zip(*(tf.split(one, ddr.num_shares) for one in inputs), strict=True)]
+
+        return run
 
     # Name -> layers, function, what it takes and needs no gradient by, what it takes and needs one by.
     each = {
@@ -404,14 +426,14 @@ def parts(ddr: DDR, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]
         "static posterior": (ddr.static_posterior_net, ddr.static_posterior_net, (), (features,)),
         "dynamic posterior": (ddr.dynamic_posterior_net, ddr.dynamic_posterior_net, (), (features, static)),
         "dynamic prior": (ddr.dynamic_prior_net, ddr.dynamic_prior_net, (), (static,)),
-        "decoder": (ddr.decoder, log_likelihood, (), (static, dynamic)),
+        "decoder": (ddr.decoder, log_likelihood, (targets,), (static, dynamic)),
     }
     passes = {}
     for part, (layer, function, fixed, inputs) in each.items():
         passes[part] = {
-            "forward": on_devices(strategy, function, (*fixed, *inputs)),
+            "forward": on_devices(strategy, of_shares(function), (*fixed, *inputs)),
             "forward_and_backward": on_devices(
-                strategy, _with_gradient(layer, function, len(fixed)), (*fixed, *inputs)
+                strategy, of_shares(_with_gradient(layer, function, len(fixed))), (*fixed, *inputs)
             ),
         }
     gradients = [tf.zeros(weight.shape) for weight in ddr.trainable_variables]  # so that the weights stay as they are
@@ -447,8 +469,16 @@ def on_devices(
     return lambda: compiled(*inputs)
 
 
-def latency(ddr: DDR) -> dict[str, dict[str, float]]:
-    """Milliseconds from frames to codes and back for one sequence of 1 and of 8 frames, with NumPy at both ends."""
+def latency(model: dict[str, Any], num_calls: int) -> dict[str, dict[str, float]]:
+    """Milliseconds from frames to codes and back for one sequence of 1 and of 8 frames, with NumPy at both ends.
+
+    Args:
+      model: What `DDR.get_config` gives.
+      num_calls: Of each.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # most of it is another process's
+    ddr = DDR.from_config(model)
     found = {}
     for num_frames in (1, 8):
         frames = noise(1, num_frames, ddr.frame_shape).numpy()
@@ -463,7 +493,7 @@ def latency(ddr: DDR) -> dict[str, dict[str, float]]:
         for name, call in calls.items():
             took = []
             call()  # compiles
-            for _ in range(LATENCY_CALLS):
+            for _ in range(num_calls):
                 start = time.perf_counter()
                 call()
                 took.append(1000 * (time.perf_counter() - start))
@@ -505,11 +535,10 @@ def machine() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or "one a core",
+        "cores": distribution.num_cores(),
+        "cores_of_an_operation": tf.config.threading.get_intra_op_parallelism_threads() or "all",
         "ram_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpus": [details.get("device_name", "GPU") for details in gpus],
         "system": platform.platform(),

@@ -39,12 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf import distribution
         from ddr_tf.training import last_good, train
 
-        distribution.one_thread_an_operation()  # these two first, since TensorFlow wants it so
-        strategy = distribution.make_strategy(flags.strategy)
+        config.load(flags.gin_file, bindings, flags.data_dir)
+        # Before anything else of TensorFlow, which wants it so.
+        strategy = distribution.make_strategy(flags.strategy, [config.settings(train)["batch_size"]])
         # What batch systems send first is as Ctrl-C; after the strategy, which makes TensorFlow swallow it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with distribution.lost_workers(strategy, lambda: last_good(Path(run_dir))):
-            config.load(flags.gin_file, bindings, flags.data_dir)
             config.call(train, run_dir=run_dir, strategy=strategy)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
 

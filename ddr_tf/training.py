@@ -108,7 +108,7 @@ def train(
     for name, rate in dict(learning_rate=learning_rate, final_learning_rate=final_learning_rate).items():
         if not 0 < rate < math.inf:
             raise UserError(f"train.{name} must be above 0, got {rate}.")
-    strategy = strategy or distribution.make_strategy()
+    strategy = strategy or distribution.make_strategy(batch_sizes=[batch_size])
     distribution.check_batch_size(strategy, batch_size)
     replicas = strategy.num_replicas_in_sync
     chief = distribution.worker(strategy) == 0

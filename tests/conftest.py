@@ -21,6 +21,7 @@ GIN = Path(__file__).parents[1] / "gin"
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+tf.config.list_logical_devices()  # now; so no test changes for others how many threads an operation has
 
 
 @pytest.fixture(autouse=True)

@@ -85,6 +85,36 @@ def test_replicas_get_the_batch_in_its_order():
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+@pytest.mark.parametrize(
+    ("intra", "inter", "batch_size", "shares"),
+    [(0, 0, 8, 1), (1, 0, 8, 1), (2, 2, 8, 1), (1, 2, 8, 2), (1, 4, 8, 4), (1, 16, 8, 1), (1, 3, 8, 1), (1, 3, 6, 3)],
+)
+def test_shares_are_equal_and_one_a_core(intra, inter, batch_size, shares, monkeypatch):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: intra)
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: inter)
+    assert distribution.num_shares(tf.distribute.MirroredStrategy(["CPU:0"]), batch_size) == shares
+    assert distribution.num_shares(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 2 * batch_size) == shares
+
+
+def test_threads_stay_as_they_are_where_tensorflow_has_been_used():
+    strategy = distribution.make_strategy(batch_sizes=[distribution.num_cores()])
+    assert tf.config.threading.get_intra_op_parallelism_threads() == 0
+    assert distribution.num_shares(strategy, distribution.num_cores()) == 1
+
+
+def test_operations_have_one_core_each_if_batches_can_be_divided_among_all():
+    code = (
+        "import sys, tensorflow as tf; from ddr_tf import distribution; batch_size = int(sys.argv[1]);"
+        "print(distribution.num_shares(distribution.make_strategy(batch_sizes=[batch_size]), batch_size))"
+    )
+    cores = distribution.num_cores()
+    found = [
+        int(subprocess.check_output([sys.executable, "-c", code, str(batch_size)], text=True))
+        for batch_size in (3 * cores, 3 * cores + 1)
+    ]
+    assert found == [cores, 1]
+
+
 def test_one_worker_agrees_with_itself():
     distribution.check_same(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), {"the step": 3, "the data": "x"})
 

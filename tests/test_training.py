@@ -35,10 +35,11 @@ def metrics(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequences=None, **arguments):
+def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequences=None, shares=1, **arguments):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = TINY(frame_shape=(16, 16, 1), **arguments)
+        model.num_shares = shares
         model.compile(keras.optimizers.SGD(learning_rate), jit_compile=False, steps_per_execution=steps_per_execution)
     batches = (sequences or RandomSequences()).batches("train", 4, 3, seed=0)
     history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0).history
@@ -75,6 +76,17 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
     ]
     for name in FIGURES:
         assert held_out[0][name] == pytest.approx(held_out[1][name], rel=1e-4)
+
+
+@pytest.mark.parametrize("static_frames", [0, 1])
+def test_shares_give_the_same_weights(static_frames):
+    (whole, expected), (cut, history) = (
+        fitted(one_device(), shares=shares, learning_rate=1e-4, num_static_frames=static_frames) for shares in (1, 2)
+    )
+    for left, right in zip(weights(whole), weights(cut), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+    for name in (*FIGURES, "gradient_norm"):
+        np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
 
 
 def test_replicas_see_different_noise():
