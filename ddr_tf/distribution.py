@@ -20,6 +20,7 @@ import tensorflow as tf
 from ddr_tf.errors import UserError
 
 MIRRORED, MULTI_WORKER = STRATEGIES = ("mirrored", "multi_worker")
+MOST_SHARES = 16
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -29,7 +30,7 @@ def num_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _one_core_an_operation() -> None:
+def _give_each_operation_one_core() -> None:
     """As many operations as there are cores at once, each on one: nothing waits for what is not divided among cores.
 
     TensorFlow takes this only before it has done anything; afterwards it stays as it was.
@@ -53,8 +54,9 @@ def num_shares(strategy: tf.distribute.Strategy, batch_size: int) -> int:
 def make_strategy(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> tf.distribute.Strategy:
     """The devices that a run is trained on.
 
-    Without a GPU, if every batch can be divided among the cores, operations then have one core each, and `num_shares`
-    is the number of cores.
+    Without a GPU, if every batch can be divided among the cores, operations then have one core each, in all of this
+    process, and `num_shares` is the number of cores. So what is not computed in shares has one core: in training, the
+    held-out evaluations. Not with more than `MOST_SHARES` cores, since a graph holds the model once for each share.
 
     Args:
       name: "mirrored": all GPUs of this machine, or its CPU. "multi_worker": those of all machines that the environment
@@ -66,8 +68,9 @@ def make_strategy(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> tf.d
     """
     addresses, index = read_tf_config(os.environ.get("TF_CONFIG")) if name == MULTI_WORKER else (["localhost"], 0)
     of_worker = [batch_size / len(addresses) for batch_size in batch_sizes]
-    if not tf.config.list_physical_devices("GPU") and of_worker and not any(each % num_cores() for each in of_worker):
-        _one_core_an_operation()
+    divisible = of_worker and num_cores() <= MOST_SHARES and not any(each % num_cores() for each in of_worker)
+    if divisible and not tf.config.list_physical_devices("GPU"):
+        _give_each_operation_one_core()
     if name == MIRRORED:
         gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
         return tf.distribute.MirroredStrategy(gpus or ["CPU:0"])

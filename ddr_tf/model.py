@@ -239,7 +239,7 @@ class DDR(Bounds, keras.Model):
         self.gradient_clip_norm = gradient_clip_norm
         self.xla = xla
         self.noise_seed = noise_seed
-        self.num_shares = 1  # of each replica's batch, computed side by side in training; only speed depends on it
+        self.num_shares = 1  # of each replica's batch, computed side by side in training; changes speed and rounding
 
         policy = self.dtype_policy
         self.frame_encoder = FrameEncoder(width, initializer, dtype=policy)
@@ -309,7 +309,7 @@ class DDR(Bounds, keras.Model):
         """q(z_i | x_i, f) of `features` of the frames and f `[B, F]`: batch `[B, N]`, event `[Z]`."""
         return distributions.diagonal_normal(*self.dynamic_posterior_net(features, static))
 
-    # What users do with them, of however many frames: what lies between input and output never is of all of them.
+    # What users do with them, of however many frames, from 1: what lies between input and output never is of all.
 
     def features_of_many(self, frames: tf.Tensor) -> tf.Tensor:
         """`features`, some frames at a time."""

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -258,12 +258,9 @@ class Benchmark:
             for subject in each:
                 self.found["train"][subject.name]["input"] = input_figures(subject)
         detailed = [subject for subject in subjects if subject.name in self._detailed]
-        # In a process of its own, where an operation has all cores, as with those who use a model.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(1, context) as process, bar(detailed, "latency") as each:
+        with bar(detailed, "latency") as each, _where_operations_have_all_cores(num_shares) as call:
             self.found["latency"] = {
-                subject.name: process.submit(latency, subject.ddr.get_config(), LATENCY_CALLS).result()
-                for subject in each
+                subject.name: call(latency, subject.ddr.get_config(), LATENCY_CALLS) for subject in each
             }
         cheapest = min(detailed, key=lambda subject: flops.total(subject.flops).both)
         self.found["num_frames"] = {cheapest.name: self._frame_counts(cheapest)}
@@ -340,7 +337,7 @@ class Benchmark:
         return found
 
     def _frame_counts(self, subject: Subject) -> dict[str, dict[str, float]]:
-        """What a frame costs with other N, at the same number of frames a step."""
+        """What a frame costs with other N, at the same number of frames a step: a sequence in each share, or more."""
         shares = subject.ddr.distribute_strategy.num_replicas_in_sync * subject.ddr.num_shares
         most = max(subject.frames, min(shares * FRAME_COUNTS[-1], self._max_frames))
         possible = [count for count in FRAME_COUNTS if subject.ddr.num_static_frames < count <= most // shares]
@@ -469,6 +466,16 @@ def on_devices(
     return lambda: compiled(*inputs)
 
 
+@contextlib.contextmanager
+def _where_operations_have_all_cores(num_shares: int) -> Iterator[Callable[..., Any]]:
+    """Calls a function: here, or in another process if training has given each operation one core."""
+    if num_shares == 1:
+        yield lambda function, *arguments: function(*arguments)
+        return
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        yield lambda function, *arguments: process.submit(function, *arguments).result()
+
+
 def latency(model: dict[str, Any], num_calls: int) -> dict[str, dict[str, float]]:
     """Milliseconds from frames to codes and back for one sequence of 1 and of 8 frames, with NumPy at both ends.
 
@@ -476,8 +483,6 @@ def latency(model: dict[str, Any], num_calls: int) -> dict[str, dict[str, float]
       model: What `DDR.get_config` gives.
       num_calls: Of each.
     """
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # most of it is another process's
     ddr = DDR.from_config(model)
     found = {}
     for num_frames in (1, 8):

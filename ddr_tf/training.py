@@ -143,8 +143,8 @@ def train(
     if chief:
         print(
             f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out "
-            f"sequences; {ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s); run "
-            f"directory {run_dir}",
+            f"sequences; {ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s), "
+            f"{ddr.num_shares} share(s) of a batch side by side on each; run directory {run_dir}",
             flush=True,
         )
         callbacks.insert(1, Progress(start, steps, batch_size * num_frames, smaller_config))
@@ -224,11 +224,19 @@ def load_model(run_dir: Path) -> DDR:
     """The final model of a run; the dataset need not be there.
 
     Raises:
-      UserError: If the run has not finished.
+      UserError: If the run has not finished, or the file is damaged or of another version of this package.
     """
-    if not (run_dir / "model.keras").is_file():
+    path = run_dir / "model.keras"
+    if not path.is_file():
         raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-    return keras.models.load_model(run_dir / "model.keras", compile=False)  # to be used, not trained on
+    try:
+        return keras.models.load_model(path, compile=False)  # to be used, not trained on
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read by ddr_tf {ddr_tf.__version__} ({reason}); run.json beside it says which version "
+            "wrote it."
+        ) from error
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -350,6 +358,12 @@ class Run:
                     f"{settings.get(name)}{more}); give another --run_dir."
                 )
             if record:
+                version = record["versions"]["ddr_tf"]
+                if version != ddr_tf.__version__:
+                    raise UserError(
+                        f"{self.shared} holds a run of ddr_tf {version}, whose networks are not those of "
+                        f"{ddr_tf.__version__}; give another --run_dir."
+                    )
                 _check_same_data(self.shared, record, self._data)
                 self._peak_memory_mb = record.get("peak_memory_mb", 0)
             self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)

@@ -11,7 +11,7 @@ from conftest import RandomSequences
 from ddr_tf.data.tfrecords import TFRecords, write_shards
 from ddr_tf.errors import UserError
 from ddr_tf.model import DDR, FIGURES
-from ddr_tf.training import Run, TrainingLog, active_units, train
+from ddr_tf.training import Run, TrainingLog, active_units, load_model, train
 
 TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8, kl_warmup_steps=4)
 SETTINGS = dict(
@@ -78,10 +78,12 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
         assert held_out[0][name] == pytest.approx(held_out[1][name], rel=1e-4)
 
 
-@pytest.mark.parametrize("static_frames", [0, 1])
-def test_shares_give_the_same_weights(static_frames):
+@pytest.mark.parametrize(
+    ("devices", "settings"), [(one_device, {}), (one_device, dict(num_static_frames=1)), (two_devices, dict(xla=True))]
+)
+def test_shares_give_the_same_weights(devices, settings):
     (whole, expected), (cut, history) = (
-        fitted(one_device(), shares=shares, learning_rate=1e-4, num_static_frames=static_frames) for shares in (1, 2)
+        fitted(devices(), shares=shares, learning_rate=1e-4, **settings) for shares in (1, 2)
     )
     for left, right in zip(weights(whole), weights(cut), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
@@ -196,6 +198,21 @@ def test_tensorboard_holds_scalars_images_and_the_config(finished):
         tags[split] = {tag for name in events.Tags()["tensors"] for tag in [name]}
     assert {*FIGURES, "bits_per_dim", "gradient_norm", "learning_rate", "frames_per_second", "config"} <= tags["train"]
     assert {*FIGURES, "active_units_static", "active_units_dynamic", "swaps", "samples"} <= tags["held_out"]
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    record = {"settings": {}, "versions": {"ddr_tf": "0.1.0"}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"holds a run of ddr_tf 0\.1\.0, whose networks are not those of 0"):
+        train(str(tmp_path / "run"), **SETTINGS)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_a_model_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "model.keras").write_text("no model")
+    with pytest.raises(UserError, match=r"model\.keras cannot be read by ddr_tf .* run\.json beside it"):
+        load_model(tmp_path)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
