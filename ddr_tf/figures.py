@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from ddr_tf.distributions import diagonal_normal
-from ddr_tf.model import DDR, as_float, relative_transfer
+from ddr_tf.model import DDR, as_float
 
 CELL = 64  # pixels, the least side of a frame in a sheet; smaller frames are enlarged by a whole factor
 GAP = 2  # pixels between frames
@@ -84,37 +83,41 @@ def reconstructions(model: DDR, frames: tf.Tensor) -> np.ndarray:
     return with_caption(sheet, "Rows in pairs: real frames of one sequence, and their reconstructions.")
 
 
-def swap_frames(model: DDR, codes: dict[str, tf.Tensor]) -> np.ndarray:
-    """The static code of each sequence with the dynamic code of the first frame of each.
-
-    z is moved from p(z | f) of its own sequence to the same place under that of the other.
+def dynamic_given(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+    """Each frame's dynamic code as it would be with each static code: the means of q(z | x, f).
 
     Args:
       model: A model.
-      codes: What `model.encode` returns for S sequences.
+      static: f, float32 `[S, F]`.
+      frames: uint8, or float in [0, 1], `[T, H, W, C]`.
 
     Returns:
-      float32 `[S, S, H, W, C]` in [0, 1]; f of the first number, z of the second.
+      float32 `[S, T, Z]`.
     """
-    prior_mean, prior_stddev = codes["prior_mean"], codes["prior_stddev"]
-    dynamic = relative_transfer(
-        codes["dynamic_mean"][None, :, 0],
-        source=diagonal_normal(prior_mean[None], prior_stddev[None]),
-        target=diagonal_normal(prior_mean[:, None], prior_stddev[:, None]),
-    )
-    return model.decode(codes["static_mean"], dynamic).numpy()
+    features = tf.repeat(model.features(frames[None]), tf.shape(static)[0], axis=0)
+    return model.dynamic_posterior(features, static).mean()
+
+
+def swap_frames(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> np.ndarray:
+    """Each static code with each frame's dynamic code, as `dynamic_given` it.
+
+    Returns:
+      float32 `[S, T, H, W, C]` in [0, 1].
+    """
+    return model.decode(static, dynamic_given(model, static, frames)).numpy()
 
 
 def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
-    """`swap_frames` of real frames `[S, N, H, W, C]`, beside the real frames that gave the codes."""
+    """`swap_frames` of f and the first frames of real sequences `[S, N, H, W, C]`, beside these frames."""
     edge = as_float(frames)[:, 0]
-    table = np.concatenate([edge[:, None], swap_frames(model, model.encode(frames))], axis=1)
+    swapped = swap_frames(model, model.encode(frames)["static_mean"], frames[:, 0])
+    table = np.concatenate([edge[:, None], swapped], axis=1)
     header = np.concatenate([np.full_like(edge[:1], np.nan), edge])[None]
     sheet = grid(np.concatenate([header, table]), wide_gaps=(0, 0))
     return with_caption(
         sheet,
         "Swaps. Row: who (static code of the real frame on the left). Column: pose (dynamic code of the real frame "
-        "at the top, moved relative to the prior).",
+        "at the top, given the static code of the row).",
     )
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from ddr_tf import figures, plots
 from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
 from ddr_tf.distributions import tfd
 from ddr_tf.draws import draw_frame_numbers, fetch
 from ddr_tf.errors import UserError
-from ddr_tf.model import DDR, as_float, relative_transfer
+from ddr_tf.model import DDR, as_float
 
 NUM_SHOWN = 6  # sequences in the figures of frames
 NUM_FRAMES = 8  # of each, which f is computed from
@@ -329,14 +328,13 @@ def nearest_truth(truths: Sequence[np.ndarray], decoded: np.ndarray) -> np.ndarr
 def swaps(material: Material) -> Drawn:
     """The swap matrix."""
     _need_two(material)
-    swapped = figures.swap_frames(material.model, material.shown_codes)
+    swapped = figures.swap_frames(material.model, material.shown_codes["static_mean"], material.real[:, 0])
     a, b = np.meshgrid(material.shown, material.shown, indexing="ij")
     frame = np.broadcast_to(material.shown_frame[:, 0], a.shape)
     truth = nearest_truth(material.sequences.swap_truths(a, b, frame), swapped)
     caption = (
         "Swaps between held-out sequences: f of the real frame's sequence on the left of a row with z of the real "
-        "frame on top of a column, moved from its place under p(z | f) of its own sequence to the same place under the "
-        "other's. On the diagonal are reconstructions."
+        "frame on top of a column, which is the mean of q(z | x, f) given that f. On the diagonal are reconstructions."
     )
     if truth is not None:
         caption += " On the right are the true frames: that identity in that pose."
@@ -353,30 +351,6 @@ def samples(material: Material) -> Drawn:
     return Drawn(figure, caption, {})
 
 
-def _decode_static_path(material: Material, stops: Sequence[int], dynamic: tf.Tensor, points: np.ndarray) -> np.ndarray:
-    """Frames along a path in f `[T, F]`, of z `[N, Z]` of the sequence `stops[0]`: float `[N, T, H, W, C]`.
-
-    z stays at its place under p(z | f), which changes with f.
-    """
-    model = material.model
-    source = model.dynamic_prior(material.shown_codes["static_mean"].numpy()[[stops[0]]])
-    moved = relative_transfer(dynamic[None], source=source, target=model.dynamic_prior(tf.constant(points)))
-    return model.decode(points, moved).numpy().swapaxes(0, 1)
-
-
-def _decode_dynamic_path(material: Material, source: int, targets: Sequence[int], points: np.ndarray) -> np.ndarray:
-    """Frames along a path in z `[T, Z]` of one shown sequence, with f of several: float `[S, T, H, W, C]`.
-
-    z is moved from p(z | f) of the source to the same place under that of each.
-    """
-    model, static = material.model, material.shown_codes["static_mean"].numpy()
-    targets = static[list(targets)]
-    moved = relative_transfer(
-        points[None], source=model.dynamic_prior(static[[source]]), target=model.dynamic_prior(targets)
-    )
-    return model.decode(targets, moved).numpy()
-
-
 def _furthest(points: np.ndarray) -> tuple[int, int]:
     """The two points of `[N, D]` that are furthest from one another."""
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -387,39 +361,36 @@ def _furthest(points: np.ndarray) -> tuple[int, int]:
 def interpolations(material: Material) -> Drawn:
     """From one f to another with z fixed, and from one z to another with f fixed; also animated."""
     _need_two(material)
+    model, real = material.model, material.real
     static, dynamic, stddev = (
         material.shown_codes[name].numpy() for name in ("static_mean", "dynamic_mean", "prior_stddev")
     )
     pairs = np.arange(len(static) // 2 * 2).reshape(-1, 2)
-    rows = [
-        _decode_static_path(material, pair, tf.constant(dynamic[pair[0], :1]), path(static[pair], PATH_STEPS - 1))[0]
-        for pair in pairs
-    ]
+    rows = [figures.swap_frames(model, path(static[pair], PATH_STEPS - 1), real[pair[0], :1])[:, 0] for pair in pairs]
     far = [_furthest(dynamic[number] / stddev[number]) for number in range(len(pairs))]
-    columns = [
-        _decode_dynamic_path(material, number, [number], path(dynamic[number, list(ends)], PATH_STEPS - 1))[0]
-        for number, ends in enumerate(far)
-    ]
+    between = np.stack([path(dynamic[number, list(ends)], PATH_STEPS - 1) for number, ends in enumerate(far)])
+    columns = model.decode(static[: len(far)], between).numpy()
     ends = (
-        np.stack([material.real[pair, 0] for pair in pairs]),
-        np.stack([material.real[number, list(ends)] for number, ends in enumerate(far)]),
+        np.stack([real[pair, 0] for pair in pairs]),
+        np.stack([real[number, list(ends)] for number, ends in enumerate(far)]),
     )
-    figure = plots.draw_interpolations(np.stack(rows), np.stack(columns), ends)
+    figure = plots.draw_interpolations(np.stack(rows), columns, ends)
 
-    stops = range(min(GIF_IDENTITIES, len(static)))
-    trip = round_trip(static[list(stops)])
-    several = tf.constant(dynamic[0, :GIF_IDENTITIES])
+    several, stops = static[:GIF_IDENTITIES], real[0, :GIF_IDENTITIES]
+    trips = np.stack(
+        [round_trip(stops_of_one) for stops_of_one in figures.dynamic_given(model, several, stops).numpy()]
+    )
     animations = {
-        "interpolation_static": _decode_static_path(material, stops, several, trip),
-        "interpolation_dynamic": _decode_dynamic_path(material, 0, stops, round_trip(dynamic[0, :GIF_IDENTITIES])),
+        "interpolation_static": figures.swap_frames(model, round_trip(several), stops).swapaxes(0, 1),
+        "interpolation_dynamic": model.decode(several, trips).numpy(),
     }
     caption = (
         "Interpolations on straight lines between codes of held-out sequences. Above: f from that of the real frame on "
-        "the left to that of the one on the right, while z stays that of the frame on the left, at its place under "
-        "p(z | f). Below: z from that of the frame on the left to that of the one on the right, two frames of one "
-        f"sequence that are far apart, while f stays. interpolation_static.gif: {len(several)} z side by side while f "
-        f"goes through {len(stops)} identities. interpolation_dynamic.gif: {len(stops)} identities side by side while "
-        f"z, at the same place for all, goes through {len(several)} frames of the first."
+        "the left to that of the one on the right, with z of the frame on the left, the mean of q(z | x, f) given each "
+        "f. Below: z from that of the frame on the left to that of the one on the right, two frames of one sequence "
+        f"that are far apart, while f stays. interpolation_static.gif: {len(stops)} frames of one sequence side by "
+        f"side while f goes through {len(several)} identities. interpolation_dynamic.gif: {len(several)} identities "
+        f"side by side while z goes through these {len(stops)} frames."
     )
     return Drawn(figure, caption, {name: _film(frames) for name, frames in animations.items()})
 

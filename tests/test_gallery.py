@@ -140,15 +140,29 @@ def test_paths_pass_through_their_stops():
     assert steps.max() < 2 * 2**0.5 * 4 / gallery.GIF_STEPS * np.pi / 2
 
 
-def test_interpolations_begin_and_end_at_reconstructions(of_puppets):
-    static, dynamic = (of_puppets.shown_codes[name].numpy() for name in ("static_mean", "dynamic_mean"))
+def test_interpolations_begin_and_end_at_reconstructions(of_puppets, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        gallery.plots, "draw_interpolations", lambda rows, columns, ends: shown.update(rows=rows, columns=columns)
+    )
+    monkeypatch.setattr(gallery, "_film", lambda frames: frames)
+    films = gallery.interpolations(of_puppets).animations
+    codes, real = of_puppets.shown_codes, of_puppets.real
+    static, dynamic = (codes[name].numpy() for name in ("static_mean", "dynamic_mean"))
     reconstructed = of_puppets.model.decode(static, dynamic).numpy()
-    along = gallery._decode_static_path(of_puppets, [1, 2], dynamic[1, :2], path(static[[1, 2]], 4))
-    np.testing.assert_allclose(along[:, 0], reconstructed[1, :2], atol=1e-5)
-    along = gallery._decode_dynamic_path(of_puppets, 1, [1, 3], path(dynamic[1, [0, 5]], 4))
-    np.testing.assert_allclose(along[0, [0, -1]], reconstructed[1, [0, 5]], atol=1e-5)
-    swapped = gallery.figures.swap_frames(of_puppets.model, of_puppets.shown_codes)
-    np.testing.assert_allclose(along[1, 0], swapped[3, 1], atol=1e-5)
+    swapped = gallery.figures.swap_frames(of_puppets.model, static, real[0])
+    for row, pair in enumerate(np.arange(len(static) // 2 * 2).reshape(-1, 2)):
+        np.testing.assert_allclose(shown["rows"][row, 0], reconstructed[pair[0], 0], atol=1e-5)
+        last = gallery.figures.swap_frames(of_puppets.model, static[pair[1:]], real[pair[0], :1])[0, 0]
+        np.testing.assert_allclose(shown["rows"][row, -1], last, atol=1e-5)
+    for number, along in enumerate(shown["columns"]):
+        spread = dynamic[number] / codes["prior_stddev"][number].numpy()
+        ends = list(gallery._furthest(spread))
+        np.testing.assert_allclose(along[[0, -1]], reconstructed[number, ends], atol=1e-5)
+    stops = gallery.GIF_IDENTITIES
+    of_static, of_dynamic = (films[f"interpolation_{name}"][:, :: gallery.GIF_STEPS] for name in ("static", "dynamic"))
+    np.testing.assert_allclose(of_static, swapped[:stops, :stops].swapaxes(0, 1), atol=1e-5)
+    np.testing.assert_allclose(of_dynamic, swapped[:stops, :stops], atol=1e-5)
 
 
 def test_of_several_truths_the_nearest_is_shown():

@@ -63,6 +63,22 @@ def test_muon_gives_kernels_an_orthogonal_update_and_the_rest_adams(shape):
         np.testing.assert_allclose(first, -np.sign(gradient), rtol=1e-2)  # Adam's first update
 
 
+@pytest.mark.parametrize("shape", [(4, 4, 9, 16), (300, 20), (20, 300), (24, 24)])
+@pytest.mark.parametrize("rank", [1, 5, 24])
+def test_muon_s_iterations_give_what_keras_s_give(shape, rank):
+    random = np.random.RandomState(0)
+    rows, columns = np.prod(shape[:-1]), shape[-1]
+    matrix = random.normal(size=(rows, rank)) @ random.normal(size=(rank, columns))
+    matrix = (matrix + 1e-4 * random.normal(size=(rows, columns))).astype(np.float32)
+    plain = keras.optimizers.Muon().zeropower_via_newtonschulz5(tf.constant(matrix), 3)
+    found = Muon(1e-3).zeropower_via_newtonschulz5(tf.reshape(matrix, shape), 3)
+    np.testing.assert_allclose(found, 0.2 * max(rows, columns) ** 0.5 * tf.reshape(plain, shape), atol=2e-5)
+
+
+def test_muon_leaves_what_has_no_gradient():
+    np.testing.assert_array_equal(Muon(1e-3).zeropower_via_newtonschulz5(tf.zeros([9, 12]), 3), np.zeros((9, 12)))
+
+
 @pytest.mark.parametrize("kind", [Adam, Muon])
 def test_optimizers_are_saved_and_loaded_as_themselves(kind):
     optimizer = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(kind(1e-3, epsilon=1e-4)))
