@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from ddr_tf.config import configurable
+from ddr_tf.errors import UserError
 
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 FEWEST = 8  # rows and columns of what Muon takes; the channels of frames, and z, are fewer
@@ -92,7 +93,9 @@ class Muon(keras.optimizers.Muon):
         epsilon: float = 1e-7,
         name: str = "muon",
     ) -> None:
-        """Args: as of Keras's Muon; `ns_steps` are the iterations, `epsilon` is Adam's."""
+        """Args: as of Keras's Muon; `ns_steps` are the iterations, at least 1, `epsilon` is Adam's."""
+        if ns_steps < 1:
+            raise UserError(f"Muon.ns_steps must be at least 1, got {ns_steps}.")
         fixed = dict(weight_decay=None, adam_weight_decay=None, rms_rate=None)
         super().__init__(learning_rate, momentum=momentum, ns_steps=ns_steps, epsilon=epsilon, name=name, **fixed)
 
@@ -117,8 +120,8 @@ class Muon(keras.optimizers.Muon):
     def zeropower_via_newtonschulz5(self, x: tf.Tensor, steps: int) -> tf.Tensor:
         """The scaled orthogonal kernel that is nearest to `x`, float `[h, w, I, O]` or `[I, O]`; called by Keras.
 
-        What Keras's computes, X <- p(X X^T) X with p(G) = a I + b G + c G^2 in each iteration, but all on the
-        smaller side: G X X^T goes over to p(G)^2 G, and only the product of the p(G) meets X.
+        What Keras's iterations compute, X <- p(X X^T) X with p(G) = a I + b G + c G^2, but on the smaller side alone:
+        one takes G = X X^T to p(G) G p(G), and only the product of all p(G) meets X.
         """
         matrix = tf.reshape(x, [-1, x.shape[-1]])
         tall = matrix.shape[0] > matrix.shape[1]

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ddr_tf.errors import UserError
 from ddr_tf.optimizers import Adam, Muon
 
 SHAPES = ((3, 4), (4, 4, 9, 16))
@@ -77,6 +78,11 @@ def test_muon_s_iterations_give_what_keras_s_give(shape, rank):
 
 def test_muon_leaves_what_has_no_gradient():
     np.testing.assert_array_equal(Muon(1e-3).zeropower_via_newtonschulz5(tf.zeros([9, 12]), 3), np.zeros((9, 12)))
+
+
+def test_muon_needs_an_iteration():
+    with pytest.raises(UserError, match=r"Muon\.ns_steps must be at least 1, got 0"):
+        Muon(1e-3, ns_steps=0)
 
 
 @pytest.mark.parametrize("kind", [Adam, Muon])
