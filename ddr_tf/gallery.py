@@ -359,7 +359,7 @@ def _furthest(points: np.ndarray) -> tuple[int, int]:
 
 
 def interpolations(material: Material) -> Drawn:
-    """From one f to another with z fixed, and from one z to another with f fixed; also animated."""
+    """From one f to another with z of a frame given each, from one z to another with f fixed; also animated."""
     _need_two(material)
     model, real = material.model, material.real
     static, dynamic, stddev = (

@@ -340,7 +340,7 @@ def draw_interpolations(static: np.ndarray, dynamic: np.ndarray, ends: tuple[np.
       ends: The real frames at both ends, float `[R, 2, H, W, C]` and `[S, 2, H, W, C]`.
     """
     left, gap, top = 0.2, 0.12, 0.2
-    panels = list(zip((static, dynamic), ends, (r"$f$ changes, $z$ stays", r"$z$ changes, $f$ stays"), strict=True))
+    panels = list(zip((static, dynamic), ends, (r"$f$ changes, $z$ given it", r"$z$ changes, $f$ stays"), strict=True))
     sheets = [[figures.grid(part) for part in (end[:, :1], decoded, end[:, 1:])] for decoded, end, _ in panels]
     scale = (WIDTH - left - 2 * gap) / sum(sheet.shape[1] for sheet in sheets[0])
     figure = Figure((WIDTH, sum(top + 0.08 + parts[0].shape[0] * scale for parts in sheets) + 0.03))

@@ -179,9 +179,9 @@ class Signatures:
         """Who is in `static_frames`, as in each of `dynamic_frames`.
 
         f is the mean of q(f | static_frames), z_i the mean of q(z_i | x_i, f) for x_i of `dynamic_frames` and that same
-        f: of the three transfers of `evaluation` the `conditioned` one, since it asks the model itself which z shows
-        this pose for this f, and since it came nearest to the true frames in trials. For the others, use `encode`,
-        `prior` and `decode`.
+        f: of the three transfers of `evaluation` the `conditioned` one, which asks the model itself for the z that
+        shows this pose with this f. It is close to the best of the three on every dataset of the README, and the
+        others fall behind on one or another. For those, use `encode`, `prior` and `decode`.
         """
         static_frames = self._checked_frames(static_frames, "static_frames")
         dynamic_frames = self._checked_frames(dynamic_frames, "dynamic_frames")

@@ -50,6 +50,22 @@ def test_contact_sheets_of_any_model(channels, dynamic_dim):
     np.testing.assert_array_equal(sheets["samples"], again["samples"])
 
 
+def test_swaps_show_z_as_the_posterior_sees_it_given_the_other_f():
+    keras.utils.set_random_seed(0)
+    model = DDR((16, 16, 1), static_dim=4, width=4, pair_width=4, dense_units=8, initial_static_stddev=0.1)
+    static = tf.random.stateless_normal([2, 4], [0, 0]) * 3
+    frames = tf.constant(np.random.RandomState(0).randint(0, 256, (3, 16, 16, 1)).astype(np.uint8))
+    swapped = figures.swap_frames(model, static, frames)
+    given = figures.dynamic_given(model, static, frames).numpy()
+    for row in range(2):
+        for column in range(3):
+            of_frame, of_row = frames[None, column : column + 1], static[row : row + 1]
+            z = model.dynamic_posterior(model.features(of_frame), of_row).mean()
+            np.testing.assert_allclose(given[row, column], z[0, 0], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(swapped[row, column], model.decode(of_row, z)[0, 0], atol=1e-6)
+    assert np.abs(given[0] - given[1]).max() > 1e-3
+
+
 def test_the_diagonal_of_the_swaps_is_the_reconstruction():
     keras.utils.set_random_seed(0)
     model = DDR((16, 16, 1), static_dim=4, width=4, pair_width=4, dense_units=8)

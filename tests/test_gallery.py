@@ -140,7 +140,7 @@ def test_paths_pass_through_their_stops():
     assert steps.max() < 2 * 2**0.5 * 4 / gallery.GIF_STEPS * np.pi / 2
 
 
-def test_interpolations_begin_and_end_at_reconstructions(of_puppets, monkeypatch):
+def test_interpolations_pass_through_reconstructions_and_swaps(of_puppets, monkeypatch):
     shown = {}
     monkeypatch.setattr(
         gallery.plots, "draw_interpolations", lambda rows, columns, ends: shown.update(rows=rows, columns=columns)
