@@ -4,7 +4,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from ddr_tf.loading import LoadedModel
+    from ddr_tf.serving.loading import LoadedModel
 
 # Before TensorFlow is loaded: off by default on CPUs without AVX-512, and a training step is 1.7 times as fast with it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -25,6 +25,6 @@ def load(path: str | os.PathLike) -> "LoadedModel":
     """
     from pathlib import Path
 
-    from ddr_tf import loading  # imports TensorFlow, which `import ddr_tf` should not
+    from ddr_tf.serving import loading  # imports TensorFlow, which `import ddr_tf` should not
 
     return loading.load(Path(path))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 
@@ -58,19 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # After the flags, so that --help and wrong flags answer at once.
         import tensorflow as tf
 
-        from ddr_tf import speed
+        from ddr_tf.benchmarking import measure
 
         tf.get_logger().setLevel("ERROR")  # it warns of functions compiled again and again: one for each figure here
         for gpu in tf.config.list_physical_devices("GPU"):
             # Or the process whose start is timed would find no memory.
             tf.config.experimental.set_memory_growth(gpu, True)
-        benchmark = speed.Benchmark(flags.gin_file, flags.gin_param, flags.data_dir, flags.max_frames, flags.rounds)
+        benchmark = measure.Benchmark(flags.gin_file, flags.gin_param, flags.data_dir, flags.max_frames, flags.rounds)
         found = benchmark.measure()
-        print(speed.report(found), end="")
+        print(measure.report(found), end="")
         if flags.json:
-            speed.write(Path(flags.json), found)
+            measure.write(Path(flags.json), found)
 
-    return commands.run(body, "stopped; nothing was written")
+    return cli.run(body, "stopped; nothing was written")
 
 
 def check_writable(path: Path) -> None:

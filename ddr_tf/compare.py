@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands, evaluate
+from ddr_tf import cli, evaluate
 from ddr_tf.errors import UserError
 
 HEADLINES = (
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for run_dir in map(Path, flags.run_dirs):
             if not (run_dir / "model.keras").is_file():
                 raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-        from ddr_tf.evaluation import Settings, evaluate_run, read_figures, table
+        from ddr_tf.evaluation.protocol import Settings, evaluate_run, read_figures, table
 
         settings = Settings(**how)
         runs = {}
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
         print(text, end="")
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 FRAME_COUNTS = (8, 2, 4, 16)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         settings = check_flags(flags)
-        from ddr_tf.evaluation import Settings, evaluate_exported, evaluate_run, table
+        from ddr_tf.evaluation.protocol import Settings, evaluate_exported, evaluate_run, table
 
         if flags.run_dir:
             found = evaluate_run(Path(flags.run_dir), flags.data_dir, Settings(**settings))
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = evaluate_exported(Path(flags.saved_model), flags.data_dir, Settings(**settings))
         print(table({"": found}), end="")
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 
@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         if (flags.format, flags.weights) == ("onnx", "float16"):
             raise UserError("--weights float16 is for --format saved_model only.")
-        from ddr_tf import onnx, serving
+        from ddr_tf.serving import onnx, saved_model
 
         if flags.format == "onnx":
             print(f"written: {onnx.export(Path(flags.run_dir), Path(flags.out))}")
             return
-        print(f"written: {serving.export(Path(flags.run_dir), Path(flags.out), flags.weights, progress=print)}")
+        print(f"written: {saved_model.export(Path(flags.run_dir), Path(flags.out), flags.weights, progress=print)}")
 
-    return commands.run(body, "stopped; nothing was written")
+    return cli.run(body, "stopped; nothing was written")
 
 
 if __name__ == "__main__":

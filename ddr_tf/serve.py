@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 HOST = "127.0.0.1"  # nobody but this machine
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with bound(flags.port) as listener:
             from aiohttp import web
 
-            from ddr_tf import server  # says what is missing before TensorFlow takes its time
+            from ddr_tf.serving import server  # says what is missing before TensorFlow takes its time
 
             logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its traces of what clients do wrong
             start = time.perf_counter()
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 shutdown_timeout=1,
             )
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

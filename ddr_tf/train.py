@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands, config
+from ddr_tf import cli, config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,19 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         # After the flags, so that --help and wrong flags answer at once.
-        from ddr_tf import distribution
-        from ddr_tf.training import last_good, train
+        from ddr_tf.runs import last_good
+        from ddr_tf.training import devices
+        from ddr_tf.training.loop import train
 
         config.load(flags.gin_file, bindings, flags.data_dir)
         # Before anything else of TensorFlow, which wants it so.
-        strategy = distribution.make_strategy(flags.strategy, [config.settings(train)["batch_size"]])
+        strategy = devices.make_strategy(flags.strategy, [config.settings(train)["batch_size"]])
         # What batch systems send first is as Ctrl-C; after the strategy, which makes TensorFlow swallow it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with distribution.lost_workers(strategy, lambda: last_good(Path(run_dir))):
+        with devices.lost_workers(strategy, lambda: last_good(Path(run_dir))):
             config.call(train, run_dir=run_dir, strategy=strategy)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
 
-    return commands.run(body, f"stopped; the same command resumes from the last checkpoint in {run_dir}")
+    return cli.run(body, f"stopped; the same command resumes from the last checkpoint in {run_dir}")
 
 
 if __name__ == "__main__":

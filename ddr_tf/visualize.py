@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         if not 50 <= flags.dpi <= 1200:
             raise UserError(f"--dpi must be 50 to 1200, got {flags.dpi}.")
-        from ddr_tf import gallery
-        from ddr_tf.training import load_run
+        from ddr_tf.pictures import gallery
+        from ddr_tf.runs import load_run
 
         gallery.check_folder(out)
         model, sequences = load_run(run_dir, flags.data_dir)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         material = gallery.Material(model, sequences, metrics, flags.seed)
         gallery.write_all(material, out, flags.dpi, progress=lambda line: print(line, flush=True))
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

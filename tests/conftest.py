@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.data.sprites import SHEETS
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -31,7 +31,7 @@ def own_collectives():
     tf.distribute.MirroredStrategy._collective_key_base = base + 1_000_000
 
 
-class RandomSequences(Sequences):
+class RandomDataset(SequenceDataset):
     """Frames of noise in memory: sequence s has `frame_counts[s]` of them. The first pixel tells which it is."""
 
     def __init__(self, frame_counts=(9, 3, 8, 12, 8, 8), frame_shape=(16, 16, 1), held_out=2):
@@ -48,7 +48,7 @@ class RandomSequences(Sequences):
 
 @pytest.fixture
 def random_sequences():
-    return RandomSequences()
+    return RandomDataset()
 
 
 @pytest.fixture(scope="session")
@@ -144,8 +144,8 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory):
     """saved_models/puppets with a version 3: an untrained model of 16 x 16 x 3, F = 4; to be read only."""
-    from ddr_tf.model import DDR
-    from ddr_tf.serving import write_saved_model
+    from ddr_tf.model.ddr import DDR
+    from ddr_tf.serving.saved_model import write_saved_model
 
     folder = tmp_path_factory.mktemp("saved_models") / "puppets"
     model = DDR((16, 16, 3), static_dim=4, width=4, pair_width=4, dense_units=8)
@@ -156,7 +156,7 @@ def saved_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def servable(saved_model):
     """That model, loaded as `ddr_tf.serve` does."""
-    from ddr_tf.server import Servable
+    from ddr_tf.serving.server import Servable
 
     return Servable(saved_model)
 
@@ -189,7 +189,7 @@ def running(app):
 @pytest.fixture(scope="session")
 def server_url(servable):
     """Where that model is served."""
-    from ddr_tf.server import application
+    from ddr_tf.serving.server import application
 
     with running(application(servable)) as url:
         yield url

@@ -7,8 +7,11 @@ import sys
 import pytest
 
 from conftest import GIN
-from ddr_tf import benchmark, config, distribution, flops, optimizers, speed, training
+from ddr_tf import benchmark, config
+from ddr_tf.benchmarking import measure
 from ddr_tf.data import AffWild, FrameFolders, MovingMNIST, PublishedMovingMNIST, Puppets, Sprites
+from ddr_tf.model import flops
+from ddr_tf.training import devices, loop, optimizers
 
 TINY = [
     *("train.batch_size=2", "train.num_frames=2", "train.steps_per_execution=2", "Puppets.size=16"),
@@ -22,11 +25,11 @@ def params(*bindings):
 
 @pytest.fixture
 def quickly(monkeypatch):
-    monkeypatch.setattr(speed, "MATRIX", 64)
-    monkeypatch.setattr(speed, "LEAST_SECONDS", 0.001)
-    monkeypatch.setattr(speed, "INPUT_SECONDS", 0.05)
-    monkeypatch.setattr(speed, "LATENCY_CALLS", 3)
-    monkeypatch.setattr(speed, "FRAME_COUNTS", (2, 4))
+    monkeypatch.setattr(measure, "MATRIX", 64)
+    monkeypatch.setattr(measure, "MIN_SECONDS", 0.001)
+    monkeypatch.setattr(measure, "INPUT_SECONDS", 0.05)
+    monkeypatch.setattr(measure, "LATENCY_CALLS", 3)
+    monkeypatch.setattr(measure, "FRAME_COUNTS", (2, 4))
 
 
 def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
@@ -35,7 +38,7 @@ def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
     path = tmp_path / "figures.json"
     assert benchmark.main(["--gin_file", *files, *nowhere, "--rounds", "2", "--json", str(path)]) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= speed.WIDTH + len(str(tmp_path))
+    assert max(map(len, said.splitlines())) <= measure.WIDTH + len(str(tmp_path))
     found = json.loads(path.read_text())
     assert found["sgemm_gflops"] > 0
     assert found["sgemm"]["readings"] == 6  # before each of two configurations and after them, twice
@@ -59,12 +62,12 @@ def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
 
 
 def test_shipped_configurations_are_found():
-    found = speed.Benchmark([], [], None, max_frames=128, rounds=1)
+    found = measure.Benchmark([], [], None, max_frames=128, rounds=1)
     names = {path.split("/")[-1].removesuffix(".gin") for path in found._gin_files}
     assert {"quickstart", "sprites", "sprites_small", "moving_mnist", "aff_wild"} <= names
     assert names.isdisjoint({"base", "shards", "frame_folders"})
-    assert set(speed.DETAILED) <= names
-    with_root = speed.Benchmark([], ["FrameFolders.root='x'"], None, max_frames=128, rounds=1)
+    assert set(measure.DETAILED) <= names
+    with_root = measure.Benchmark([], ["FrameFolders.root='x'"], None, max_frames=128, rounds=1)
     assert {path.split("/")[-1] for path in with_root._gin_files} - {f"{name}.gin" for name in names} == {
         "frame_folders.gin"
     }
@@ -107,9 +110,9 @@ def test_shapes_of_frames_are_told_without_data(kind, drawn_data, tmp_path):
 
 
 def test_training_that_becomes_nan_is_not_timed():
-    ddr = training.compiled_model(
-        distribution.make_strategy(),
-        speed.DDR,
+    ddr = loop.compiled_model(
+        devices.make_strategy(),
+        measure.DDR,
         (16, 16, 1),
         2,
         optimizers.Adam,
@@ -118,8 +121,8 @@ def test_training_that_becomes_nan_is_not_timed():
         final_learning_rate=1e30,
         seed=0,
     )
-    execute = speed.training_steps(ddr, 1, 2, 2)
-    with pytest.raises(speed.UserError, match="became NaN"):
+    execute = measure.training_steps(ddr, 1, 2, 2)
+    with pytest.raises(measure.UserError, match="became NaN"):
         for _ in range(5):
             execute()
 

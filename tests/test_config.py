@@ -1,11 +1,11 @@
 import gin
 import pytest
 
-from conftest import GIN, RandomSequences
+from conftest import GIN, RandomDataset
 from ddr_tf import config
 from ddr_tf.data.tfrecords import write_shards
 from ddr_tf.errors import UserError
-from ddr_tf.training import train
+from ddr_tf.training.loop import train
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_setting_without_default_must_be_given(gin_file):
 @pytest.fixture(scope="session")
 def bindings(drawn_data):
     """What users must say: where their own folders are. And smaller numbers, for speed."""
-    write_shards(RandomSequences(), drawn_data / "shards")
+    write_shards(RandomDataset(), drawn_data / "shards")
     return [
         f"FrameFolders.root = '{drawn_data / 'faces'}'",
         f"TFRecords.folder = '{drawn_data / 'shards'}'",

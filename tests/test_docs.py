@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import GIN, draw_image
-from ddr_tf import gallery
-from ddr_tf.distribution import read_tf_config
+from ddr_tf.pictures import gallery
+from ddr_tf.training.devices import read_tf_config
 
 DOCS = Path(__file__).parents[1] / "docs"
 TINY = [

@@ -7,13 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ddr_tf.client import Client
+    from ddr_tf.serving.client import Client
 
 WARM_UP_REQUESTS = 3
 
@@ -77,7 +77,7 @@ def main() -> int:
             raise UserError("--frames and --clients must be at least 1, and --seconds above 0.")
         import numpy as np
 
-        from ddr_tf.client import Client
+        from ddr_tf.serving.client import Client
 
         clients = [Client(given.model, given.url) for _ in range(max(given.clients))]
         print("| request | clients | requests/s | p50, ms | p99, ms |\n| --- | --- | --- | --- | --- |")
@@ -87,7 +87,7 @@ def main() -> int:
                 p50, p99 = np.percentile(took, [50, 99]) * 1000
                 print(f"| {name} | {count} | {speed:.0f} | {p50:.1f} | {p99:.1f} |", flush=True)
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,19 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddr_tf import commands, config
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ddr_tf.data.sequences import Sequences
+    from ddr_tf.data.sequence_dataset import SequenceDataset
 
 SHOWN = 12  # sequences in the contact sheet
 FRAMES = 10  # of each, evenly spaced
 
 
-def describe(sequences: "Sequences") -> list[str]:
+def describe(sequences: "SequenceDataset") -> list[str]:
     """Lines of text."""
     import numpy as np
 
@@ -54,19 +54,21 @@ def describe(sequences: "Sequences") -> list[str]:
     return lines
 
 
-def contact_sheet(sequences: "Sequences") -> "np.ndarray":
+def contact_sheet(sequences: "SequenceDataset") -> "np.ndarray":
     """Frames of sequences spread over the dataset, a sequence a row; uint8 `[height, width, 3]`."""
     import numpy as np
     import tensorflow as tf
 
-    from ddr_tf import figures
-    from ddr_tf.model import as_float
+    from ddr_tf.model.ddr import as_float
+    from ddr_tf.pictures import contact_sheets
 
     rows = np.linspace(0, sequences.num_sequences - 1, min(SHOWN, sequences.num_sequences)).astype(np.int32)
     frame = np.stack([np.linspace(0, sequences.frame_counts[row] - 1, FRAMES).astype(np.int32) for row in rows])
     frames = sequences.frames(tf.constant(np.tile(rows[:, None], (1, FRAMES))), tf.constant(frame))
-    sheet = figures.with_row_names(figures.grid(as_float(frames).numpy()), [sequences.ids[row] for row in rows])
-    return figures.with_caption(
+    sheet = contact_sheets.with_row_names(
+        contact_sheets.grid(as_float(frames).numpy()), [sequences.ids[row] for row in rows]
+    )
+    return contact_sheets.with_caption(
         sheet, f"{sequences.name}: {len(rows)} of {sequences.num_sequences:,} sequences, {FRAMES} frames of each."
     )
 
@@ -85,7 +87,7 @@ def main() -> int:
     def body() -> None:
         from PIL import Image
 
-        from ddr_tf import training  # noqa: F401  (registers what gin files name)
+        from ddr_tf.training import loop  # noqa: F401  (registers what gin files name)
 
         config.load(given.gin_file, given.gin_param, given.data_dir)
         sequences = config.bound("train.sequences")()
@@ -98,7 +100,7 @@ def main() -> int:
                 raise UserError(f"The contact sheet {given.sheet} cannot be written: {error}.") from error
             print(f"\ncontact sheet: {given.sheet}")
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddr_tf import commands
+from ddr_tf import cli
 from ddr_tf.errors import UserError
 
 
@@ -38,7 +38,7 @@ def main() -> int:
     flags = parse_flags()
 
     def body() -> None:
-        from ddr_tf.data.preparation import SKIPPED_FILE, Settings, prepare
+        from ddr_tf.preparation.videos import SKIPPED_FILE, Settings, prepare
 
         settings = Settings(
             flags.step, flags.max_frames, flags.size, flags.image_type, flags.faces, flags.boxes, flags.margin
@@ -55,7 +55,7 @@ def main() -> int:
         if summary.skipped or summary.notes:
             print(f"see {flags.out / SKIPPED_FILE}")
 
-    return commands.run(body, "interrupted; the same command again goes on from here")
+    return cli.run(body, "interrupted; the same command again goes on from here")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddr_tf import commands, config
+from ddr_tf import cli, config
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
         frames = [len(read_sheet(folder / path)) for sheets in SHEETS.values() for path, _ in sheets]
         print(f"{folder}: {len(frames)} sheets of {frames[0]} frames each")
 
-    return commands.run(body)
+    return cli.run(body)
 
 
 if __name__ == "__main__":

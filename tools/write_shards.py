@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddr_tf import commands, config
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 
@@ -23,8 +23,8 @@ def main() -> int:
     given = flags.parse_args()
 
     def body() -> None:
-        from ddr_tf import training  # noqa: F401  (registers what gin files name)
         from ddr_tf.data.tfrecords import SHARD_MB, write_shards
+        from ddr_tf.training import loop  # noqa: F401  (registers what gin files name)
 
         if given.workers is not None and given.workers < 1:
             raise UserError(f"--workers must be at least 1, got {given.workers}.")
@@ -34,7 +34,7 @@ def main() -> int:
         written = write_shards(sequences, Path(given.out), shard_mb, given.workers)
         print(f"{given.out}: {sequences.num_sequences:,} sequences of {sequences.name}; {written} shards written now")
 
-    return commands.run(body, "stopped; the same command goes on")
+    return cli.run(body, "stopped; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ddr_tf.config import configurable
-from ddr_tf.data.arrays import ArraySequences
+from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.data.frame_store import FrameStore, load_frames
-from ddr_tf.data.sequences import HELD_OUT, TRAIN, split_at_random
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, split_at_random
 from ddr_tf.errors import UserError
 
 LABELS = ("valence", "arousal")
@@ -79,7 +79,7 @@ def frame_labels(store: FrameStore, annotations: dict[str, Path]) -> dict[str, n
 
 
 @configurable()
-class AffWild(ArraySequences):
+class AffWild(ArrayDataset):
     """Videos of faces: `<data_dir>/<folder>/cropped_aligned/<video>/<frame>.jpg`, one sequence a video.
 
     Annotations, where there are any, are `<data_dir>/<folder>/annotations/**/<video>.txt` and become the frame labels
@@ -151,5 +151,5 @@ class AffWild(ArraySequences):
 
     @staticmethod
     def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
-        """See `Sequences.frame_shape_of`."""
+        """See `SequenceDataset.frame_shape_of`."""
         return settings["size"], settings["size"], 3

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.data.sequences import Sequences
+from ddr_tf.data.sequence_dataset import SequenceDataset
 
 
 def map_npy(path: Path) -> tf.Tensor:
@@ -28,7 +28,7 @@ def map_npy(path: Path) -> tf.Tensor:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-class ArraySequences(Sequences):
+class ArrayDataset(SequenceDataset):
     """Sequences in one array: all frames of sequence 0, then all of sequence 1, and so on."""
 
     def __init__(self, bank: tf.Tensor | np.ndarray, **description: Any) -> None:
@@ -36,7 +36,7 @@ class ArraySequences(Sequences):
 
         Args:
           bank: uint8 `[sum of frame_counts, H, W, C]`.
-          **description: The arguments of `Sequences`, but for `frame_shape`.
+          **description: The arguments of `SequenceDataset`, but for `frame_shape`.
 
         Raises:
           ValueError: If the array does not fit the description.
@@ -51,5 +51,5 @@ class ArraySequences(Sequences):
         self._first = tf.constant(np.cumsum(self.frame_counts, dtype=np.int64) - self.frame_counts)
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-        """See `Sequences.frames`."""
+        """See `SequenceDataset.frames`."""
         return tf.gather(self._bank, tf.gather(self._first, sequence) + tf.cast(frame, tf.int64))

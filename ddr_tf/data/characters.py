@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.data.sequences import HELD_OUT, SPLIT_SEED, TRAIN, Sequences
+from ddr_tf.data.sequence_dataset import HELD_OUT, SPLIT_SEED, TRAIN, SequenceDataset
 
 VALUES = 6  # appearances of each attribute
 ATTRIBUTES = 4
@@ -47,7 +47,7 @@ def composite_over(below: np.ndarray, layer: np.ndarray) -> np.ndarray:
     return image.reshape(below.shape)
 
 
-class Characters(Sequences):
+class Characters(SequenceDataset):
     """All 1,296 characters in all P poses; sequence number = identity, frame number = pose.
 
     Identity number: `((a * 6 + b) * 6 + c) * 6 + d`, for values a, b, c, d of the attributes in order.
@@ -72,7 +72,7 @@ class Characters(Sequences):
           layers: uint8 `[4, 6, P, H, W, 4]`: attribute, value, pose, pixels as RGBA. The alpha of the last
             attribute must be 0 or 255.
           pose_labels: name -> array `[P]`; they become `frame_labels`.
-          label_names: As of `Sequences`.
+          label_names: As of `SequenceDataset`.
 
         Raises:
           ValueError: If the last layer is translucent anywhere.
@@ -102,7 +102,7 @@ class Characters(Sequences):
         self._top = tf.constant((top[..., :3] * (top[..., 3:] == 255)).reshape(VALUES, poses, -1))
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-        """See `Sequences.frames`."""
+        """See `SequenceDataset.frames`."""
 
         def rows(bank: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
             return tf.gather_nd(bank, tf.stack([number, frame], axis=-1))
@@ -113,7 +113,7 @@ class Characters(Sequences):
         return tf.reshape(pixels, tf.concat([tf.shape(frame), self.frame_shape], axis=0))
 
     def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """See `Sequences.swap_truth`; poses are the same for all, so `dynamic_sequence` does not matter."""
+        """See `SequenceDataset.swap_truth`; poses are the same for all, so `dynamic_sequence` does not matter."""
         del dynamic_sequence
         static_sequence, frame = np.broadcast_arrays(static_sequence, frame)
         return self.frames(tf.constant(static_sequence, tf.int32), tf.constant(frame, tf.int32)).numpy()

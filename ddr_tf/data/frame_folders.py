@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ddr_tf.config import configurable
-from ddr_tf.data.arrays import ArraySequences
+from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.data.frame_store import LABELS_FILE, FrameStore, load_frames
-from ddr_tf.data.sequences import HELD_OUT, TRAIN, split_at_random
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, split_at_random
 from ddr_tf.errors import UserError
 
 
@@ -95,7 +95,7 @@ def labels_in_names(name_pattern: str, store: FrameStore) -> dict[str, list[str 
 def described(
     static: Mapping[str, Iterable[str | None]], frame: Mapping[str, Iterable[str | None]]
 ) -> dict[str, dict[str, np.ndarray] | dict[str, list[str]]]:
-    """Labels as text -> the arguments `static_labels`, `frame_labels` and `label_names` of `Sequences`."""
+    """Labels as text -> the arguments `static_labels`, `frame_labels` and `label_names` of `SequenceDataset`."""
     names: dict[str, list[str]] = {}
     labels: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     for kind, texts in (("static_labels", static), ("frame_labels", frame)):
@@ -107,7 +107,7 @@ def described(
 
 
 @configurable()
-class FrameFolders(ArraySequences):
+class FrameFolders(ArrayDataset):
     """Sequences from folders of images.
 
     Each folder that holds images directly is a sequence, named by its path under `root`; or `name_pattern` tells them
@@ -168,7 +168,7 @@ class FrameFolders(ArraySequences):
 
     @staticmethod
     def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
-        """See `Sequences.frame_shape_of`."""
+        """See `SequenceDataset.frame_shape_of`."""
         return settings["size"], settings["size"], settings["channels"]
 
 

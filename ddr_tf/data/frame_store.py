@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ddr_tf.data.arrays import map_npy
 from ddr_tf.data.images import FITS, Frame, is_named_as_image, read_frame
-from ddr_tf.data.sequences import Remark
+from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
 
 BLOCK = 4096  # frames of a sequence that are in memory at once

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ddr_tf.config import configurable
 from ddr_tf.data.arrays import map_npy
-from ddr_tf.data.sequences import HELD_OUT, TRAIN, Sequences, split_at_random
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset, split_at_random
 from ddr_tf.errors import UserError
 
 SIDE = 64  # pixels
@@ -173,7 +173,7 @@ def draw(strips: tf.Tensor, corners: tf.Tensor) -> tf.Tensor:
 
 
 @configurable()
-class MovingMNIST(Sequences):
+class MovingMNIST(SequenceDataset):
     """Generated sequences; the held-out ones show digits of MNIST's test set, so identities are never shared.
 
     The first digit follows the first trajectory, so the digits of one sequence on the trajectories of another are a
@@ -225,7 +225,7 @@ class MovingMNIST(Sequences):
 
     @staticmethod
     def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
-        """See `Sequences.frame_shape_of`."""
+        """See `SequenceDataset.frame_shape_of`."""
         del settings
         return SIDE, SIDE, 1
 
@@ -242,7 +242,7 @@ class MovingMNIST(Sequences):
         return self._draw(digits, corners).numpy()
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-        """See `Sequences.frames`."""
+        """See `SequenceDataset.frames`."""
         corners = tf.gather_nd(self.corners, tf.stack([sequence, frame], axis=-1))
         return self._draw(tf.gather(self.digits, sequence), corners)
 
@@ -250,20 +250,20 @@ class MovingMNIST(Sequences):
         return draw(tf.gather(self._strips, digits), tf.cast(corners, tf.int32))
 
     def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """See `Sequences.swap_truth`: the digits of one on the trajectories of the other, first on first."""
+        """See `SequenceDataset.swap_truth`: the digits of one on the trajectories of the other, first on first."""
         return self.swap_truths(static_sequence, dynamic_sequence, frame)[0]
 
     def swap_truths(
         self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray
     ) -> list[np.ndarray]:
-        """See `Sequences.swap_truths`: either digit on either trajectory."""
+        """See `SequenceDataset.swap_truths`: either digit on either trajectory."""
         static_sequence, dynamic_sequence, frame = np.broadcast_arrays(static_sequence, dynamic_sequence, frame)
         corners = self.corners[dynamic_sequence, frame]
         return [self.render(self.digits[static_sequence], order) for order in (corners, corners[..., ::-1, :])]
 
 
 @configurable()
-class PublishedMovingMNIST(Sequences):
+class PublishedMovingMNIST(SequenceDataset):
     """The file `mnist_test_seq.npy`: 10,000 sequences without labels, memory-mapped; a tenth of them held out."""
 
     licence = "not stated by its authors"
@@ -297,10 +297,10 @@ class PublishedMovingMNIST(Sequences):
 
     @staticmethod
     def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
-        """See `Sequences.frame_shape_of`."""
+        """See `SequenceDataset.frame_shape_of`."""
         del settings
         return SIDE, SIDE, 1
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-        """See `Sequences.frames`."""
+        """See `SequenceDataset.frames`."""
         return tf.gather_nd(self._bank, tf.stack([frame, sequence], axis=-1))[..., None]

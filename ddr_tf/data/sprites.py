@@ -190,7 +190,7 @@ class Sprites(Characters):
 
     @staticmethod
     def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
-        """See `Sequences.frame_shape_of`."""
+        """See `SequenceDataset.frame_shape_of`."""
         del settings
         return SIDE, SIDE, 3
 

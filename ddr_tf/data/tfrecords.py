@@ -2,7 +2,7 @@
 
 A folder of shards holds
 
-    dataset.json                         what `Sequences` knows, and the place of every record
+    dataset.json                         what `SequenceDataset` knows, and the place of every record
     labels.npz                           labels, "static/<name>" and "frame/<name>"
     train-00000-of-00008.tfrecord, ...   and the same for held_out
 
@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from ddr_tf.config import configurable
 from ddr_tf.data.sampling import draw_frames, stream_seed
-from ddr_tf.data.sequences import Sequences, share_of_batch
+from ddr_tf.data.sequence_dataset import SequenceDataset, share_of_batch
 from ddr_tf.errors import UserError
 
 FORMAT = 1
@@ -74,7 +74,7 @@ def record_places(path: Path) -> Iterator[tuple[int, int]]:
             offset += length + 16
 
 
-def _example(sequences: Sequences, number: int) -> bytes:
+def _example(sequences: SequenceDataset, number: int) -> bytes:
     """The record of one sequence."""
     count = int(sequences.frame_counts[number])
     encoded: list[bytes] = []
@@ -95,7 +95,7 @@ def _example(sequences: Sequences, number: int) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _content(sequences: Sequences) -> str:
+def _content(sequences: SequenceDataset) -> str:
     """Fingerprint of a dataset, its labels, and the first and the last frame of each sequence."""
     digest = hashlib.blake2b(sequences.fingerprint().encode(), digest_size=16)
     for labels in (sequences.static_labels, sequences.frame_labels):
@@ -143,7 +143,9 @@ def _write(path: Path, text: str) -> None:
     partial.rename(path)
 
 
-def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB, workers: int | None = None) -> int:
+def write_shards(
+    sequences: SequenceDataset, folder: Path, shard_mb: float = SHARD_MB, workers: int | None = None
+) -> int:
     """Writes a dataset as shards; goes on where an earlier call for the same dataset and folder was interrupted.
 
     Args:
@@ -228,7 +230,7 @@ def write_shards(sequences: Sequences, folder: Path, shard_mb: float = SHARD_MB,
 
 
 @configurable()
-class TFRecords(Sequences):
+class TFRecords(SequenceDataset):
     """A dataset in shards.
 
     `batches` reads them as a stream: every sequence of a split is read once in each pass, in an order of its own, and
@@ -300,7 +302,7 @@ class TFRecords(Sequences):
             )
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-        """See `Sequences.frames`; not to be traced."""
+        """See `SequenceDataset.frames`; not to be traced."""
         sequence, frame = np.asarray(sequence), np.asarray(frame)
         frames = np.empty((sequence.size, *self.frame_shape), np.uint8)
         for number in np.unique(sequence):
@@ -326,7 +328,7 @@ class TFRecords(Sequences):
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        """See `Sequences.batches`; but each worker reads files of its own, so its batches are its own, too.
+        """See `SequenceDataset.batches`; but each worker reads files of its own, so its batches are its own, too.
 
         To start at a later step, records are read up to there, at most one pass through the split.
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.data.arrays import ArraySequences, map_npy
+from ddr_tf.data.arrays import ArrayDataset, map_npy
 
 SPLITS = {"train": [0, 2], "held_out": [1]}
 
 
 def test_frames_lie_one_sequence_after_the_other():
     bank = np.arange(9 * 16 * 16, dtype=np.uint8).reshape(9, 16, 16, 1)
-    sequences = ArraySequences(bank, name="x", frame_counts=[2, 4, 3], splits=SPLITS)
+    sequences = ArrayDataset(bank, name="x", frame_counts=[2, 4, 3], splits=SPLITS)
     assert sequences.frame_shape == (16, 16, 1)
     frames = sequences.frames(tf.constant([[0, 1], [2, 1]]), tf.constant([[1, 0], [2, 3]]))
     np.testing.assert_array_equal(frames, bank[[[1, 2], [8, 5]]])
@@ -21,7 +21,7 @@ def test_frames_lie_one_sequence_after_the_other():
 )
 def test_what_does_not_fit_is_refused(bank):
     with pytest.raises(ValueError, match="frames must be uint8"):
-        ArraySequences(bank, name="x", frame_counts=[2, 4, 3], splits=SPLITS)
+        ArrayDataset(bank, name="x", frame_counts=[2, 4, 3], splits=SPLITS)
 
 
 def test_a_mapped_file_is_never_written(tmp_path):

@@ -6,7 +6,7 @@ from ddr_tf.data.sampling import sample_numbers
 
 
 def which(frames):
-    """Numbers of sequences and of frames, from the first pixel of frames of `RandomSequences`."""
+    """Numbers of sequences and of frames, from the first pixel of frames of `RandomDataset`."""
     tag = frames[:, :, 0, 0, 0]
     return tag // 16, tag % 16
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import RandomSequences
+from conftest import RandomDataset
 from ddr_tf.data import tfrecords
-from ddr_tf.data.arrays import ArraySequences
+from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.data.tfrecords import TFRecords, record_places, write_shards
 from ddr_tf.errors import UserError
 
 
-class Labelled(ArraySequences):
+class Labelled(ArrayDataset):
     """30 sequences in colour; the first two pixels of a frame tell its sequence and its number."""
 
     def __init__(self):
@@ -187,7 +187,7 @@ def test_a_disk_that_fills_up_is_told(source, tmp_path, monkeypatch):
 
 def test_frames_of_other_channels_are_refused(tmp_path):
     with pytest.raises(UserError, match="1 or 3 channels, not 2"):
-        write_shards(RandomSequences(frame_shape=(16, 16, 2)), tmp_path / "a")
+        write_shards(RandomDataset(frame_shape=(16, 16, 2)), tmp_path / "a")
 
 
 def damaged(shards, tmp_path, change):
@@ -266,7 +266,7 @@ def test_memory_stays_bounded_by_the_limit_and_not_by_the_set(tmp_path):
     bank = np.random.RandomState(0).randint(0, 256, (12000, 64, 64, 3)).astype(np.uint8)
     numbers = np.arange(120)
     splits = {"train": numbers[:110], "held_out": numbers[110:]}
-    write_shards(ArraySequences(bank, name="noise", frame_counts=counts, splits=splits), tmp_path, shard_mb=16)
+    write_shards(ArrayDataset(bank, name="noise", frame_counts=counts, splits=splits), tmp_path, shard_mb=16)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 140e6
     code = (
         "import sys, psutil; from ddr_tf.data import TFRecords\n"

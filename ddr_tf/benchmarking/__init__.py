@@ -1,0 +1,1 @@
+"""What this machine reaches, and the report of it."""

@@ -1,0 +1,250 @@
+"""What a dataset provides: numbered sequences of numbered frames, in two splits that never mix."""
+
+import abc
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf.data.sampling import sample_numbers, stream_seed
+from ddr_tf.errors import UserError
+
+TRAIN = "train"
+HELD_OUT = "held_out"
+SPLIT_SEED = 423  # of every random split into training and held-out sequences
+
+
+class Remark(NamedTuple):
+    """Something of the user's that is not used as it is.
+
+    Attributes:
+      path: File or folder.
+      kind: "bad": should have been usable and is not; "left out": is not used, with good reason; "noted": is used, but
+        worth a look.
+      reason: In words.
+    """
+
+    path: str
+    kind: str
+    reason: str
+
+
+def share_of_batch(batch_size: int, num_workers: int) -> int:
+    """Sequences of a batch that each of several workers gets.
+
+    Raises:
+      ValueError: If they cannot share evenly.
+    """
+    if batch_size % num_workers:
+        raise ValueError(f"A batch of {batch_size} sequences cannot be shared evenly by {num_workers} workers.")
+    return batch_size // num_workers
+
+
+def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, np.ndarray]:
+    """The same random split for the same number each time, with at least one sequence on each side.
+
+    Raises:
+      UserError: If there are fewer than two sequences, or the fraction is not between 0 and 1.
+    """
+    if num_sequences < 2:
+        raise UserError(
+            f"At least two sequences are needed, one of them to hold out; found {num_sequences}. Each folder of images "
+            "is one, unless FrameFolders.name_pattern tells them apart."
+        )
+    if not 0 < held_out_fraction < 1:
+        raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}.")
+    order = np.random.RandomState(SPLIT_SEED).permutation(num_sequences)
+    count = min(max(1, round(num_sequences * held_out_fraction)), num_sequences - 1)
+    return {TRAIN: np.sort(order[count:]), HELD_OUT: np.sort(order[:count])}
+
+
+class SequenceDataset(abc.ABC):
+    """A set of sequences, each an unordered set of frames of one thing.
+
+    A dataset subclasses this and implements `frames`. Datasets whose true factors are known also
+    implement `swap_truth`, and give `static_labels`.
+
+    Attributes:
+      name: Short name for file names and logs.
+      frame_shape: `(H, W, C)`.
+      frame_counts: int32 `[S]`, the number of frames of each of the S sequences, at least 1.
+      splits: `{"train": int32 [S1], "held_out": int32 [S2]}`, numbers of sequences, disjoint.
+      ids: S names, unique; of folders, videos or the like, or else the numbers.
+      static_labels: name of an attribute of a sequence -> `[S]`; empty where nothing is known.
+      frame_labels: name of an attribute of a frame -> `[sum of frame_counts]`: all of sequence 0, then all of 1...
+      label_names: name of a label -> the words that its values stand for. Labels with words are int32, -1 where not
+        known; others are numbers, NaN where not known.
+      remarks: What was found and is not used as it is.
+      shared_poses: Whether frames of the same number show the same pose in all sequences.
+      licence: Of the data, in words; None where it is not known.
+    """
+
+    shared_poses = False
+    licence: str | None = None
+
+    def __init__(
+        self,
+        name: str,
+        frame_shape: tuple[int, int, int],
+        frame_counts: np.ndarray,
+        splits: Mapping[str, np.ndarray],
+        static_labels: Mapping[str, np.ndarray] | None = None,
+        frame_labels: Mapping[str, np.ndarray] | None = None,
+        label_names: Mapping[str, Sequence[str]] | None = None,
+        ids: Sequence[str] | None = None,
+        remarks: Sequence[Remark] = (),
+    ) -> None:
+        """Checks and keeps the description.
+
+        Raises:
+          ValueError: If a split is empty, names a sequence that does not exist, or shares one with the other; or if
+            labels or ids are not as many as what they describe.
+        """
+        self.name = name
+        self.frame_shape = tuple(frame_shape)
+        self.frame_counts = np.asarray(frame_counts, np.int32)
+        self.splits = {split: np.asarray(numbers, np.int32) for split, numbers in splits.items()}
+        self.static_labels = dict(static_labels or {})
+        self.frame_labels = dict(frame_labels or {})
+        self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
+        self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
+        self.remarks = tuple(remarks)
+        if set(self.splits) != {TRAIN, HELD_OUT}:
+            raise ValueError(f"{name}: splits must be '{TRAIN}' and '{HELD_OUT}', got {sorted(self.splits)}.")
+        if self.frame_counts.ndim != 1 or (self.frame_counts < 1).any():
+            raise ValueError(f"{name}: every sequence needs at least one frame.")
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError(f"{name}: ids must be unique.")
+        described = {"ids": (self.ids, self.num_sequences)}
+        described |= {label: (values, self.num_sequences) for label, values in self.static_labels.items()}
+        described |= {label: (values, self.frame_counts.sum()) for label, values in self.frame_labels.items()}
+        for label, (values, count) in described.items():
+            if len(values) != count:
+                raise ValueError(f"{name}: {label} has {len(values)} values, not {count}.")
+        for split, numbers in self.splits.items():
+            if not numbers.size:
+                raise ValueError(f"{name}: split '{split}' has no sequence.")
+            if numbers.min() < 0 or numbers.max() >= self.num_sequences:
+                raise ValueError(f"{name}: split '{split}' names sequences outside 0..{self.num_sequences - 1}.")
+        shared = np.intersect1d(self.splits[TRAIN], self.splits[HELD_OUT])
+        if shared.size:
+            raise ValueError(f"{name}: {shared.size} sequences are in both splits, for example number {shared[0]}.")
+
+    @property
+    def num_sequences(self) -> int:
+        """S, over both splits."""
+        return len(self.frame_counts)
+
+    def fingerprint(self) -> str:
+        """Of what sequences there are, how many frames they have, and in which split they are."""
+        splits = {split: numbers.tolist() for split, numbers in self.splits.items()}
+        description = json.dumps([self.ids, self.frame_counts.tolist(), splits], sort_keys=True)
+        return hashlib.blake2b(description.encode(), digest_size=16).hexdigest()
+
+    def description(self) -> dict[str, Any]:
+        """What a model card says of the data, as an object for JSON."""
+        return {
+            "name": self.name,
+            "licence": self.licence,
+            "splits": {
+                split: {"sequences": len(numbers), "frames": int(self.frame_counts[numbers].sum())}
+                for split, numbers in self.splits.items()
+            },
+        }
+
+    @staticmethod
+    def frame_shape_of(**settings: Any) -> tuple[int, int, int] | None:
+        """The `frame_shape` that these arguments of `__init__` lead to, without the data; None if only those tell."""
+        del settings
+        return None
+
+    def rows(self, sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """Places in `frame_labels`, int64 `[...]`, of frames given by int `[...]` sequence and frame numbers."""
+        first = np.cumsum(self.frame_counts, dtype=np.int64) - self.frame_counts
+        return first[sequence] + frame
+
+    @abc.abstractmethod
+    def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
+        """The frames with these numbers; traced into the input pipeline, so TensorFlow operations only.
+
+        Args:
+          sequence: int32 `[B, N]`, numbers of sequences.
+          frame: int32 `[B, N]`, numbers of frames within them.
+
+        Returns:
+          uint8 `[B, N, H, W, C]`.
+        """
+
+    def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """True frames of swaps: the thing of one sequence as it would look in a frame of another.
+
+        Args:
+          static_sequence: int `[...]`, numbers of the sequences that give the identity.
+          dynamic_sequence: int `[...]`, numbers of the sequences that give the pose.
+          frame: int `[...]`, numbers of the frames of `dynamic_sequence` that give the pose.
+
+        Returns:
+          uint8 `[..., H, W, C]`.
+
+        Raises:
+          NotImplementedError: If the true factors of this dataset are not known.
+        """
+        raise NotImplementedError(f"{self.name} has no true frames of swaps.")
+
+    def swap_truths(
+        self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray
+    ) -> list[np.ndarray]:
+        """All frames that are right as `swap_truth`: several where no frame can tell parts of a thing apart.
+
+        Empty if the true factors are not known.
+        """
+        try:
+            return [self.swap_truth(static_sequence, dynamic_sequence, frame)]
+        except NotImplementedError:
+            return []
+
+    def batches(
+        self,
+        split: str,
+        batch_size: int,
+        num_frames: int,
+        seed: int,
+        start_step: int = 0,
+        worker: int = 0,
+        num_workers: int = 1,
+    ) -> tf.data.Dataset:
+        """An endless stream of batches; element k depends on (seed, start_step + k) alone.
+
+        So a stream that is started at step k continues one that was interrupted there, bit for bit; and what several
+        workers get for a step is, put together, what one would get.
+
+        Args:
+          split: "train" or "held_out".
+          batch_size: B, at least 1, over all workers.
+          num_frames: N, at least 1.
+          seed: Any int.
+          start_step: Step of the first batch.
+          worker: Which of the workers this is, from 0.
+          num_workers: W, a divisor of B.
+
+        Returns:
+          uint8 `[B / W, N, H, W, C]`, prefetched.
+        """
+        numbers = self.splits[split]
+        frame_counts = tf.constant(self.frame_counts[numbers])
+        numbers = tf.constant(numbers)
+        share = share_of_batch(batch_size, num_workers)
+        key = stream_seed(seed, split)
+
+        def batch(step: tf.Tensor) -> tf.Tensor:
+            sequence, frame = sample_numbers(
+                tf.random.fold_in(key, step), numbers, frame_counts, batch_size, num_frames
+            )
+            mine = slice(worker * share, (worker + 1) * share)
+            return tf.ensure_shape(self.frames(sequence[mine], frame[mine]), (share, num_frames, *self.frame_shape))
+
+        steps = tf.data.Dataset.counter(np.int64(start_step))
+        return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,5 @@
+"""The model: networks, densities, the bound, and `DDR`, which joins them."""
+
+from ddr_tf.model.ddr import DDR
+
+__all__ = ["DDR"]

@@ -1,0 +1,1 @@
+"""Contact sheets, plots, and the gallery of a run."""

@@ -1,0 +1,470 @@
+"""Figures for papers: arrays -> matplotlib figures -> PNG, PDF and GIF.
+
+Frames are drawn pixel by pixel, colours can be told apart by the colour-blind, letters in PDFs are TrueType, and the
+same figure gives the same bytes.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN
+from ddr_tf.errors import UserError
+from ddr_tf.pictures import contact_sheets
+
+try:
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.patches import ConnectionPatch, Ellipse
+    from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
+except ImportError as missing:
+    raise UserError(f"Figures need matplotlib ({missing}); pip install -e '.[eval]'.") from missing
+
+STYLE = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # TrueType, which journals ask for
+}
+WIDTH = 6.75  # inches, the text of two columns
+CLASS_COLOURS = matplotlib.color_sequences["petroff10"]  # chosen for colour-blind readers
+SCALE = "viridis"  # of continuous labels; likewise
+UNKNOWN = "0.8"  # grey of points without a label
+LINE, BAND = "0.35", "0.88"  # greys
+GIF_MILLISECONDS = 80  # of a frame
+
+
+def style() -> AbstractContextManager:
+    """In which figures are drawn and saved."""
+    return matplotlib.rc_context(STYLE)
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes whose place is given in inches from the upper left corner."""
+    across, down = figure.get_size_inches()
+    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
+def _height(sheet: np.ndarray, width: float) -> float:
+    return width * sheet.shape[0] / sheet.shape[1]
+
+
+def _show(figure: Figure, sheet: np.ndarray, left: float, top: float, width: float) -> Axes:
+    """Draws uint8 `[height, width, 3]` without a frame; the axes count its pixels."""
+    axes = _axes(figure, left, top, width, _height(sheet, width))
+    axes.imshow(sheet, aspect="auto")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes
+
+
+def _middles(pixels: int, count: int) -> np.ndarray:
+    """Where the frames of a row or column of `figures.grid` without wide gaps have their middles, in pixels."""
+    pitch = (pixels - contact_sheets.GAP) / count
+    return contact_sheets.GAP / 2 + pitch * (np.arange(count) + 0.5) - 0.5
+
+
+def _symbol(dimension: int) -> str:
+    return f"$z_{{{dimension + 1}}}$"
+
+
+def draw_planes(
+    planes: np.ndarray, real: np.ndarray, names: Sequence[str], ticks: np.ndarray, dimensions: tuple[int, int]
+) -> Figure:
+    """The dynamic plane of several identities side by side, real frames of each above it.
+
+    Args:
+      planes: float `[S, R, R, H, W, C]` in [0, 1]; the second dimension of z falls from the first row to the last.
+      real: float `[S, N, H, W, C]` in [0, 1].
+      names: Of the S sequences.
+      ticks: float `[S, 2, R]`, the values of both dimensions of z along the plane, rising.
+      dimensions: Which dimensions of z they are.
+    """
+    left, gap, top = 0.42, 0.08, 0.22
+    width = min((WIDTH - len(planes) * (left + gap)) / len(planes), 2.6)
+    strips, sheets = [contact_sheets.grid(row[None]) for row in real], [contact_sheets.grid(plane) for plane in planes]
+    strip_height, height = _height(strips[0], width), _height(sheets[0], width)
+    figure = Figure((len(planes) * (left + width + gap), top + strip_height + 0.1 + height + 0.42))
+    for number, (strip, sheet) in enumerate(zip(strips, sheets, strict=True)):
+        place = number * (left + width + gap) + left
+        _show(figure, strip, place, top, width).set_title(
+            f"sequence {names[number]}, real frames", fontsize=7, pad=2, loc="left"
+        )
+        axes = _show(figure, sheet, place, top + strip_height + 0.1, width)
+        rows, columns = planes.shape[1:3]
+        chosen = np.unique([0, columns // 4, columns // 2, columns - 1 - columns // 4, columns - 1])
+        axes.set_xticks(_middles(sheet.shape[1], columns)[chosen], [f"{z:.1f}" for z in ticks[number, 0, chosen]])
+        axes.set_yticks(_middles(sheet.shape[0], rows)[::-1][chosen], [f"{z:.1f}" for z in ticks[number, 1, chosen]])
+        axes.tick_params(length=2, pad=1, labelsize=6)
+        axes.set_xlabel(_symbol(dimensions[0]), labelpad=1)
+        if number == 0:
+            axes.set_ylabel(_symbol(dimensions[1]), labelpad=1, rotation=0)
+    return figure
+
+
+def find_extremes(values: np.ndarray, count: int, apart: int) -> np.ndarray:
+    """The highest of the maxima that nothing within `apart` places exceeds and that are not below the mean.
+
+    Returns:
+      Their places in order, int `[1..count]`.
+
+    Args:
+      values: float `[T]`, at least one.
+      count: At least 1.
+      apart: At least 1; the maxima are further from one another than this.
+    """
+    windows = [values[max(0, place - apart) : place + apart + 1] for place in range(len(values))]
+    maxima = [place for place, window in enumerate(windows) if values[place] >= max(window.max(), values.mean())]
+    found: list[int] = []
+    for place in sorted(maxima, key=lambda place: (-values[place], place)):
+        if len(found) < count and all(abs(place - other) > apart for other in found):
+            found.append(place)
+    return np.sort(found)
+
+
+def draw_timeline(
+    number: np.ndarray,
+    mean: np.ndarray,
+    stddev: np.ndarray,
+    prior: tuple[float, float],
+    high: dict[int, np.ndarray],
+    low: dict[int, np.ndarray],
+    dimension: int,
+) -> Figure:
+    """One dimension of z along a sequence, with the frames at its extremes.
+
+    Args:
+      number: int `[T]`, numbers of the frames, rising.
+      mean: float `[T]`, of q(z | x, f).
+      stddev: float `[T]`.
+      prior: Mean and stddev of p(z | f).
+      high: Place in `number` -> real frame float `[H, W, C]` in [0, 1], shown above, in rising order.
+      low: The same, shown below.
+      dimension: Which dimension of z it is.
+    """
+    side, left, between, height = 0.85, 0.5, 0.3, 1.5
+    figure = Figure((WIDTH, 2 * side + 2 * between + height + 0.2))
+    behind, axes = (_axes(figure, left, side + between, WIDTH - left - 0.1, height) for _ in range(2))
+    behind.set_zorder(-2)  # then the lines to the pictures, then the curve
+    behind.set_axis_off()
+    behind.axhspan(prior[0] - 2 * prior[1], prior[0] + 2 * prior[1], color=BAND, lw=0)
+    behind.axhline(prior[0], color="white", lw=0.8)
+    axes.patch.set_visible(False)
+    line, low_line = CLASS_COLOURS[0], CLASS_COLOURS[2]
+    axes.fill_between(number, mean - stddev, mean + stddev, color=line, alpha=0.35, lw=0)
+    axes.plot(number, mean, color=line, marker="o", ms=1.5, lw=0.8)
+    axes.set_xlim(number[0] - 0.01 * np.ptp(number), number[-1] + 0.01 * np.ptp(number))
+    axes.set_ylabel(_symbol(dimension))
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.tick_params(length=2, pad=2, direction="in")
+    for words in axes.get_xticklabels():
+        words.set_bbox(dict(color="white", pad=0.5))
+    low_end, high_end = axes.get_ylim()
+    limits = min(low_end, prior[0] - 2.1 * prior[1]), max(high_end, prior[0] + 2.1 * prior[1])
+    for each in (behind, axes):
+        each.set_ylim(limits)
+    axes.text(0.995, 0.02, "frame", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
+    for frames, top, edge, colour in ((high, 0.02, 0.0, line), (low, side + 2 * between + height, 1.0, low_line)):
+        slots = left + (WIDTH - left - 0.1) * (np.arange(len(frames)) + 0.5) / len(frames) - side / 2
+        for slot, (place, frame) in zip(slots, frames.items(), strict=True):
+            picture = _show(figure, contact_sheets.grid(frame[None, None]), slot, top, side)
+            picture.text(
+                0.5,
+                edge,
+                f"{number[place]}",
+                transform=picture.transAxes,
+                fontsize=7,
+                color=colour,
+                ha="center",
+                va="top" if edge == 0.0 else "bottom",
+            )
+            axes.plot(number[place], mean[place], "o", ms=4, mfc="none", mec=colour, mew=1)
+            figure.add_artist(
+                ConnectionPatch(
+                    (0.5, edge - (0.14 if edge == 0.0 else -0.14)),
+                    (number[place], mean[place]),
+                    "axes fraction",
+                    "data",
+                    axesA=picture,
+                    axesB=axes,
+                    color=colour,
+                    lw=0.5,
+                    shrinkB=3,
+                    zorder=-1,
+                )
+            )
+    return figure
+
+
+class Label(NamedTuple):
+    """A label of points.
+
+    Attributes:
+      values: `[K]`: int, -1 where not known, with words; else numbers, NaN where not known, or texts.
+      words: What the values stand for, or None.
+    """
+
+    values: np.ndarray
+    words: Sequence[str] | None
+
+
+def classes(label: Label) -> tuple[np.ndarray, list[str]] | None:
+    """The known values of a label of classes, and their names; None if it is a quantity, which has an order."""
+    values = label.values
+    if label.words is not None:
+        known = np.unique(values[values >= 0])
+        return known, [label.words[value] for value in known]
+    known = np.unique(values if values.dtype.kind not in "f" else values[np.isfinite(values)])
+    if values.dtype.kind == "U" or (values.dtype.kind in "iu" and len(known) <= len(CLASS_COLOURS)):
+        return known, [str(value) for value in known]
+    return None
+
+
+def draw_scatter(points: np.ndarray, labels: dict[str, Label], dimensions: tuple[int, int]) -> Figure:
+    """All z in one plane, once for each label: classes with a legend, quantities with a colour bar.
+
+    Args:
+      points: float `[K, 2]`.
+      labels: name -> label of the K points, at least one.
+      dimensions: Which dimensions of z the points have.
+    """
+    columns = min(3, len(labels))
+    rows = -(-len(labels) // columns)
+    figure = Figure(
+        (WIDTH * (columns / 3 if columns < 3 else 1) + (0.6 if columns == 1 else 0), 1.9 * rows), layout="constrained"
+    )
+    grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    for axes, (name, label) in zip(grid, labels.items(), strict=False):
+        found = classes(label)
+        style: dict[str, Any] = dict(s=3, linewidths=0)
+        if found is None:
+            known = np.isfinite(label.values.astype(float))
+            axes.scatter(*points[~known].T, color=UNKNOWN, **style)
+            drawn = axes.scatter(*points[known].T, c=label.values[known].astype(float), cmap=SCALE, **style)
+            bar = figure.colorbar(drawn, ax=axes, aspect=18, pad=0.02)
+            bar.outline.set_visible(False)
+            bar.ax.tick_params(length=2)
+        elif len(found[0]) <= len(CLASS_COLOURS):
+            colour = np.full((len(points), 3), float(UNKNOWN))
+            for value, word, rgb in zip(*found, CLASS_COLOURS, strict=False):
+                colour[label.values == value] = rgb
+                axes.scatter([], [], color=[rgb], s=12, label=word if len(word) <= 14 else f"{word[:13]}…")
+            axes.scatter(*points.T, c=colour, **style)
+            axes.legend(
+                loc="upper left", bbox_to_anchor=(1.0, 1.03), handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25
+            )
+        else:
+            colour = matplotlib.colormaps[SCALE](np.searchsorted(found[0], label.values) / (len(found[0]) - 1))
+            colour[~np.isin(label.values, found[0])] = matplotlib.colors.to_rgba(UNKNOWN)
+            axes.scatter(*points.T, c=colour, **style)
+            name = f"{name} ({len(found[0])} values)"
+        axes.set_title(name, pad=3)
+    for place, axes in enumerate(grid):
+        axes.set_visible(place < len(labels))
+        if place + columns >= len(labels):
+            axes.set_xlabel(_symbol(dimensions[0]), labelpad=1)
+            axes.tick_params(labelbottom=True)
+        if place % columns == 0:
+            axes.set_ylabel(_symbol(dimensions[1]), labelpad=1)
+    return figure
+
+
+def draw_swaps(real: np.ndarray, swapped: np.ndarray, truth: np.ndarray | None) -> Figure:
+    """The swap matrix, and beside it the true frames where they are known.
+
+    Args:
+      real: float `[S, H, W, C]` in [0, 1], the frames that gave the codes.
+      swapped: float `[S, S, H, W, C]`, f of the row and z of the column.
+      truth: As `swapped`, or None.
+    """
+    header, empty = real[None], np.full_like(real[:1, None], np.nan)
+    decoded = np.concatenate([np.concatenate([empty, header], axis=1), np.concatenate([real[:, None], swapped], 1)])
+    sheets = [contact_sheets.grid(decoded, wide_gaps=(0, 0))]
+    if truth is not None:
+        sheets.append(contact_sheets.grid(np.concatenate([header, truth]), wide_gaps=(0, None)))
+    left, gap, top = 0.2, 0.15, 0.32
+    pixels = sum(sheet.shape[1] for sheet in sheets)
+    scale = min((WIDTH - left - gap * (len(sheets) - 1)) / pixels, 0.72 / (decoded.shape[3] * _enlargement(real)))
+    figure = Figure((left + pixels * scale + gap * (len(sheets) - 1), top + sheets[0].shape[0] * scale + 0.03))
+    place = left
+    for sheet, title in zip(sheets, ("decoded", "true frames"), strict=False):
+        axes = _show(figure, sheet, place, top, sheet.shape[1] * scale)
+        axes.set_title(f"{title}\n$z$ of", fontsize=8, pad=2)
+        if place == left:
+            axes.set_ylabel("$f$ of", labelpad=2)
+        place += sheet.shape[1] * scale + gap
+    return figure
+
+
+def _enlargement(frames: np.ndarray) -> int:
+    """By how much `figures.grid` enlarges frames `[..., H, W, C]`."""
+    return max(1, -(-contact_sheets.CELL // min(frames.shape[-3:-1])))
+
+
+def draw_samples(frames: np.ndarray) -> Figure:
+    """Frames float `[S, N, H, W, C]` in [0, 1], one f a row, one z a column of it."""
+    sheet = contact_sheets.grid(frames)
+    left, top = 0.2, 0.2
+    figure = Figure((WIDTH, top + _height(sheet, WIDTH - left) + 0.03))
+    axes = _show(figure, sheet, left, top, WIDTH - left)
+    axes.set_ylabel(r"$f \sim p(f)$", labelpad=2)
+    axes.set_title(r"$z \sim p(z\,|\,f)$", pad=2)
+    return figure
+
+
+def draw_interpolations(static: np.ndarray, dynamic: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> Figure:
+    """Paths between codes: above in f, below in z; each row between two real frames.
+
+    Args:
+      static: float `[R, T, H, W, C]` in [0, 1], decoded along the paths in f.
+      dynamic: float `[S, T, H, W, C]`, along the paths in z.
+      ends: The real frames at both ends, float `[R, 2, H, W, C]` and `[S, 2, H, W, C]`.
+    """
+    left, gap, top = 0.2, 0.12, 0.2
+    panels = list(zip((static, dynamic), ends, (r"$f$ changes, $z$ given it", r"$z$ changes, $f$ stays"), strict=True))
+    sheets = [[contact_sheets.grid(part) for part in (end[:, :1], decoded, end[:, 1:])] for decoded, end, _ in panels]
+    scale = (WIDTH - left - 2 * gap) / sum(sheet.shape[1] for sheet in sheets[0])
+    figure = Figure((WIDTH, sum(top + 0.08 + parts[0].shape[0] * scale for parts in sheets) + 0.03))
+    below = top
+    for parts, (_, _, name) in zip(sheets, panels, strict=True):
+        place = left
+        for part, title in zip(parts, ("real", "decoded", "real"), strict=True):
+            axes = _show(figure, part, place, below, part.shape[1] * scale)
+            axes.set_title(title, fontsize=7, pad=2)
+            if place == left:
+                axes.set_ylabel(name, labelpad=2)
+            place += part.shape[1] * scale + gap
+        below += parts[0].shape[0] * scale + top + 0.08
+    return figure
+
+
+def draw_prior(
+    posterior: np.ndarray,
+    prior: np.ndarray,
+    edges: np.ndarray,
+    identities: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    dimensions: tuple[int, int],
+) -> Figure:
+    """Where the aggregate posterior and p(z | f) put their mass.
+
+    Args:
+      posterior: float `[C, C]`, mass of the mean of q(z | x, f) in each cell, as `mass` gives it.
+      prior: The same of the mean of p(z | f).
+      edges: float `[2, C + 1]`, of the cells.
+      identities: Name, mean and stddev of p(z | f) float `[2]`, and z float `[N, 2]`, of some sequences.
+      dimensions: Which dimensions of z they are.
+    """
+    figure = Figure((WIDTH, 2.5), layout="constrained")
+    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    # Square roots, since a few cells may hold much.
+    colours = ScalarMappable(PowerNorm(0.5, 0, 1000 * max(posterior.max(), prior.max())), SCALE)
+    for axes, cells, title in zip(
+        panels, (posterior, prior), (r"mean of $q(z\,|\,x, f)$", r"mean of $p(z\,|\,f)$"), strict=False
+    ):
+        axes.pcolorfast(edges[0], edges[1], 1000 * cells, norm=colours.norm, cmap=colours.cmap)
+        axes.set_title(title, pad=3)
+    bar = figure.colorbar(colours, ax=panels[:2], aspect=22, pad=0.01, label="mass of a cell, thousandths")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2)
+    for (name, mean, stddev, points), colour in zip(identities, CLASS_COLOURS, strict=False):
+        panels[2].scatter(*points.T, s=2, color=[colour], linewidths=0)
+        for reach in (1, 2):
+            panels[2].add_patch(Ellipse(mean, *(2 * reach * stddev), fill=False, color=colour, lw=0.9))
+        panels[2].plot([], [], color=colour, label=name)
+    panels[2].legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, handlelength=1, columnspacing=0.8, borderaxespad=0
+    )
+    panels[2].set_title(r"$z$ and $p(z\,|\,f)$ of single sequences", pad=3)
+    for axes in panels:
+        axes.set_xlabel(_symbol(dimensions[0]), labelpad=1)
+    panels[0].set_ylabel(_symbol(dimensions[1]), labelpad=1)
+    return figure
+
+
+CURVES = {  # what is drawn of the log -> title and scale of its axis
+    "elbo": ("ELBO", "linear"),
+    "reconstruction_excess": ("reconstruction above the pixel entropy", "log"),
+    "kl_static": (r"KL$(q(f)\,\|\,p(f))\,/\,N$", "log"),
+    "kl_dynamic": (r"KL$(q(z)\,\|\,p(z\,|\,f))$", "linear"),
+}
+
+
+def draw_training(lines: Sequence[dict[str, Any]]) -> Figure:
+    """The bound and its parts in nats a frame, against steps and minutes.
+
+    Args:
+      lines: Of `metrics.jsonl`, with at least one of either split.
+    """
+    figure = Figure((WIDTH, 4.0), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    train = [line for line in lines if line["split"] == TRAIN]
+    steps, minutes = (np.array([line[name] for line in train], float) for name in ("step", "minutes"))
+    for axes, (name, (title, scale)) in zip(panels.ravel(), CURVES.items(), strict=True):
+        for split, words, style in (
+            (TRAIN, "training", dict(color=CLASS_COLOURS[0])),
+            (HELD_OUT, "held out", dict(color=CLASS_COLOURS[2], marker="o", ms=3)),
+        ):
+            points = [(line["step"], line[name]) for line in lines if line["split"] == split]
+            axes.plot(*np.transpose(points), label=words, **style)
+        axes.set_yscale(scale)
+        if scale == "log":
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+            axes.yaxis.set_minor_formatter(ScalarFormatter())
+        axes.set_title(title, pad=3)
+        axes.grid(axis="y", color=BAND, lw=0.5, which="both")
+        axes.tick_params(length=2)
+        weights = [line["kl_weight"] for line in train]
+        if min(weights) < 1 and max(weights) >= 1:
+            axes.axvline(steps[np.argmax(np.array(weights) >= 1)], color=LINE, lw=0.6, ls=":")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("nats a frame")
+    for axes in panels[1]:
+        axes.set_xlabel("step")
+    for axes in panels[0]:
+        shown = [minute for minute in MaxNLocator(5).tick_values(0, minutes[-1]) if minutes[0] <= minute <= minutes[-1]]
+        above = axes.secondary_xaxis("top")
+        above.set_xticks(np.interp(shown, minutes, steps), [f"{minute:g}" for minute in shown])
+        above.set_xlabel("minutes of training", fontsize=7, labelpad=3)
+        above.tick_params(length=2)
+    panels[0, 0].legend()
+    return figure
+
+
+def save_figure(figure: Figure, stem: Path, dpi: int) -> list[Path]:
+    """Writes `<stem>.pdf`, with frames as they are, and `<stem>.png`; without dates."""
+    images = figure.findobj(AxesImage)
+    for image in images:
+        image.set_interpolation("none")
+    pdf, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("pdf", "png"))
+    figure.savefig(pdf, metadata={"CreationDate": None})
+    for image in images:
+        image.set_interpolation("auto")  # whole pixels where there is room, else smooth
+    figure.savefig(png, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return [png, pdf]
+
+
+def save_gif(film: np.ndarray, path: Path) -> None:
+    """Writes uint8 `[T, H, W, 3]` as an endless GIF: one palette and no dither, so that nothing flickers."""
+    palette = Image.fromarray(film.reshape(-1, *film.shape[2:])).quantize(256, dither=Image.Dither.NONE)
+    first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film)
+    first.save(path, save_all=True, append_images=others, loop=0, duration=GIF_MILLISECONDS, optimize=False)

@@ -1,0 +1,62 @@
+"""An exported model with the densities of `DDR`, made of nothing but what its signatures answer, to be evaluated."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from ddr_tf.model import densities
+from ddr_tf.model.ddr import Bounds, as_float
+from ddr_tf.model.densities import tfd
+
+MIN_PROBABILITY = 1e-7  # of a pixel; a frame as float32 cannot tell less from 0
+
+
+class ExportedModel(Bounds):
+    """Methods as of `DDR`.
+
+    Attributes:
+      frame_shape: (H, W, C).
+      static_dim, dynamic_dim: F, Z.
+    """
+
+    def __init__(self, saved_model: Path) -> None:
+        """Loads a SavedModel that `serving.export` wrote: `saved_models/<name>/<version>`."""
+        self._root = tf.saved_model.load(str(saved_model))
+        decode = self._root.signatures["decode"]
+        inputs = decode.structured_input_signature[1]
+        self.static_dim, self.dynamic_dim = inputs["static"].shape[-1], inputs["dynamic"].shape[-1]
+        self.frame_shape = tuple(decode.structured_outputs["frames"].shape[2:])
+
+    def _answer(self, signature: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._root.signatures[signature](**{name: tf.convert_to_tensor(each) for name, each in inputs.items()})
+
+    def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        codes = self._answer("encode", frames=as_float(tf.convert_to_tensor(frames)))
+        prior = self._answer("prior", static=codes["static_mean"])
+        return codes | {f"prior_{name}": each for name, each in prior.items()}
+
+    def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
+        return self._answer("decode", static=static, dynamic=dynamic)["frames"]
+
+    def static_prior(self) -> tfd.Distribution:
+        return densities.static_prior(self.static_dim)
+
+    def dynamic_prior(self, static: tf.Tensor) -> tfd.Distribution:
+        prior = self._answer("prior", static=static)
+        return densities.diagonal_normal(prior["mean"][:, None], prior["stddev"][:, None])
+
+    def likelihood(self, static: tf.Tensor, dynamic: tf.Tensor) -> tfd.Distribution:
+        mean = tf.clip_by_value(self.decode(static, dynamic), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        return densities.pixel_likelihood(tf.math.log(mean) - tf.math.log1p(-mean))
+
+    def features(self, frames: tf.Tensor) -> tf.Tensor:
+        """The frames themselves: the signatures keep what is between them and the codes to themselves."""
+        return as_float(tf.convert_to_tensor(frames))
+
+    def static_posterior(self, features: tf.Tensor) -> tfd.Distribution:
+        codes = self._answer("encode", frames=features)
+        return densities.diagonal_normal(codes["static_mean"], codes["static_stddev"])
+
+    def dynamic_posterior(self, features: tf.Tensor, static: tf.Tensor) -> tfd.Distribution:
+        codes = self._answer("encode_dynamic", frames=features, static=static)
+        return densities.diagonal_normal(codes["dynamic_mean"], codes["dynamic_stddev"])

@@ -1,0 +1,186 @@
+"""Exported models: versions of a SavedModel that holds the signatures, whole or not at all."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf.errors import UserError
+from ddr_tf.model.ddr import DDR
+from ddr_tf.runs import load_model
+from ddr_tf.serving.model_card import markdown, model_card
+from ddr_tf.serving.signatures import Signatures
+
+EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to others
+WARMUP = "tf_serving_warmup_requests"  # as TF Serving names it
+EXAMPLE_FRAMES = 8
+
+
+def versions(directory: Path) -> list[int]:
+    """Numbers of the versions in `saved_models/<name>`, in order."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.is_dir() and path.name.isdecimal())
+
+
+def find_saved_model(directory: Path) -> Path:
+    """A SavedModel: the directory itself, or its newest version.
+
+    Args:
+      directory: `saved_models/<name>` or `saved_models/<name>/<version>`.
+
+    Raises:
+      UserError: If there is none.
+    """
+    numbers = versions(directory)
+    found = directory / str(numbers[-1]) if numbers else directory
+    if not (found / "saved_model.pb").is_file():
+        raise UserError(f"{directory} holds no SavedModel (there is no {found / 'saved_model.pb'}).")
+    return found
+
+
+@contextlib.contextmanager
+def beside(directory: Path) -> Iterator[Path]:
+    """An empty folder on the same disk as a directory, which need not exist; removed with all that is still in it.
+
+    So what is made there can be put in place by renaming, and nothing has to be removed from the directory.
+
+    Raises:
+      UserError: For every `OSError` while it is used.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} cannot be written (it is no folder).")
+    try:
+        nearest = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
+        with tempfile.TemporaryDirectory(prefix=".ddr_tf_export_", dir=nearest) as partial:
+            yield Path(partial)
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written ({error}).") from error
+
+
+def write_version(write: Callable[[Path], None], directory: Path) -> Path:
+    """Makes the next version of `saved_models/<name>`: whole, or not at all.
+
+    Args:
+      write: Writes everything into an empty folder.
+      directory: `saved_models/<name>`; made if it does not exist.
+
+    Returns:
+      `saved_models/<name>/<version>`, 1 if there was none.
+
+    Raises:
+      UserError: If it cannot be written.
+    """
+    with beside(directory) as partial:
+        whole = partial / "version"
+        whole.mkdir()
+        write(whole)
+        directory.mkdir(parents=True, exist_ok=True)
+        while True:
+            version = directory / str(max([0, *versions(directory)]) + 1)
+            try:
+                return whole.rename(version)
+            except OSError:
+                if not version.exists():  # otherwise somebody else was faster
+                    raise
+
+
+def write_saved_model(model: DDR, directory: Path, weights: str = "float32") -> None:
+    """Writes the signatures of a model as a SavedModel.
+
+    Args:
+      model: A trained model.
+      directory: An empty folder.
+      weights: See `Signatures`.
+    """
+    signatures = Signatures(model, weights)
+    root = tf.Module()
+    root.weights = signatures.weights  # what the functions use has to hang on what is saved
+    tf.saved_model.save(root, str(directory), signatures=signatures.functions())
+
+
+def example_inputs(model: DDR) -> dict[str, dict[str, Any]]:
+    """A small request for each signature that takes numbers, of `EXAMPLE_FRAMES` grey frames: signature -> inputs."""
+    frames = {"frames": np.full([1, EXAMPLE_FRAMES, *model.frame_shape], 0.5, np.float32)}
+    static = {"static": np.zeros([1, model.static_dim], np.float32)}
+    dynamic = {"dynamic": np.zeros([1, EXAMPLE_FRAMES, model.dynamic_dim], np.float32)}
+    counts = {"count": np.int32(1), "frames_per_sequence": np.int32(EXAMPLE_FRAMES), "seed": np.zeros(2, np.int32)}
+    return {
+        "serving_default": frames,
+        "encode": frames,
+        "encode_dynamic": frames | static,
+        "decode": static | dynamic,
+        "reconstruct": frames,
+        "swap": {"static_frames": frames["frames"], "dynamic_frames": frames["frames"]},
+        "prior": static,
+        "sample": counts,
+    }
+
+
+def write_warmup(model: DDR, name: str, path: Path) -> None:
+    """Writes requests that TF Serving makes to itself before it answers others, a record for each signature.
+
+    Args:
+      model: The model.
+      name: By which it will be served.
+      path: `assets.extra/tf_serving_warmup_requests` of its SavedModel.
+
+    Raises:
+      ImportError: If tensorflow-serving-api is not installed.
+    """
+    from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for signature, inputs in example_inputs(model).items():
+            request = predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
+                inputs={key: tf.make_tensor_proto(value) for key, value in inputs.items()},
+            )
+            log = prediction_log_pb2.PredictLog(request=request)
+            file.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def export(
+    run_dir: Path, directory: Path, weights: str = "float32", progress: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Writes the next version of an exported model.
+
+    Its `assets.extra` holds the run's `config.gin` and `run.json`, `model_card.json` and `.md`, and, if
+    tensorflow-serving-api is installed, `tf_serving_warmup_requests`.
+
+    Args:
+      run_dir: Folder of a finished run.
+      directory: `saved_models/<name>`.
+      weights: See `Signatures`.
+      progress: Called with a line about what is left out.
+
+    Returns:
+      `saved_models/<name>/<version>`.
+
+    Raises:
+      UserError: If the run has not finished or is not whole, or the version cannot be written.
+    """
+    name = directory.absolute().name
+    model = load_model(run_dir)
+    card = model_card(model, run_dir, name, weights)
+
+    def write(version: Path) -> None:
+        write_saved_model(model, version, weights)
+        extra = version / EXTRA
+        extra.mkdir()
+        for file in ("config.gin", "run.json"):
+            shutil.copyfile(run_dir / file, extra / file)
+        (extra / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
+        (extra / "model_card.md").write_text(markdown(card))
+        try:
+            write_warmup(model, name, extra / WARMUP)
+        except ImportError as error:
+            progress(f"without warm-up requests for TF Serving ({error}); pip install -e '.[serving]' for them.")
+
+    return write_version(write, directory)

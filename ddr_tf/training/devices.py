@@ -1,0 +1,227 @@
+"""Over which devices, of one machine or of several, a run is trained.
+
+One process a machine. Each has one replica of the model a device, all replicas have the same weights, and each gets its
+share of every batch, so their number changes nothing but the speed (and the last bits of sums). With several processes
+the first is the chief: what it writes is the run directory.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from ddr_tf.errors import UserError
+
+MIRRORED, MULTI_WORKER = STRATEGIES = ("mirrored", "multi_worker")
+MAX_BATCH_SPLITS = 16
+_EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _give_each_operation_one_core() -> None:
+    """As many operations as there are cores at once, each on one: nothing waits for what is not divided among cores.
+
+    TensorFlow takes this only before it has done anything; afterwards it stays as it was.
+    """
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(num_cores())
+
+
+def batch_splits(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+    """Into how many equal shares each replica divides its sequences, to compute them side by side on the cores.
+
+    As many as there are cores, if `make_strategy` has prepared for that; otherwise 1.
+    """
+    cores = tf.config.threading.get_inter_op_parallelism_threads()  # 0: not set
+    if not cores or tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    return cores if batch_size // strategy.num_replicas_in_sync % cores == 0 else 1
+
+
+def make_strategy(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> tf.distribute.Strategy:
+    """The devices that a run is trained on.
+
+    Without a GPU, if every batch can be divided among the cores, operations then have one core each, in all of this
+    process, and `batch_splits` is the number of cores. So what is not split has one core: in training, the held-out
+    evaluations. Not with more than `MAX_BATCH_SPLITS` cores, since a graph holds the model once for each split.
+
+    Args:
+      name: "mirrored": all GPUs of this machine, or its CPU. "multi_worker": those of all machines that the environment
+        variable TF_CONFIG names; waits for them. It must be made before TensorFlow has done anything else.
+      batch_sizes: The B that will be trained with.
+
+    Raises:
+      UserError: If TF_CONFIG is missing or wrong, or this worker's port is in use.
+    """
+    addresses, index = read_tf_config(os.environ.get("TF_CONFIG")) if name == MULTI_WORKER else (["localhost"], 0)
+    of_worker = [batch_size / len(addresses) for batch_size in batch_sizes]
+    divisible = of_worker and num_cores() <= MAX_BATCH_SPLITS and not any(each % num_cores() for each in of_worker)
+    if divisible and not tf.config.list_physical_devices("GPU"):
+        _give_each_operation_one_core()
+    if name == MIRRORED:
+        gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+        return tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
+    _check_port(addresses[index])
+    print(f"worker {index} of {len(addresses)} at {addresses[index]}: waiting for all to start", flush=True)
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits in C++, where Python's would never be called
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def read_tf_config(text: str | None) -> tuple[list[str], int]:
+    """The addresses of all workers, and which of them this one is.
+
+    Args:
+      text: JSON; None: the environment variable is not set.
+
+    Raises:
+      UserError: If it does not say so.
+    """
+    if not text:
+        raise UserError(f"--strategy {MULTI_WORKER} needs the environment variable TF_CONFIG, for example {_EXAMPLE}.")
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"TF_CONFIG is no JSON ({error}); it must be like {_EXAMPLE}.") from error
+    cluster, task = (settings.get(key) if isinstance(settings, dict) else None for key in ("cluster", "task"))
+    addresses = cluster.get("worker") if isinstance(cluster, dict) else None
+    if not isinstance(addresses, list) or not addresses:
+        raise UserError(f"TF_CONFIG names no cluster.worker; it must be like {_EXAMPLE}.")
+    if others := sorted(cluster.keys() - {"worker"}):
+        raise UserError(f"TF_CONFIG names cluster.{others[0]}; all must be in cluster.worker, the first is the chief.")
+    for address in addresses:
+        if not isinstance(address, str) or not re.fullmatch(r".+:\d{1,5}", address):
+            raise UserError(f"TF_CONFIG: cluster.worker must be host:port each, got {json.dumps(address)}.")
+    if len(set(addresses)) < len(addresses):
+        raise UserError("TF_CONFIG: cluster.worker names an address twice.")
+    kind, index = (task.get(key) if isinstance(task, dict) else None for key in ("type", "index"))
+    if kind != "worker":
+        raise UserError(f'TF_CONFIG: task.type must be "worker", got {json.dumps(kind)}.')
+    if type(index) is not int or not 0 <= index < len(addresses):
+        raise UserError(f"TF_CONFIG: task.index must be 0 to {len(addresses) - 1}, got {json.dumps(index)}.")
+    return addresses, index
+
+
+def _check_port(address: str) -> None:
+    """Raises UserError if something listens there: TensorFlow would share the port with it, and wait for ever."""
+    port = int(address.rpartition(":")[2])
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    with socket.socket(family) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an ended run has left does not count
+        try:
+            server.bind(("", port))
+        except (OSError, OverflowError) as error:
+            raise UserError(f"Port {port} of {address} cannot be used ({error}); give another in TF_CONFIG.") from error
+
+
+def _addresses(strategy: tf.distribute.Strategy) -> list[str]:
+    resolver = strategy.cluster_resolver
+    return resolver.cluster_spec().job_tasks("worker") if resolver else ["localhost"]
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """How many processes train together."""
+    return len(_addresses(strategy))
+
+
+def worker(strategy: tf.distribute.Strategy) -> int:
+    """Which of them this is; 0 is the chief."""
+    resolver = strategy.cluster_resolver
+    return resolver.task_id if resolver else 0
+
+
+def check_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    """Raises UserError if the devices cannot share a batch equally."""
+    devices = strategy.num_replicas_in_sync
+    if batch_size % devices:
+        raise UserError(f"train.batch_size must be a multiple of the {devices} devices, got {batch_size}.")
+
+
+def distributed(
+    strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset]
+) -> tf.distribute.DistributedDataset:
+    """A stream of batches, shared by the replicas in the order of the batch.
+
+    Args:
+      strategy: Of which this process is a worker.
+      batches: Gives the stream of one worker for `worker` and `num_workers`, as `SequenceDataset.batches` does.
+    """
+    replicas = strategy.num_replicas_in_sync // num_workers(strategy)
+
+    def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        mine = batches(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
+        share = mine.element_spec.shape[0]
+        return mine.rebatch(share // replicas, drop_remainder=True) if replicas > 1 else mine
+
+    return strategy.distribute_datasets_from_function(of_replicas)
+
+
+def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None:
+    """Waits for all workers, and checks that they are about to do the same.
+
+    Args:
+      strategy: Of which this process is a worker.
+      values: What must be the same for all -> its value, anything with a `repr`.
+
+    Raises:
+      UserError: If one of them is not.
+    """
+    digests = [hashlib.blake2b(repr(value).encode(), digest_size=4).digest() for value in values.values()]
+    mine = [float(int.from_bytes(digest)) for digest in digests]
+
+    @tf.function
+    def of_all() -> tf.Tensor:
+        def of_one() -> tf.Tensor:
+            replica = tf.distribute.get_replica_context()
+            row = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync, dtype=tf.float64)
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * tf.constant([mine], tf.float64))
+
+        return strategy.experimental_local_results(strategy.run(of_one))[0]
+
+    rows = of_all().numpy()
+    for name, column in zip(values, rows.T, strict=True):
+        if (column != column[0]).any():
+            other = int((column != column[0]).argmax()) * num_workers(strategy) // len(column)
+            raise UserError(
+                f"Workers 0 and {other} differ in {name}. All need the same command, and the same --run_dir on a file "
+                "system that they share."
+            )
+
+
+@contextlib.contextmanager
+def lost_workers(strategy: tf.distribute.Strategy, last_good: Callable[[], str]) -> Iterator[None]:
+    """Turns what TensorFlow raises when another worker has ended, or does not answer, into a `UserError`.
+
+    Args:
+      strategy: Of which this process is a worker.
+      last_good: Says from where the run resumes.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = re.search(
+            r"Collective ops is aborted by: .*?/job:worker/(?:replica:0/)?task:(\d+)", str(error), re.DOTALL
+        )
+        if not lost:
+            raise
+        address = _addresses(strategy)[int(lost[1])]
+        reason = "it stopped answering" if "heartbeats" in str(error) else "its connection closed"
+        raise UserError(
+            f"Worker {lost[1]} at {address} is gone ({reason}); start all workers again with the same command: "
+            f"{last_good()}."
+        ) from error

