@@ -1,0 +1,113 @@
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ddr_tf import files
+from ddr_tf.errors import UserError
+
+
+def test_what_is_written_is_there_whole_and_nothing_else(tmp_path):
+    files.write_text(tmp_path / "a.txt", "one")
+    files.write_text(tmp_path / "a.txt", "two \udcff")
+    files.write_json(tmp_path / "b.json", {"x": 1})
+    assert (tmp_path / "a.txt").read_bytes() == b"two \xff"
+    assert files.read_json(tmp_path / "b.json") == {"x": 1}
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.json"]
+
+
+def test_after_an_error_the_old_content_is_there(tmp_path):
+    path = tmp_path / "a"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.replaced(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_folders_are_replaced(tmp_path):
+    for text in ("old", "new"):
+        with files.replaced(tmp_path / "folder") as partial:
+            partial.mkdir()
+            (partial / text).write_text(text)
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["new"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path):
+    code = (
+        "import pathlib, sys, time; from ddr_tf import files\n"
+        "with files.temporary_folder(pathlib.Path(sys.argv[1])) as folder: print(folder, flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        left = process.stdout.readline().strip()
+        files.remove_abandoned(tmp_path)
+        assert os.path.isdir(left)
+        process.kill()
+    files.remove_abandoned(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_one_process_has_a_lock(tmp_path):
+    one, two = files.Lock(tmp_path / "lock"), files.Lock(tmp_path / "lock")
+    assert one.acquire() and not two.acquire()
+    one.release()
+    assert two.acquire()
+    two.release()
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+def test_only_files_are_opened(tmp_path, fifo):
+    server = socket.socket(socket.AF_UNIX)
+    place = os.open(tmp_path, os.O_RDONLY)
+    try:
+        server.bind(f"/proc/self/fd/{place}/socket")  # its name may be no longer than 107 bytes
+        for path, kind in [(fifo, "a FIFO"), (tmp_path / "socket", "a socket"), ("/dev/zero", "a device")]:
+            with pytest.raises(ValueError, match=f"it is {kind}, not a file"):
+                files.open_regular(path)
+    finally:
+        server.close()
+        os.close(place)
+    with pytest.raises(ValueError, match="it is a folder"):
+        files.open_regular(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.open_regular(tmp_path / "nothing")
+
+
+def test_a_link_to_a_device_is_not_opened(tmp_path):
+    (tmp_path / "labels.csv").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="a device"):
+        files.read_limited(tmp_path / "labels.csv", 10)
+
+
+def test_large_files_are_not_read(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(11))
+    assert files.read_limited(tmp_path / "a", 11) == bytes(11)
+    with pytest.raises(ValueError, match="larger than 1e-05 MB"):
+        files.read_limited(tmp_path / "a", 10)
+
+
+def test_json_that_is_nested_deeply_is_refused(tmp_path):
+    (tmp_path / "a").write_text("[" * 1_000_000)
+    with pytest.raises(ValueError):
+        files.read_json(tmp_path / "a")
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "ram://run", "s3://x", "file:/tmp/x", "a\0b"])
+def test_what_is_no_path_of_this_machine_is_refused(path):
+    with pytest.raises(UserError):
+        files.local_path(path)
+
+
+def test_the_home_folder_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert str(files.local_path("~/x")) == "/home/someone/x"
+    assert str(files.local_path("a/~b:c")) == "a/~b:c"
