@@ -159,10 +159,10 @@ def test_interpolations_pass_through_reconstructions_and_swaps(of_puppets, monke
     codes, real = of_puppets.shown_codes, of_puppets.real
     static, dynamic = (codes[name].numpy() for name in ("static_mean", "dynamic_mean"))
     reconstructed = of_puppets.model.decode(static, dynamic).numpy()
-    swapped = gallery.figures.swap_frames(of_puppets.model, static, real[0])
+    swapped = gallery.contact_sheets.swap_frames(of_puppets.model, static, real[0])
     for row, pair in enumerate(np.arange(len(static) // 2 * 2).reshape(-1, 2)):
         np.testing.assert_allclose(shown["rows"][row, 0], reconstructed[pair[0], 0], atol=1e-5)
-        last = gallery.figures.swap_frames(of_puppets.model, static[pair[1:]], real[pair[0], :1])[0, 0]
+        last = gallery.contact_sheets.swap_frames(of_puppets.model, static[pair[1:]], real[pair[0], :1])[0, 0]
         np.testing.assert_allclose(shown["rows"][row, -1], last, atol=1e-5)
     for number, along in enumerate(shown["columns"]):
         spread = dynamic[number] / codes["prior_stddev"][number].numpy()

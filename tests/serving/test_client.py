@@ -75,7 +75,7 @@ def test_it_needs_no_tensorflow():
 
 @pytest.mark.parametrize(("module", "package"), [("client", "requests"), ("server", "aiohttp")])
 def test_what_is_not_installed_is_one_line(monkeypatch, module, package):
-    monkeypatch.delitem(sys.modules, f"ddr_tf.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"ddr_tf.serving.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=rf"needs .*{package}.*pip install -e '\.\[serving\]'"):
-        __import__(f"ddr_tf.{module}")
+        __import__(f"ddr_tf.serving.{module}")
