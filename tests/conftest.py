@@ -156,7 +156,7 @@ def saved_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def servable(saved_model):
     """That model, loaded as `ddr_tf.serve` does."""
-    from ddr_tf.serving.server import Servable
+    from ddr_tf.serving.servable import Servable
 
     return Servable(saved_model)
 

@@ -1,8 +1,7 @@
 """A trained model for users: arrays, images or folders in, NumPy arrays out, from a run or an exported model."""
 
 import ast
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from ddr_tf.data.frame_store import natural_order
 from ddr_tf.data.images import is_named_as_image, read_frame, to_square, upright
 from ddr_tf.errors import UserError
 from ddr_tf.runs import load_model, read_record
+from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model
 from ddr_tf.serving.signatures import Signatures
 
@@ -62,7 +62,7 @@ class LoadedModel:
       frame_shape: (H, W, C).
     """
 
-    def __init__(self, signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]], fit: str) -> None:
+    def __init__(self, signatures: Mapping[str, Signature], fit: str) -> None:
         """Keeps the functions.
 
         Args:
@@ -119,13 +119,8 @@ class LoadedModel:
         return Samples(**self._call("sample", False, **number, seed=np.array([seed & 0x7FFFFFFF, 0], np.int32)))
 
     def _call(self, signature: str, single: bool, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        try:
-            outputs = self._signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-        except tf.errors.InvalidArgumentError as error:
-            if found := re.search(r"assertion failed: \[(.*?)\] \[(.*)\]", error.message):
-                raise UserError(f"{found[1]} {found[2].replace('] [', ', ')}.") from error
-            raise
-        return {name: value.numpy()[0] if single else value.numpy() for name, value in outputs.items()}
+        outputs = call(self._signatures[signature], inputs)
+        return {name: value[0] for name, value in outputs.items()} if single else outputs
 
     def _array(self, frames: Frames) -> tuple[np.ndarray, bool]:
         """Frames as float32 `[B, N, H, W, C]`, and whether they are one sequence."""

@@ -48,7 +48,7 @@ def test_mistakes(server_url):
         ("style", {}, "no signature style; it has: .*swap"),
         ("prior", dict(f=[[0]]), "prior takes static; got f"),
         ("prior", dict(static=[["a"]]), "static must be numbers; got"),
-        ("prior", dict(static=[[0]]), r"status 400: .*static must have the shape \[B >= 1, F = 4\]; got\] \[1 1\]"),
+        ("prior", dict(static=[[0]]), r"status 400: .*static must have the shape \[B >= 1, F = 4\]; got 1 1"),
     ):
         with pytest.raises(UserError, match=words):
             client.predict(signature, **inputs)

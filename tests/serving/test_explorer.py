@@ -15,7 +15,8 @@ from PIL import Image
 from chromium import Page, program
 from conftest import draw_image, running
 from ddr_tf.serving.client import Client
-from ddr_tf.serving.server import EXPLORER, Limits, Servable, application
+from ddr_tf.serving.servable import Servable
+from ddr_tf.serving.server import EXPLORER, Limits, application
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium to show the page in")
 
@@ -285,16 +286,6 @@ def test_errors_of_the_server_are_told_in_words(browser, servable, tmp_path):
     page.key("Tab")
     page.click("#plane", 0.2, 0.2)
     page.wait(f"{MESSAGES}.includes('The server does not answer. Is it still running?')")
-
-
-def test_words_of_failed_checks():
-    """What the page makes of the errors of signatures, with the page's own expression."""
-    script = (EXPLORER / "explorer.js").read_text()
-    function = re.search(r"function inPlainWords.*?\n}\n", script, re.DOTALL)[0]
-    message = "assertion failed: [frames must have the shape [B >= 1]; got] [1 2]\n\t [[{{node Assert}}]]"
-    with Page() as page:
-        assert page.js(f"({function})({json.dumps(message)})") == "frames must have the shape [B >= 1]; got 1 2"
-        assert page.js(f"({function})('another')") == "another"
 
 
 def test_a_model_that_is_not_there(browser, server_url):

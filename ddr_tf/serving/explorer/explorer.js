@@ -63,14 +63,7 @@ async function ask(path, body) {
   if (answer.ok) return document_;
   if (answer.status === 413) throw new Error("These are too many images at once for the server. Take fewer.");
   if (answer.status === 503) throw new Error("The server is busy. Try again in a moment.");
-  throw new Error(`The server refuses: ${inPlainWords(document_.error ?? `status ${answer.status}`)}`);
-}
-
-// What a check inside of the model says: "assertion failed: [frames must be ...; got] [1 2]", then where in the graph.
-function inPlainWords(message) {
-  const text = message.split("\n\t [[")[0];
-  const found = text.match(/assertion failed: \[(.*?)\] \[(.*)\]/s);
-  return found ? `${found[1]} ${found[2].replaceAll("] [", ", ")}` : text;
+  throw new Error(`The server refuses: ${document_.error ?? `status ${answer.status}`}`);
 }
 
 class Model {

@@ -1,0 +1,61 @@
+"""One version of an exported model, loaded to be served."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from ddr_tf.errors import UserError
+from ddr_tf.serving.calls import call
+from ddr_tf.serving.saved_model import find_saved_model
+
+
+class Servable:
+    """A loaded version of an exported model.
+
+    Attributes:
+      name, version: As in `saved_models/<name>/<version>`; the version is 1 if the folder's name is not a number.
+      signature_def: Signature -> names, types and shapes of its inputs and outputs, as the SavedModel has them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Loads it.
+
+        Args:
+          directory: `saved_models/<name>`, for its newest version, or `saved_models/<name>/<version>`.
+
+        Raises:
+          UserError: If it cannot be loaded.
+        """
+        version = find_saved_model(directory.absolute())
+        numbered = version.name.isdecimal()
+        self.name, self.version = (version.parent.name, int(version.name)) if numbered else (version.name, 1)
+        try:
+            saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+            self._loaded = tf.saved_model.load(str(version))  # signatures live as long as this does
+        except Exception as error:  # of any type: it depends on what is damaged
+            raise UserError(f"{version} cannot be loaded ({type(error).__name__}: {error}).") from error
+        self.signature_def = saved.meta_graphs[0].signature_def
+
+    def inputs(self, signature: str) -> Mapping[str, meta_graph_pb2.TensorInfo]:
+        """Name of an input -> its type and shape.
+
+        Raises:
+          UserError: If there is no such signature.
+        """
+        if signature not in self._loaded.signatures:
+            raise UserError(
+                f'Serving signature name: "{signature}" not found in signature def; there are: '
+                f"{', '.join(sorted(self._loaded.signatures))}"
+            )
+        return self.signature_def[signature].inputs
+
+    def __call__(self, signature: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Raises:
+          UserError: With what its own checks say.
+        """
+        return call(self._loaded.signatures[signature], tensors)
