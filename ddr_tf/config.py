@@ -1,20 +1,24 @@
-"""gin files and bindings in; one-line errors with file and line out.
+"""Reads gin files and bindings, and answers mistakes in them with one line that names the file and the line.
 
-What can be configured is what is decorated with `configurable`. A dataset or model is chosen by reference, for example
-`train.sequences = @Puppets`, and called by `train` when the strategy's scope is open.
+What can be configured is decorated with `configurable`. A dataset or model is chosen by reference, for example
+`train.sequences = @Puppets`, and `train` calls it once the strategy's scope is open.
 """
 
 import argparse
+import ast
 import contextlib
 import difflib
 import inspect
 import os
 import re
+import sys
+import tempfile
+import tokenize
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import gin
 
@@ -23,8 +27,19 @@ from ddr_tf.errors import UserError
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 _CONFIGURABLES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
-_sources: list[tuple[str, str]] = []  # description and text of what was read; gin's own state is global, too
 _NAME = re.compile(r"\b([A-Za-z_]\w*)\.([a-z_]\w*)\b")
+_BINDING = re.compile(r"\s*(?:\w+/)*(?P<name>[A-Za-z_][\w.]*)\s*=(?!=)\s*(?P<value>.*?)\s*")
+_DATA_DIR = "data_dir"  # the macro that --data_dir sets
+
+# The shipped gin files: inside the package where it is installed, beside it in a clone.
+_SHIPPED = next(
+    (path for path in (Path(__file__).parent / "gin", Path(__file__).parents[1] / "gin") if path.is_dir()), None
+)
+
+# What the last `load` read. gin's own state is global, too.
+_sources: list[tuple[str, str]] = []  # description and text
+_reading_now: list[Path] = []  # gin files, the innermost last; after an error the one that has it
+_import_folders: list[str] = []  # of the gin files that import modules
 
 
 def configurable(*, not_in_gin: Sequence[str] = ()) -> Callable[[Target], Target]:
@@ -42,14 +57,21 @@ def configurable(*, not_in_gin: Sequence[str] = ()) -> Callable[[Target], Target
 
 
 def default_data_dir() -> str:
-    """The environment variable DDR_TF_DATA, else ~/.cache/ddr_tf."""
-    return os.environ.get("DDR_TF_DATA") or str(Path("~/.cache/ddr_tf").expanduser())
+    """The environment variable DDR_TF_DATA, else ~/.cache/ddr_tf, else a temporary folder for users without a home."""
+    home = os.path.expanduser("~")
+    cache = Path(tempfile.gettempdir()) if home == "~" else Path(home, ".cache")
+    return os.path.expanduser(os.environ.get("DDR_TF_DATA") or str(cache / "ddr_tf"))
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     """Adds --gin_file, --gin_param and --data_dir, the arguments of `load`."""
     flags.add_argument(
-        "--gin_file", action="append", required=True, metavar="FILE", help="settings; repeatable, later ones win"
+        "--gin_file",
+        action="append",
+        required=True,
+        type=os.path.expanduser,
+        metavar="FILE",
+        help="settings: a path, or the name of a file that comes with ddr_tf; repeatable, later ones win",
     )
     flags.add_argument(
         "--gin_param",
@@ -59,7 +81,10 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         help="one setting, as 'train.steps=1000'; repeatable",
     )
     flags.add_argument(
-        "--data_dir", metavar="DIR", help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)"
+        "--data_dir",
+        type=os.path.expanduser,
+        metavar="DIR",
+        help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)",
     )
 
 
@@ -81,39 +106,63 @@ def explain(message: str) -> str:
     return message
 
 
-def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str | None = None) -> None:
+def find_gin_file(name: str) -> Path:
+    """A gin file by its path, or by its name among those that come with ddr_tf, with or without `gin/`.
+
+    Raises:
+      UserError: If there is none, with the nearest name.
+    """
+    path = Path(name).expanduser()
+    candidates = [path] if _SHIPPED is None else [path, _SHIPPED / path, _SHIPPED.parent / path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise UserError(_sentence(f"There is no gin file {name}{_nearest(path.name, _gin_files_near(path))}"))
+
+
+def load(
+    gin_files: Sequence[str],
+    bindings: Sequence[str] = (),
+    data_dir: str | None = None,
+    import_folders: Sequence[str] = (),
+) -> None:
     """Reads gin files and then bindings into gin's state, replacing what was there, and checks names and types.
 
     Args:
-      gin_files: Paths; an `include` is looked up in the folder of the file that includes it.
-      bindings: For example "train.steps = 1000".
+      gin_files: Paths, or names of files that come with ddr_tf. An `include` is looked up in the folder of the file
+        that includes it, and then among those; an `import` finds modules in the folder of the file, too.
+      bindings: For example "train.steps = 1000". Where the type is str, quotes may be left out.
       data_dir: Value of the macro `%data_dir`; None: what the files say, else `default_data_dir()`.
+      import_folders: More folders in which an `import` finds modules: `import_folders()` of a finished run.
 
     Raises:
-      UserError: For a missing file, bad syntax, an unknown name (with the nearest right one) or a value of the wrong
-        type, with file and line.
+      UserError: For a missing file, bad syntax, an unknown name (with the nearest right one), a macro that nothing
+        uses or a value of the wrong type, with file and line.
     """
     gin.clear_config()
     _sources.clear()
-    gin.bind_parameter("data_dir/gin.macro.value", default_data_dir())
-    for path in map(Path, gin_files):
-        if not path.is_file():
-            raise UserError(f"There is no gin file {path}{_nearest(path.name, _names_in(path.parent))}.")
-        # From its own folder, so that includes are found there.
-        with _one_line_errors(str(path)), contextlib.chdir(path.parent):
-            includes = gin.parse_config_file(path.name).includes
-        _sources.extend(_texts(path, includes))
+    _reading_now.clear()
+    _import_folders.clear()
+    for folder in import_folders:
+        _allow_imports_from(folder)
+    gin.bind_parameter(f"{_DATA_DIR}/gin.macro.value", default_data_dir())
+    for path in map(find_gin_file, gin_files):
+        with _one_line_errors(str(path)):
+            gin.parse_config_file(str(path))
     for binding in bindings:
-        source = f"--gin_param '{binding}'"
-        with _one_line_errors(source):
-            gin.parse_config(binding)
-        _sources.append((source, binding))
+        _parse_binding(binding)
     if data_dir is not None:
-        gin.bind_parameter("data_dir/gin.macro.value", data_dir)
+        gin.bind_parameter(f"{_DATA_DIR}/gin.macro.value", data_dir)
     with _one_line_errors("the gin files"):
         gin.finalize()
+    _check_macros()
     for name, value in _bound_values():
         _check_type(name, value)
+
+
+def import_folders() -> list[str]:
+    """Absolute paths of the folders in which the `import` statements of the last `load` looked for modules."""
+    return list(_import_folders)
 
 
 def call(target: Callable[..., Any], **given: Any) -> Any:
@@ -168,19 +217,74 @@ def is_default(name: str, value: str) -> bool:
     return parameter in known and repr(known[parameter].default) == value
 
 
-def _texts(path: Path, includes: Iterable[Any]) -> list[tuple[str, str]]:
-    """(path, text) of a file that gin has read, after those of the files it includes."""
-    texts = [text for read in includes for text in _texts(path.parent / read.filename, read.includes)]
-    return [*texts, (str(path), path.read_text())]
+def _included(name: str) -> Path | None:
+    """The file that a path in gin means: relative to the file that includes it, else one that comes with ddr_tf."""
+    if _reading_now and (path := Path(os.path.normpath(_reading_now[-1].parent / name))).is_file():
+        return path
+    with contextlib.suppress(UserError):
+        return find_gin_file(name)
+    return None
 
 
-def _names_in(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*.gin")]
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[TextIO]:
+    """Opens a file for gin, and remembers its text."""
+    path = _included(name)
+    text = path.read_text(encoding="utf-8")
+    _reading_now.append(path)
+    if re.search(r"^\s*(import|from)\s", text, re.MULTILINE):
+        _allow_imports_from(str(path.parent.resolve()))
+    with path.open(encoding="utf-8") as file:
+        yield file
+    _reading_now.pop()
+    _sources.append((str(path), text))
+
+
+# First, because gin's own reader would look up every include from the working directory. gin has a public function that
+# adds a reader, but only after its own.
+gin.config._FILE_READERS.insert(0, (_reading, _included))
+
+
+def _allow_imports_from(folder: str) -> None:
+    _import_folders.append(folder)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that nothing there hides an installed module
+
+
+def _parse_binding(binding: str) -> None:
+    source = f"--gin_param '{binding}'"
+    with _one_line_errors(source, binding):
+        gin.parse_config(_with_quotes(binding))
+    _sources.append((source, binding))
+
+
+def _with_quotes(binding: str) -> str:
+    """The binding; where its parameter is a str and the value neither a literal nor a reference, the value in quotes.
+
+    Shells take quotes away, so "FrameFolders.root=my_frames" is what users have written.
+    """
+    match = _BINDING.fullmatch(binding)
+    if not match or match["value"][:1] in ("", "@", "%", "'", '"') or str not in _wanted_types(match["name"]):
+        return binding
+    with contextlib.suppress(ValueError, SyntaxError):
+        ast.literal_eval(match["value"])
+        return binding
+    return f"{match['name']} = {match['value']!r}"
+
+
+def _gin_files_near(path: Path) -> list[str]:
+    folders = [path.parent] + ([] if _SHIPPED is None else [_SHIPPED, _SHIPPED / "baselines"])
+    return [file.name for folder in folders for file in folder.glob("*.gin")]
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _sentence(text: str) -> str:
+    """The text with one mark at its end."""
+    return text if text.endswith("?") else text.rstrip(". ") + "."
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
@@ -190,26 +294,78 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
 
 
 @contextlib.contextmanager
-def _one_line_errors(source: str) -> Iterator[None]:
-    """Turns what gin raises into a `UserError` of one line that names the place and the nearest right name."""
+def _one_line_errors(source: str, text: str | None = None) -> Iterator[None]:
+    """Turns what gin raises into a `UserError` of one line that names the place and the nearest right name.
+
+    Args:
+      source: A description of what is read.
+      text: What is read; None: a file, whose line gin's error names.
+    """
     try:
         yield
-    except (ValueError, SyntaxError, TypeError, AttributeError, ImportError, OSError) as error:
-        message, *details = str(error).splitlines()
-        place = re.search(r'In file "(.*)", line (\d+)|\((.*), line (\d+)\)', str(error))
-        if place:
-            source = f"{Path(source).parent / (place[1] or place[3])}, line {place[2] or place[4]}"
-        message = re.sub(r" \((.*)line \d+\)$", "", message)
-        hint = ""
-        if match := re.match(r"No configurable matching (?:reference )?'@?([\w/.]+)(?:\(\))?'", message):
-            hint = _nearest(match[1].split(".")[-1], _CONFIGURABLES)
-        elif match := re.match(r"Configurable '(?:.*\.)?(\w+)' doesn't have a parameter named '(\w+)'", message):
-            hint = _nearest(match[2], _parameters(match[1]))
-        elif match := re.match(r"No bindings specified for '(\w+)/gin.macro'", message):
-            message = f"The macro %{match[1]} has no value"
-        elif isinstance(error, AttributeError):  # gin's answer to an include that does not exist
-            message = "Cannot read the included file: " + details[-1].strip()
-        raise UserError(f"{source}: {message.rstrip('. ')}{hint}.") from error
+    except (ValueError, SyntaxError, TypeError, AttributeError, ImportError, OSError, tokenize.TokenError) as error:
+        place = re.search(r'In file ".*", line (\d+)|\(.*, line (\d+)\)', str(error))
+        line = text
+        if place and _reading_now:
+            path, number = _reading_now[-1], int(place[1] or place[2])
+            source, line = f"{path}, line {number}", path.read_text(encoding="utf-8").splitlines()[number - 1]
+        message = _forgotten(line) if isinstance(error, SyntaxError) else None
+        raise UserError(_sentence(f"{source}: {message or _explained(error)}")) from error
+
+
+def _explained(error: Exception) -> str:
+    """An error of gin's in one line, with the nearest right name where a name is wrong."""
+    first, *details = str(error).splitlines() or [""]
+    message = re.sub(r" \((.*)line \d+\)$", "", first).rstrip(". ")
+    if match := re.match(r"No configurable matching (?:reference )?'@?([\w/.]+)(?:\(\))?'", message):
+        return message + _nearest(match[1].split(".")[-1], _CONFIGURABLES)
+    if match := re.match(r"Configurable '(?:.*\.)?(\w+)' doesn't have a parameter named '(\w+)'", message):
+        return message + _nearest(match[2], _parameters(match[1]))
+    if match := re.match(r"No bindings specified for '(\w+)/gin.macro'", message):
+        return f"The macro %{match[1]} has no value"
+    if isinstance(error, AttributeError) and details:  # gin's answer to an include that does not exist
+        return "Cannot read the included file: " + details[-1].strip()
+    return message
+
+
+def _forgotten(line: str | None) -> str | None:
+    """What to say where quotes or @ are missing around the value of a known parameter; None: nothing like that."""
+    match = _BINDING.fullmatch(re.sub(r"\s#.*", "", line or ""))
+    wanted = _wanted_types(match["name"]) if match else ()
+    if not wanted or not match["value"]:
+        return None
+    name, value = match["name"], match["value"]
+    if value[0] in "'\"":
+        return f"{name}: backslashes are read as in Python; write r{value}, or / instead" if "\\" in value else None
+    if Callable in wanted:
+        known = (
+            value if value in _CONFIGURABLES else (difflib.get_close_matches(value, _CONFIGURABLES, n=1) or [value])[0]
+        )
+        return f"{name} must be a name with @; write {name} = @{known}"
+    if str in wanted:
+        return f"{name} is text and needs quotes; write {name} = '{value}'"
+    return f"{name} must be {_described(wanted)}, got {value}"
+
+
+def _check_macros() -> None:
+    """Raises UserError for "steps = 10", which gin takes for a macro that nothing uses."""
+    used = set(re.findall(r"%([\w/]+)", "\n".join(text for _, text in _sources))) | {_DATA_DIR}
+    for source, text in _sources:
+        for number, line in enumerate(text.splitlines(), start=1):
+            match = re.match(r"([\w/]+)\s*=(?!=)", line)
+            if match and match[1] not in used:
+                place = source if source.startswith("--gin_param") else f"{source}, line {number}"
+                raise UserError(_sentence(f"{place}: nothing uses {match[1]}{_parameter_like(match[1])}"))
+
+
+def _parameter_like(name: str) -> str:
+    """A hint at the parameter that a name without a dot may mean."""
+    parameters = {parameter: f"{target}.{parameter}" for target in _CONFIGURABLES for parameter in _parameters(target)}
+    for target in ("DDR", "train"):  # what most people mean; the latter before the former
+        if target in _CONFIGURABLES:
+            parameters |= {parameter: f"{target}.{parameter}" for parameter in _parameters(target)}
+    nearest = difflib.get_close_matches(name, parameters, n=1)
+    return f"; did you mean {parameters[nearest[0]]}?" if nearest else f"; write %{name} where its value belongs"
 
 
 def _bound_values() -> Iterator[tuple[str, Any]]:
@@ -232,20 +388,36 @@ def _not_set(name: str) -> UserError:
     return UserError(f"{name} is not set; set it in a gin file or with --gin_param.")
 
 
-def _check_type(name: str, value: Any) -> None:
-    configurable_name, parameter = name.split(".")
-    target = _CONFIGURABLES[configurable_name][0]
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    wanted = hints.get(parameter)
+def _wanted_types(name: str) -> tuple[Any, ...]:
+    """The types that a parameter may have, as its annotation says; empty if it is unknown or has none."""
+    target_name, _, parameter = name.rpartition(".")
+    if target_name.rpartition(".")[2] not in _CONFIGURABLES:
+        return ()
+    target = _CONFIGURABLES[target_name.rpartition(".")[2]][0]
+    wanted = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target).get(parameter)
     if typing.get_origin(wanted) is Callable:
+        return (Callable,)
+    if isinstance(wanted, types.UnionType) or typing.get_origin(wanted) is typing.Union:
+        return typing.get_args(wanted)
+    return () if wanted is None else (wanted,)
+
+
+def _described(kinds: Iterable[type]) -> str:
+    return " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+
+
+def _check_type(name: str, value: Any) -> None:
+    wanted = _wanted_types(name)
+    if Callable in wanted:
         if not isinstance(value, gin.config.ConfigurableReference) or value.evaluate:
             raise UserError(explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
         _check_required(value.selector.rpartition(".")[2])
         return
-    allowed = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-    if not set(allowed) <= {int, float, bool, str, tuple, type(None)}:
+    if not wanted or not set(wanted) <= {int, float, bool, str, tuple, type(None)}:
         return  # something that only the code itself can judge
-    fits = type(value) in allowed or (type(value) is int and float in allowed)
-    if not fits:
-        kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise UserError(explain(f"{name} must be {kinds}, got {value!r}."))
+    if not (type(value) in wanted or (type(value) is int and float in wanted)):
+        raise UserError(explain(f"{name} must be {_described(wanted)}, got {value!r}."))
+    if isinstance(value, str) and re.search(r"[\x00-\x1f]", value):
+        raise UserError(
+            explain(f"{name} holds a control character; backslashes are read as in Python, so write r'..'.")
+        )

@@ -1,3 +1,7 @@
+import sys
+import tempfile
+from pathlib import Path
+
 import gin
 import pytest
 
@@ -40,6 +44,16 @@ def gin_file(tmp_path):
         ("DDR.noise_seed = 1", ["noise_seed"]),
         ("include 'nothing.gin'", ["some.gin, line 1", "nothing.gin"]),
         ("import nothing_at_all", ["some.gin, line 1", "nothing_at_all"]),
+        ("# one\nsteps = 10", ["some.gin, line 2: nothing uses steps; did you mean train.steps?"]),
+        ("learning_rat = 1e-4", ["nothing uses learning_rat; did you mean train.learning_rate?"]),
+        ("xyzzy = 1", ["nothing uses xyzzy; write %xyzzy where its value belongs."]),
+        ("FrameFolders.root = my_frames", ["some.gin, line 1: ", "write FrameFolders.root = 'my_frames'."]),
+        ("FrameFolders.root = ~/my frames  # mine", ["write FrameFolders.root = '~/my frames'."]),
+        ("train.optimizer = Muon", ["some.gin, line 1: ", "write train.optimizer = @Muon."]),
+        ("train.sequences = puppets", ["write train.sequences = @Puppets."]),
+        ("\ntrain.steps = ten", ["some.gin, line 2: train.steps must be int, got ten."]),
+        (r"FrameFolders.root = 'C:\Users\x'", [r"write r'C:\Users\x', or / instead."]),
+        (r"FrameFolders.root = 'C:\new'", ["FrameFolders.root holds a control character", "write r'..'"]),
     ],
 )
 def test_mistakes_in_a_file_are_one_line_with_place_and_remedy(gin_file, text, expected):
@@ -56,6 +70,62 @@ def test_mistakes_in_a_binding_name_the_flag(gin_file):
         config.load([gin_file("")], ["train.stepz=3"])
     with pytest.raises(UserError, match=r"train.steps must be int, got 'x'.*--gin_param 'train.steps=\"x\"'"):
         config.load([gin_file("")], ['train.steps="x"'])
+
+
+@pytest.mark.parametrize(
+    ("binding", "value"),
+    [
+        ("FrameFolders.root=my_frames", "my_frames"),
+        ("FrameFolders.root = C:\\my data", "C:\\my data"),
+        ("FrameFolders.root='my_frames'", "my_frames"),
+        ("train.smaller_config=None", None),
+    ],
+)
+def test_quotes_may_be_left_out_in_a_binding(gin_file, binding, value):
+    config.load([gin_file("")], [binding])
+    assert gin.query_parameter(binding.split("=")[0].strip()) == value
+
+
+def test_a_macro_of_a_binding_that_nothing_uses_is_refused(gin_file):
+    with pytest.raises(UserError, match=r"^--gin_param 'steps=10': nothing uses steps; did you mean train.steps\?$"):
+        config.load([gin_file("")], ["steps=10"])
+    config.load([gin_file("train.steps = %budget")], ["budget=10"])
+    assert gin.get_bindings("train")["steps"] == 10
+
+
+def test_includes_are_relative_to_the_file_that_has_them(gin_file, tmp_path, monkeypatch):
+    (tmp_path / "a/b").mkdir(parents=True)
+    top = gin_file("include 'quickstart.gin'\ninclude 'a/one.gin'")
+    gin_file("include 'b/two.gin'\ntrain.steps = 7", "a/one.gin")
+    gin_file("include '../three.gin'", "a/b/two.gin")
+    gin_file("train.seed = 3", "a/three.gin")
+    monkeypatch.chdir("/")
+    config.load([top])
+    assert config.locate("train.seed") == f"{tmp_path}/a/three.gin, line 1"
+    assert gin.query_parameter("train.sequences").selector.endswith("Puppets")
+
+
+@pytest.mark.parametrize("name", ["quickstart.gin", "gin/quickstart.gin", "baselines/pooled.gin"])
+def test_shipped_files_are_found_from_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    config.load([name])
+    assert config.find_gin_file(name).is_absolute()
+
+
+def test_modules_are_imported_from_the_folder_of_the_file(gin_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "beside_gin.py").write_text("")
+    config.load([gin_file("import beside_gin")])
+    assert config.import_folders() == [str(tmp_path)]
+    assert "beside_gin" in sys.modules
+    config.load([gin_file("")])
+    assert config.import_folders() == []
+
+
+def test_without_a_home_data_are_in_a_temporary_folder(monkeypatch):
+    monkeypatch.delenv("DDR_TF_DATA", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert config.default_data_dir() == str(Path(tempfile.gettempdir()) / "ddr_tf")
 
 
 def test_a_missing_file_suggests_its_neighbour(gin_file):
