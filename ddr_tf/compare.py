@@ -1,13 +1,16 @@
-"""Command line: figures of several runs side by side."""
+"""Command line: metrics of several runs side by side."""
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ddr_tf import cli, evaluate
+from ddr_tf import cli, evaluate, files
 from ddr_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from ddr_tf.evaluation.metric import Metric
 
 HEADLINES = (
     *("elbo_nats_per_frame", "importance_weighted_bound_nats_per_frame", "reconstruction_excess_nats_per_frame"),
@@ -25,18 +28,19 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(
         prog="python -m ddr_tf.compare",
-        description="Put the figures of several finished runs, and what they cost, side by side. A run that was not "
+        description="Put the metrics of several finished runs, and what they cost, side by side. A run that was not "
         "evaluated in this way since it finished is evaluated first.",
         epilog="example: python -m ddr_tf.compare runs/sprites_small runs/pooled runs/gvae --out comparison",
     )
     flags.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="a finished run of ddr_tf.train")
-    flags.add_argument("--out", metavar="PATH", help="write PATH.md and PATH.json (which has all figures)")
+    flags.add_argument("--out", metavar="PATH", help="write PATH.md and PATH.json (which has all metrics)")
     flags.add_argument(
-        "--figures",
+        "--metrics",
+        "--figures",  # the flag's first name
         nargs="+",
         default=HEADLINES,
         metavar="PATTERN",
-        help="figures in the table, in this order, as 'swap_*' (default: the most telling)",
+        help="metrics in the table, in this order, as 'swap_*' (default: the most telling)",
     )
     evaluate.add_flags(flags)
     return flags
@@ -47,35 +51,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        how = evaluate.check_flags(flags)
-        names = [Path(run_dir).resolve().name for run_dir in flags.run_dirs]
-        if len(set(names)) < len(names):
-            names = flags.run_dirs
-        out = Path(flags.out) if flags.out else None
-        if out and not out.parent.is_dir():
-            raise UserError(f"--out {out}: there is no folder {out.parent}.")
-        for run_dir in map(Path, flags.run_dirs):
-            if not (run_dir / "model.keras").is_file():
-                raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
-        from ddr_tf.evaluation.protocol import Settings, evaluate_run, read_figures, table
+        settings = evaluate.settings_of(flags)
+        run_dirs = _named(flags.run_dirs)
+        _check(run_dirs.values(), flags.out)
+        from ddr_tf.evaluation.summary import metrics_table, read_evaluation
 
-        settings = Settings(**how)
         runs = {}
-        for name, run_dir in zip(names, map(Path, flags.run_dirs), strict=True):
-            found = read_figures(run_dir, settings)
-            print(f"{name}: {'is evaluated' if found is None else 'was evaluated before'}", file=sys.stderr)
-            runs[name] = evaluate_run(run_dir, flags.data_dir, settings) if found is None else found
-        text = table(runs, flags.figures)
-        if out:
-            figures = {name: {key: each._asdict() for key, each in found.items()} for name, found in runs.items()}
-            try:
-                Path(f"{out}.md").write_text(text)
-                Path(f"{out}.json").write_text(json.dumps(figures, indent=2) + "\n")
-            except OSError as error:
-                raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
-        print(text, end="")
+        for name, run_dir in run_dirs.items():
+            metrics = read_evaluation(run_dir, settings)
+            print(f"{name}: {'is evaluated' if metrics is None else 'was evaluated before'}", file=sys.stderr)
+            runs[name] = evaluate.evaluate_run(run_dir, flags.data_dir, settings) if metrics is None else metrics
+        table = metrics_table(runs, flags.metrics)
+        if flags.out:
+            _write(flags.out, table, runs)
+        print(table, end="")
 
     return cli.run(body)
+
+
+def _named(run_dirs: Sequence[str]) -> dict[str, Path]:
+    """Runs by the names of their folders, or by their whole paths where two folders have the same name."""
+    names = [Path(run_dir).resolve().name for run_dir in run_dirs]
+    if len(set(names)) < len(names):
+        names = run_dirs
+    return dict(zip(names, map(Path, run_dirs), strict=True))
+
+
+def _check(run_dirs: Iterable[Path], out: str | None) -> None:
+    """Raises UserError for what would fail only after the evaluation."""
+    if out and not Path(out).parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {Path(out).parent}.")
+    for run_dir in run_dirs:
+        if not (run_dir / "model.keras").is_file():
+            raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
+
+
+def _write(out: str, table: str, runs: Mapping[str, Mapping[str, "Metric"]]) -> None:
+    """Writes `<out>.md` and `<out>.json`."""
+    metrics = {name: {key: metric._asdict() for key, metric in run.items()} for name, run in runs.items()}
+    try:
+        files.write_text(Path(f"{out}.md"), table)
+        files.write_json(Path(f"{out}.json"), metrics)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""Command line: figures of a trained run on held-out sequences."""
+"""Command line: metrics of a trained run, or of an exported model, on held-out sequences."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ddr_tf import cli
 from ddr_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from ddr_tf.evaluation.metric import Metric
+    from ddr_tf.evaluation.settings import Settings
 
 FRAME_COUNTS = (8, 2, 4, 16)
 
@@ -28,8 +32,8 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--faces", action="store_true", help="frames show faces: compare their landmarks, too")
 
 
-def check_flags(flags: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `evaluation.Settings`.
+def settings_of(flags: argparse.Namespace) -> "Settings":
+    """The settings that the flags ask for.
 
     Raises:
       UserError: For numbers that are not possible.
@@ -38,7 +42,9 @@ def check_flags(flags: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
     if min(flags.num_frames) < 1:
         raise UserError(f"--num_frames must be at least 1, got {min(flags.num_frames)}.")
-    return dict(num_seeds=flags.seeds, frame_counts=tuple(flags.num_frames), faces=flags.faces)
+    from ddr_tf.evaluation.settings import Settings
+
+    return Settings(num_seeds=flags.seeds, frame_counts=tuple(flags.num_frames), faces=flags.faces)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,19 +64,73 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> dict[str, "Metric"]:
+    """Evaluates a finished run, and says what it cost.
+
+    Kept in its `evaluation.json`, with the settings beside it, and shown in TensorBoard.
+
+    Args:
+      run_dir: Folder of the run.
+      data_dir: As of `runs.load_run`.
+      settings: What is measured.
+
+    Raises:
+      UserError: As `runs.load_run` and `runs.cost`, or if the metrics cannot be written.
+    """
+    import tensorflow as tf
+
+    from ddr_tf import runs
+    from ddr_tf.evaluation import protocol, summary
+    from ddr_tf.evaluation.metric import Metric
+
+    model, sequences = runs.load_run(run_dir, data_dir)
+    cost = {name: Metric(value) for name, value in runs.cost(run_dir, model).items()}
+    metrics = protocol.evaluate(model, sequences, settings, progress=True) | cost
+    summary.write_evaluation(run_dir, metrics, settings)
+    step = runs.read_record(run_dir)["step"]
+    with tf.summary.create_file_writer(str(run_dir / runs.LOGS / "evaluation")).as_default(step=step):
+        for name, metric in metrics.items():
+            tf.summary.scalar(f"evaluation/{name}", metric.value)
+        tf.summary.text("evaluation", summary.metrics_table({"": metrics}))
+    return metrics
+
+
+def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settings") -> dict[str, "Metric"]:
+    """Evaluates an exported model by its signatures, on the dataset of its run; kept in its `assets.extra`.
+
+    Args:
+      saved_model: `saved_models/<name>` or one of its versions.
+      data_dir: As of `runs.load_sequences`.
+      settings: What is measured.
+
+    Raises:
+      UserError: If there is no such model, or as `runs.load_sequences`, or if the metrics cannot be written.
+    """
+    from ddr_tf import runs
+    from ddr_tf.evaluation import protocol, summary
+    from ddr_tf.serving.exported_model import ExportedModel
+    from ddr_tf.serving.saved_model import EXTRA, find_saved_model
+
+    version = find_saved_model(saved_model)
+    sequences = runs.load_sequences(version / EXTRA, data_dir)
+    metrics = protocol.evaluate(ExportedModel(version), sequences, settings, progress=True)
+    summary.write_evaluation(version / EXTRA, metrics, settings)
+    return metrics
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        settings = check_flags(flags)
-        from ddr_tf.evaluation.protocol import Settings, evaluate_exported, evaluate_run, table
+        settings = settings_of(flags)
+        from ddr_tf.evaluation.summary import metrics_table
 
         if flags.run_dir:
-            found = evaluate_run(Path(flags.run_dir), flags.data_dir, Settings(**settings))
+            metrics = evaluate_run(Path(flags.run_dir), flags.data_dir, settings)
         else:
-            found = evaluate_exported(Path(flags.saved_model), flags.data_dir, Settings(**settings))
-        print(table({"": found}), end="")
+            metrics = evaluate_exported(Path(flags.saved_model), flags.data_dir, settings)
+        print(metrics_table({"": metrics}), end="")
 
     return cli.run(body)
 

@@ -1,4 +1,4 @@
-"""The field's judge protocol: a classifier of real frames looks at generated ones.
+"""A classifier of real frames, the field's "judge", looks at generated frames.
 
 There are two kinds of them (Li & Mandt, 2018): with the dynamic code of a real frame and f ~ N(0, I), the labels of
 frames should survive; with the static code of a real sequence and z ~ p(z | f), the labels of sequences should.
@@ -9,69 +9,58 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
-from ddr_tf.evaluation import metrics
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
+from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
+from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.evaluation.metric import Measurement
+from ddr_tf.evaluation.probes import as_classes
+from ddr_tf.model.ddr import as_float
 
-NUM_FRAMES = 10_000  # real frames that it is trained on
 EPOCHS = 6
-WIDTHS = (16, 32, 64, 64)  # channels of its convolutions
+CHANNELS = (16, 32, 64, 64)  # of its convolutions
+DENSE_UNITS = 128
+SEQUENCES_AT_ONCE = 100  # that real frames are read of
 
 
 class FrameClassifier:
-    """A small convolutional network that reads all labels of a frame at once."""
+    """A small convolutional network that reads all labels of a frame at once.
 
-    def __init__(self, sequences: SequenceDataset, seed: int) -> None:
+    Attributes:
+      static_labels: Names of the labels of sequences that it knows.
+      frame_labels: Names of the labels of frames.
+    """
+
+    def __init__(self, sequences: SequenceDataset, seed: int, num_frames: int = 10_000) -> None:
         """Trains it on real frames of training identities.
 
         Args:
-          sequences: A dataset. Its labels that are classes (see `metrics.as_classes`), all known, are learnt.
+          sequences: A dataset. Its labels that are classes (see `probes.as_classes`), all known, are learnt.
           seed: Of frames, weights and the order of training.
+          num_frames: How many frames.
         """
-        self._static, self._frame = (
-            {name: values for name, values in metrics.as_classes(labels).items() if values.min() >= 0}
-            for labels in (sequences.static_labels, sequences.frame_labels)
-        )
         self._sequences = sequences
-        if not self.labels:
-            return
-        random = np.random.RandomState(seed)
-        numbers = np.sort(random.choice(sequences.splits[TRAIN], NUM_FRAMES))  # those of a file one after another
-        chosen = (random.uniform(size=NUM_FRAMES) * sequences.frame_counts[numbers]).astype(int)
-        frames = np.concatenate(
-            [
-                sequences.frames(
-                    tf.constant(numbers[i : i + 100, None]), tf.constant(chosen[i : i + 100, None], tf.int32)
-                )
-                for i in range(0, NUM_FRAMES, 100)
-            ]
-        )[:, 0]
-        keras.utils.set_random_seed(seed)
-        image = keras.Input(sequences.frame_shape, dtype="uint8")
-        hidden = keras.layers.Rescaling(1 / 255)(image)
-        for width in WIDTHS:
-            hidden = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu")(hidden)
-        hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(hidden))
-        classes = [int(values.max()) + 1 for values in {**self._static, **self._frame}.values()]
-        outputs = [keras.layers.Dense(count, activation="softmax")(hidden) for count in classes]
-        self._network = keras.Model(image, outputs)
-        self._network.compile(keras.optimizers.Adam(1e-3), ["sparse_categorical_crossentropy"] * len(outputs))
-        truth = list(self.truth(numbers, chosen).values())
-        self._network.fit(frames, truth, batch_size=64, epochs=EPOCHS, verbose=0)
+        self._static, self._frame = (_known(labels) for labels in (sequences.static_labels, sequences.frame_labels))
+        self.static_labels, self.frame_labels = list(self._static), list(self._frame)
+        if self.labels:
+            self._train(seed, num_frames)
 
     @property
     def labels(self) -> list[str]:
         """What it knows; empty if the dataset has no labels that are classes."""
-        return [*self._static, *self._frame]
+        return [*self.static_labels, *self.frame_labels]
 
-    @property
-    def static_labels(self) -> list[str]:
-        """Labels of sequences."""
-        return list(self._static)
-
-    @property
-    def frame_labels(self) -> list[str]:
-        """Labels of frames."""
-        return list(self._frame)
+    def _train(self, seed: int, num_frames: int) -> None:
+        sequences, random = self._sequences, np.random.RandomState(seed)
+        numbers = np.sort(random.choice(sequences.splits[TRAIN], num_frames))  # those of a file one after another
+        frame = (random.uniform(size=num_frames) * sequences.frame_counts[numbers]).astype(int)
+        parts = (slice(start, start + SEQUENCES_AT_ONCE) for start in range(0, num_frames, SEQUENCES_AT_ONCE))
+        frames = np.concatenate([fetch(sequences, numbers[part], frame[part, None]) for part in parts])[:, 0]
+        keras.utils.set_random_seed(seed)
+        self._network = _network(
+            sequences.frame_shape, [int(values.max()) + 1 for values in (self._static | self._frame).values()]
+        )
+        truth = list(self.truth(numbers, frame).values())
+        self._network.fit(frames, truth, batch_size=64, epochs=EPOCHS, verbose=0)
 
     def truth(self, sequence: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
         """The labels of frames int `[n]` of sequences int `[n]`: name -> int `[n]`."""
@@ -82,6 +71,105 @@ class FrameClassifier:
 
     def __call__(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """What it sees in frames, float `[n, H, W, C]` in [0, 1]: name of a label -> probabilities, float `[n, K]`."""
-        seen = np.round(frames * 255).astype(np.uint8)
-        found = keras.tree.flatten(self._network.predict(seen, batch_size=256, verbose=0))
-        return dict(zip(self.labels, found, strict=True))
+        pixels = np.round(frames * 255).astype(np.uint8)
+        probabilities = keras.tree.flatten(self._network.predict(pixels, batch_size=256, verbose=0))
+        return dict(zip(self.labels, probabilities, strict=True))
+
+
+def _known(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The labels that are classes, and known everywhere."""
+    return {name: values for name, values in as_classes(labels).items() if values.min() >= 0}
+
+
+def _network(frame_shape: tuple[int, int, int], num_classes: list[int]) -> keras.Model:
+    """A compiled network from uint8 frames to probabilities, one output for each label."""
+    image = keras.Input(frame_shape, dtype="uint8")
+    hidden = keras.layers.Rescaling(1 / 255)(image)
+    for channels in CHANNELS:
+        hidden = keras.layers.Conv2D(channels, 4, strides=2, padding="same", activation="relu")(hidden)
+    hidden = keras.layers.Dense(DENSE_UNITS, activation="relu")(keras.layers.Flatten()(hidden))
+    outputs = [keras.layers.Dense(count, activation="softmax")(hidden) for count in num_classes]
+    network = keras.Model(image, outputs)
+    network.compile(keras.optimizers.Adam(1e-3), ["sparse_categorical_crossentropy"] * len(outputs))
+    return network
+
+
+def classification_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """The field's metrics of a classifier's view of generated frames (Li & Mandt, 2018; Bai et al., 2021).
+
+    Args:
+      probabilities: float `[n, K]`, p(y | x) of each frame.
+      truth: int `[n]`, the right class of each.
+
+    Returns:
+      `accuracy`; `entropy` H(y) of the mean prediction, and `conditional_entropy` H(y | x), the mean over frames, in
+      nats; `inception_score`, exp(H(y) - H(y | x)), 1 to K.
+    """
+    from scipy.stats import entropy
+
+    marginal = float(entropy(probabilities.mean(axis=0)))
+    conditional = float(entropy(probabilities, axis=-1).mean())
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == truth).mean()),
+        "entropy": marginal,
+        "conditional_entropy": conditional,
+        "inception_score": float(np.exp(marginal - conditional)),
+    }
+
+
+def measure_frame_classifier(
+    classifier: FrameClassifier,
+    model: DensityModel,
+    sequences: SequenceDataset,
+    seed: int,
+    num_frames: int,
+    num_sequences: int = 128,
+) -> dict[str, Measurement]:
+    """The field's protocol; see `classification_scores`.
+
+    Args:
+      classifier: Knows at least one label.
+      model: A model.
+      sequences: A dataset.
+      seed: Of sequences, frames and codes.
+      num_frames: N.
+      num_sequences: Held-out sequences whose codes are used.
+
+    Returns:
+      For each label of frames `judge_fixed_dynamic_*` and for each label of sequences `judge_fixed_static_*`, with
+      `_accuracy`, `_entropy`, `_conditional_entropy` (nats) and `_inception_score`, whose ceilings are those of the
+      real held-out frames; `judge_real_*_accuracy` of each. Chance is always the most frequent class.
+    """
+    random = np.random.RandomState(seed)
+    numbers = random.choice(sequences.splits[HELD_OUT], num_sequences)
+    frame = draw_frame_numbers(random, sequences, numbers, num_frames)
+    frames = fetch(sequences, numbers, frame)
+    codes = model.encode(frames)
+    static, dynamic = codes["static_mean"], codes["dynamic_mean"]
+    other_static = tf.random.stateless_normal(tf.shape(static), [seed, 0])
+    noise = tf.random.stateless_normal(tf.shape(dynamic), [seed, 1])
+    other_dynamic = codes["prior_mean"][:, None] + codes["prior_stddev"][:, None] * noise
+    probabilities = {
+        "real": classifier(_merged(as_float(frames))),
+        "fixed_dynamic": classifier(_merged(model.decode(other_static, dynamic))),
+        "fixed_static": classifier(_merged(model.decode(static, other_dynamic))),
+    }
+    truth = classifier.truth(np.repeat(numbers, num_frames), frame.ravel())
+    measurements = {}
+    for kind, labels in (("fixed_dynamic", classifier.frame_labels), ("fixed_static", classifier.static_labels)):
+        for label in labels:
+            real, generated = (
+                classification_scores(probabilities[frames_of][label], truth[label]) for frames_of in ("real", kind)
+            )
+            chance = float(np.bincount(truth[label]).max() / len(truth[label]))
+            measurements[f"judge_real_{label}_accuracy"] = Measurement(real["accuracy"], chance, 1.0)
+            levels = {"accuracy": chance, "entropy": 0.0, "conditional_entropy": 0.0, "inception_score": 1.0}
+            for name, value in generated.items():
+                measurements[f"judge_{kind}_{label}_{name}"] = Measurement(value, levels[name], real[name])
+    return measurements
+
+
+def _merged(frames: tf.Tensor) -> np.ndarray:
+    """`[B, N, H, W, C]` -> `[B N, H, W, C]`."""
+    frames = np.asarray(frames)
+    return frames.reshape(-1, *frames.shape[2:])

@@ -1,13 +1,14 @@
-"""What figures are computed from: held-out sequences and frames drawn by a seed, and what a model makes of them.
+"""What metrics are computed from: held-out sequences and frames that a seed draws, and what a model makes of them.
 
 f is computed from N frames of a sequence, z of each of them; all are posterior means. A swap is z_i of a sequence B
-decoded with f of another, A. z reaches A in three ways:
+decoded with f of another sequence A. z is transferred in three ways:
 
     direct       z_i from q(z | x_B, f_B), as it is; the one to compare with other systems
     relative     moved from its place under p(z | f_B) to the same place under p(z | f_A)
     conditioned  z_i from q(z | x_B, f_A)
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,14 @@ import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, SequenceDataset
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR, as_float, relative_transfer
+from ddr_tf.evaluation.interfaces import Autoencoder, DensityModel
+from ddr_tf.model.ddr import as_float, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
 
-NUM_PAIRS = 64  # pairs of sequences that are swapped
-MAX_SEQUENCES = 300  # whose codes are drawn
-CHUNK = 512  # frames that are encoded at once
+FRAMES_AT_ONCE = 512  # that are encoded
+
+# Codes of A and B, and the frames of B -> transfer -> z, float32 [P, N, Z].
+Transfers = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]
 
 
 def draw_frame_numbers(
@@ -38,16 +41,15 @@ def fetch(sequences: SequenceDataset, numbers: np.ndarray, frame: np.ndarray) ->
 
 
 class Codes(NamedTuple):
-    """Codes of one draw of frames of held-out sequences, those with at least 2 N frames.
+    """Codes of two disjoint sets of N frames of each of S held-out sequences.
 
     Attributes:
       sequence: int `[S]`, numbers of the sequences.
       frame: int `[S, 2, N]`, numbers of the frames, all different: two sets, each encoded by itself.
-      pose: int `[S, 2, N]`, 0 to 2 N - 1, alike where `shared_poses` makes the poses alike.
+      pose: int `[S, 2, N]`, 0 to 2 N - 1, equal where `shared_poses` makes the poses equal.
       static: float32 `[S, 2, F]`, the mean of f from each set.
       dynamic: float32 `[S, 2, N, Z]`, the mean of z of each frame.
       order_dependence: Largest change of `static` when the frames of a set are permuted.
-      bound: "elbo" and its parts, nats a frame, one sample.
     """
 
     sequence: np.ndarray
@@ -56,51 +58,76 @@ class Codes(NamedTuple):
     static: np.ndarray
     dynamic: np.ndarray
     order_dependence: float
-    bound: dict[str, float]
 
 
-def draw_codes(model: DDR, sequences: SequenceDataset, seed: int, num_frames: int) -> Codes | None:
-    """Encodes two disjoint sets of frames of every held-out sequence; None if not even two have enough frames."""
-    random = np.random.RandomState(seed)
+def _draw_disjoint_frames(
+    random: np.random.RandomState, sequences: SequenceDataset, num_frames: int, max_sequences: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """`sequence`, `frame` and `pose` of `Codes`; None if not even two held-out sequences have 2 N frames."""
     num_poses = 2 * num_frames
     held_out = sequences.splits[HELD_OUT]
     held_out = held_out[sequences.frame_counts[held_out] >= num_poses]
     if len(held_out) < 2:
         return None
-    held_out = np.sort(random.permutation(held_out)[:MAX_SEQUENCES])
-    shared = random.choice(sequences.frame_counts[held_out].min(), num_poses, replace=False)
+    held_out = np.sort(random.permutation(held_out)[:max_sequences])
+    counts = sequences.frame_counts[held_out]
+    shared = random.choice(counts.min(), num_poses, replace=False)
     pose = np.stack([random.permutation(num_poses) for _ in held_out])
     if sequences.shared_poses:
         frame = shared[pose]
     else:
-        counts = sequences.frame_counts[held_out]
         frame = np.stack([random.choice(count, num_poses, replace=False) for count in counts])
-    frame, pose = (each.reshape(len(held_out), 2, num_frames) for each in (frame, pose))
-    static, dynamic, bounds, change = [], [], [], 0.0
-    size = max(1, CHUNK // num_poses)
-    for start in range(0, len(held_out), size):
-        chosen = frame[start : start + size].reshape(-1, num_frames)  # a row for each set
-        frames = fetch(sequences, np.repeat(held_out[start : start + size], 2), chosen)
+    shape = (len(held_out), 2, num_frames)
+    return held_out, frame.reshape(shape), pose.reshape(shape)
+
+
+def frame_sets(sequences: SequenceDataset, sequence: np.ndarray, frame: np.ndarray) -> Iterator[tuple[int, tf.Tensor]]:
+    """The frames of `Codes`, some sequences at a time.
+
+    Yields:
+      The place of the first sequence in `sequence`, and uint8 `[2 S', N, H, W, C]`, both sets of each sequence.
+    """
+    num_frames = frame.shape[-1]
+    step = max(1, FRAMES_AT_ONCE // (2 * num_frames))
+    for start in range(0, len(sequence), step):
+        chosen = slice(start, start + step)
+        yield start, fetch(sequences, np.repeat(sequence[chosen], 2), frame[chosen].reshape(-1, num_frames))
+
+
+def draw_codes(
+    model: Autoencoder, sequences: SequenceDataset, seed: int, num_frames: int, max_sequences: int
+) -> Codes | None:
+    """Encodes two disjoint sets of frames of held-out sequences.
+
+    Args:
+      model: Encodes.
+      sequences: A dataset.
+      seed: Draws sequences and frames.
+      num_frames: N. Only sequences with at least 2 N frames are drawn.
+      max_sequences: S, at most.
+
+    Returns:
+      None if fewer than two sequences have enough frames.
+    """
+    random = np.random.RandomState(seed)
+    drawn = _draw_disjoint_frames(random, sequences, num_frames, max_sequences)
+    if drawn is None:
+        return None
+    sequence, frame, pose = drawn
+    static, dynamic, changes = [], [], []
+    for _, frames in frame_sets(sequences, sequence, frame):
         codes = model.encode(frames)
-        static.append(codes["static_mean"].numpy())
-        dynamic.append(codes["dynamic_mean"].numpy())
-        permuted = model.encode(tf.gather(frames, random.permutation(num_frames), axis=1))["static_mean"]
-        change = max(change, float(tf.reduce_max(tf.abs(permuted - codes["static_mean"]))))
-        noise = [
-            tf.random.stateless_normal(tf.shape(mean), [seed, start + i])
-            for i, mean in enumerate((codes["static_mean"], codes["dynamic_mean"]))
-        ]
-        bounds.append(model.bound_metrics(frames, model.elbo_terms(frames, *noise)))
-    shape = (len(held_out), 2)
-    weights = [len(each) for each in static]
+        permuted = model.encode(tf.gather(frames, random.permutation(num_frames), axis=1))
+        static.append(np.asarray(codes["static_mean"]))
+        dynamic.append(np.asarray(codes["dynamic_mean"]))
+        changes.append(np.abs(permuted["static_mean"] - static[-1]).max())
     return Codes(
-        sequence=held_out,
+        sequence=sequence,
         frame=frame,
         pose=pose,
-        static=np.concatenate(static).reshape(*shape, -1),
-        dynamic=np.concatenate(dynamic).reshape(*shape, num_frames, -1),
-        order_dependence=change,
-        bound={name: float(np.average([each[name] for each in bounds], weights=weights)) for name in bounds[0]},
+        static=np.concatenate(static).reshape(len(sequence), 2, -1),
+        dynamic=np.concatenate(dynamic).reshape(len(sequence), 2, num_frames, -1),
+        order_dependence=float(max(changes)),
     )
 
 
@@ -125,39 +152,73 @@ class Swaps(NamedTuple):
     swapped: dict[str, np.ndarray]
 
 
-def draw_swaps(model: DDR, sequences: SequenceDataset, seed: int, num_frames: int) -> Swaps:
-    """Pairs of different held-out sequences, with distinct frames of each; see `Swaps`."""
+def direct_transfer(
+    codes_a: dict[str, tf.Tensor], codes_b: dict[str, tf.Tensor], frames_b: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Z of B as it is: the transfer that needs no density."""
+    del codes_a, frames_b
+    return {"direct": codes_b["dynamic_mean"]}
+
+
+def density_transfers(model: DensityModel) -> Transfers:
+    """All three transfers."""
+
+    def transfers(
+        codes_a: dict[str, tf.Tensor], codes_b: dict[str, tf.Tensor], frames_b: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        prior_a, prior_b = (
+            diagonal_normal(codes["prior_mean"][:, None], codes["prior_stddev"][:, None])
+            for codes in (codes_a, codes_b)
+        )
+        return {
+            **direct_transfer(codes_a, codes_b, frames_b),
+            "relative": relative_transfer(codes_b["dynamic_mean"], source=prior_b, target=prior_a),
+            "conditioned": model.dynamic_posterior(model.features(frames_b), codes_a["static_mean"]).mean(),
+        }
+
+    return transfers
+
+
+def draw_swaps(
+    model: Autoencoder, sequences: SequenceDataset, seed: int, num_frames: int, num_pairs: int, transfers: Transfers
+) -> Swaps:
+    """Swaps pairs of different held-out sequences, with distinct frames of each.
+
+    Args:
+      model: Encodes and decodes.
+      sequences: A dataset.
+      seed: Draws pairs and frames.
+      num_frames: N.
+      num_pairs: P.
+      transfers: How z reaches A.
+
+    Raises:
+      UserError: If there are fewer than two held-out sequences.
+    """
     random = np.random.RandomState(seed)
     held_out = sequences.splits[HELD_OUT]
     if len(held_out) < 2:
         raise UserError(f"Evaluation needs at least two held-out sequences; {sequences.name} has {len(held_out)}.")
-    pairs = np.stack([random.choice(held_out, 2, replace=False) for _ in range(NUM_PAIRS)])
-    a, b = pairs.T
+    a, b = np.stack([random.choice(held_out, 2, replace=False) for _ in range(num_pairs)]).T
     frame = draw_frame_numbers(random, sequences, b, num_frames)
     frames_b = fetch(sequences, b, frame)
     codes_a = model.encode(fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))
     codes_b = model.encode(frames_b)
-    static_a, dynamic_b = codes_a["static_mean"], codes_b["dynamic_mean"]
-    prior_a, prior_b = (
-        diagonal_normal(codes["prior_mean"][:, None], codes["prior_stddev"][:, None]) for codes in (codes_a, codes_b)
-    )
-    dynamic = {
-        "direct": dynamic_b,
-        "relative": relative_transfer(dynamic_b, source=prior_b, target=prior_a),
-        "conditioned": model.dynamic_posterior(model.features(frames_b), static_a).mean(),
-    }
-    truths = sequences.swap_truths(*(np.broadcast_to(each[:, None], frame.shape) for each in (a, b)), frame)
+    truths = sequences.swap_truths(*(np.broadcast_to(owner[:, None], frame.shape) for owner in (a, b)), frame)
     return Swaps(
         static_sequence=a,
         dynamic_sequence=b,
         frame=frame,
         truths=[as_float(tf.constant(truth)).numpy() for truth in truths],
         source=as_float(frames_b).numpy(),
-        reconstruction=model.decode(codes_b["static_mean"], dynamic_b).numpy(),
-        swapped={name: model.decode(static_a, z).numpy() for name, z in dynamic.items()},
+        reconstruction=np.asarray(model.decode(codes_b["static_mean"], codes_b["dynamic_mean"])),
+        swapped={
+            name: np.asarray(model.decode(codes_a["static_mean"], dynamic))
+            for name, dynamic in transfers(codes_a, codes_b, frames_b).items()
+        },
     )
 
 
 def transfer_prefix(transfer: str) -> str:
-    """How the names of figures of this transfer begin; the plain name is that of the one to compare with others."""
+    """How the names of metrics of this transfer begin; the plain name is that of the one to compare with others."""
     return "swap" if transfer == "direct" else f"swap_{transfer}"

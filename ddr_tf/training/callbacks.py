@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN
 from ddr_tf.errors import UserError
-from ddr_tf.evaluation import metrics
+from ddr_tf.evaluation import codes as code_metrics
 from ddr_tf.model.ddr import DDR, FIGURES
 from ddr_tf.model.elbo import bits_per_dim
 from ddr_tf.pictures import contact_sheets
@@ -161,11 +161,11 @@ class HeldOut(_StepCallback):
 
 
 def active_units(ddr: DDR, batches: tf.data.Dataset) -> dict[str, int]:
-    """How many units of f vary between sequences, and of z between frames; see `metrics.active_units`."""
+    """How many units of f vary between sequences, and of z between frames; see `evaluation.codes`."""
     codes = [ddr.encode(frames) for frames in batches]
     static = np.concatenate([code["static_mean"] for code in codes])
     dynamic = np.concatenate([np.reshape(code["dynamic_mean"], (-1, ddr.dynamic_dim)) for code in codes])
     return {
-        "active_units_static": metrics.active_units(static),
-        "active_units_dynamic": metrics.active_units(dynamic),
+        "active_units_static": code_metrics.active_units(static),
+        "active_units_dynamic": code_metrics.active_units(dynamic),
     }

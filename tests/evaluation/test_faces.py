@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from conftest import RandomDataset
-from ddr_tf.evaluation import faces
-from ddr_tf.evaluation.faces import landmark_figures, recognition
+from ddr_tf.evaluation.faces import measure_landmarks, measure_recognition
 from ddr_tf.evaluation.held_out import Codes, Swaps
 
 
@@ -29,7 +28,7 @@ def swaps_of(people, shown):
 
 def test_swaps_that_show_a_are_recognised_and_those_that_show_b_are_not():
     people = People()
-    right, wrong = (recognition(people, swaps_of(people, shown)) for shown in (lambda a, b: a, lambda a, b: b))
+    right, wrong = (measure_recognition(people, swaps_of(people, shown)) for shown in (lambda a, b: a, lambda a, b: b))
     assert right["swap_recognised_accuracy"].value > 0.95
     assert right["swap_recognised_accuracy"].ceiling > 0.95
     assert right["swap_recognised_accuracy"].chance == pytest.approx(1 / 6)
@@ -37,24 +36,20 @@ def test_swaps_that_show_a_are_recognised_and_those_that_show_b_are_not():
     assert wrong["reconstruction_recognised_accuracy"].value > 0.95
 
 
-def test_who_is_in_no_pair_cannot_be_recognised(monkeypatch):
+def test_who_is_in_no_pair_cannot_be_recognised():
     people = People()
     swaps = swaps_of(people, lambda a, b: a)
     held_out = people.splits["held_out"]
     one_way = swaps._replace(static_sequence=np.full(30, held_out[0]), dynamic_sequence=np.full(30, held_out[-1]))
-    monkeypatch.setattr(faces, "MAX_RECOGNISED", 1)
-    assert recognition(people, one_way) == {}
-    monkeypatch.setattr(faces, "RECOGNISED_FRAMES", 34)  # the sources of swaps have but 32 free frames
-    monkeypatch.setattr(faces, "MAX_RECOGNISED", 50)
-    assert recognition(people, one_way._replace(static_sequence=np.resize(held_out[:2], 30))).keys() == {
-        "swap_recognised_accuracy"
-    }
+    assert measure_recognition(people, one_way, max_sequences=1) == {}
+    two = one_way._replace(static_sequence=np.resize(held_out[:2], 30))
+    # The sources of swaps have but 32 free frames.
+    assert measure_recognition(people, two, num_frames=34).keys() == {"swap_recognised_accuracy"}
 
 
-def test_too_few_frames_leave_recognition_out(monkeypatch):
-    monkeypatch.setattr(faces, "RECOGNISED_FRAMES", 41)
+def test_too_few_frames_leave_recognition_out():
     people = People()
-    assert recognition(people, swaps_of(people, lambda a, b: a)) == {}
+    assert measure_recognition(people, swaps_of(people, lambda a, b: a), num_frames=41) == {}
 
 
 class BrightSpot:
@@ -81,7 +76,7 @@ def test_landmarks_follow_the_source_of_z_or_not():
     swaps = Swaps(
         *[np.zeros(10, int)] * 2, np.zeros((10, 8), int), [], source, source, {"direct": source, "relative": dark}
     )
-    found = landmark_figures(BrightSpot(), RandomDataset(), swaps, None)
+    found = measure_landmarks(BrightSpot(), RandomDataset(), swaps, None)
     assert found["real_face_detected"].value == 1.0
     assert found["swap_landmark_distance"].value == 0.0
     assert found["swap_landmark_accuracy"].value == 1.0
@@ -98,8 +93,8 @@ def test_landmarks_are_read_from_z(random_sequences):
     frame = np.tile(np.arange(16).reshape(2, 8), (6, 1, 1))
     numbers = sequences.splits["held_out"]
     dynamic = places[numbers][:, np.arange(16)].reshape(6, 2, 8, 2) / 16.0
-    codes = Codes(numbers, frame, frame, np.zeros((6, 2, 3)), dynamic, 0.0, {})
+    codes = Codes(numbers, frame, frame, np.zeros((6, 2, 3)), dynamic, 0.0)
     frames = spots(places[:, :8])
     swaps = Swaps(*[np.zeros(8, int)] * 2, np.zeros((8, 8), int), [], frames, frames, {})
-    found = landmark_figures(BrightSpot(), sequences, swaps, codes)
+    found = measure_landmarks(BrightSpot(), sequences, swaps, codes)
     assert found["probe_dynamic_to_landmarks"].value > 0.95

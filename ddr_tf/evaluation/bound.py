@@ -1,0 +1,76 @@
+"""The bound on log p(x_1..N) and its parts."""
+
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf.data.sequence_dataset import SequenceDataset
+from ddr_tf.evaluation.held_out import Codes, fetch, frame_sets
+from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.evaluation.metric import Measurement
+from ddr_tf.model.elbo import bits_per_dim
+
+
+def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes, seed: int) -> dict[str, Measurement]:
+    """The ELBO and its parts, in nats a frame and in bits a pixel and channel.
+
+    Args:
+      model: A model.
+      sequences: A dataset.
+      codes: Say which frames; f and z are sampled once for each set of frames.
+      seed: Of the samples.
+
+    Returns:
+      `elbo_nats_per_frame`, `bits_per_dim`, `reconstruction_excess_nats_per_frame`, `kl_static_nats_per_frame` and
+      `kl_dynamic_nats_per_frame`.
+    """
+    terms, weights = [], []
+    for start, frames in frame_sets(sequences, codes.sequence, codes.frame):
+        batch, num_frames = frames.shape[:2]
+        shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
+        noise = [tf.random.stateless_normal(shape, [seed, start + i]) for i, shape in enumerate(shapes)]
+        terms.append(model.bound_metrics(frames, model.elbo_terms(frames, *noise)))
+        weights.append(batch)
+    mean = {name: float(np.average([each[name] for each in terms], weights=weights)) for name in terms[0]}
+    return {
+        "elbo_nats_per_frame": Measurement(mean["elbo"]),
+        "bits_per_dim": Measurement(bits_per_dim(mean["elbo"], model.frame_shape)),
+        "reconstruction_excess_nats_per_frame": Measurement(mean["reconstruction_excess"], ceiling=0.0),
+        "kl_static_nats_per_frame": Measurement(mean["kl_static"]),
+        "kl_dynamic_nats_per_frame": Measurement(mean["kl_dynamic"]),
+    }
+
+
+def measure_importance_weighted_bound(
+    model: DensityModel, sequences: SequenceDataset, codes: Codes, seed: int, num_sequences: int, num_samples: int
+) -> dict[str, Measurement]:
+    """A tighter bound on log p(x_1..N): the log of the mean of exp `DDR.log_weights` (Burda et al., 2016).
+
+    Args:
+      model: A model.
+      sequences: A dataset.
+      codes: Say which frames: the first set of the first sequences.
+      seed: Of the samples.
+      num_sequences: How many sequences, at most.
+      num_samples: Samples of (f, z_1..N) of each.
+
+    Returns:
+      `importance_weighted_bound_nats_per_frame`, and `importance_weighted_gain_nats_per_frame`: how much more that is
+      than the mean of the same samples, which is the ELBO.
+    """
+    frames = fetch(sequences, codes.sequence[:num_sequences], codes.frame[:num_sequences, 0])
+    batch, num_frames = frames.shape[:2]
+    shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
+    weights = tf.stack(
+        [
+            model.log_weights(
+                frames, *(tf.random.stateless_normal(shape, [seed, 2 * k + i]) for i, shape in enumerate(shapes))
+            )
+            for k in range(num_samples)
+        ]
+    )
+    bound = tf.reduce_logsumexp(weights, axis=0) - np.log(num_samples)
+    gain = bound - tf.reduce_mean(weights, axis=0)
+    return {
+        f"importance_weighted_{name}_nats_per_frame": Measurement(float(tf.reduce_mean(value)) / num_frames)
+        for name, value in (("bound", bound), ("gain", gain))
+    }

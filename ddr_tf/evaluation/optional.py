@@ -1,0 +1,27 @@
+"""Packages that only the evaluation needs, imported when they are needed."""
+
+from types import ModuleType
+
+from ddr_tf.errors import UserError
+
+
+def scikit_learn() -> ModuleType:
+    """scikit-learn, with the parts of it that are used here.
+
+    Raises:
+      UserError: If it is not installed.
+    """
+    try:
+        import sklearn.compose
+        import sklearn.decomposition
+        import sklearn.discriminant_analysis
+        import sklearn.ensemble
+        import sklearn.linear_model
+        import sklearn.metrics
+        import sklearn.model_selection
+        import sklearn.neural_network
+        import sklearn.pipeline
+        import sklearn.preprocessing
+    except ImportError as error:
+        raise UserError(f"Evaluation needs scikit-learn ({error}); pip install -e '.[eval]'.") from error
+    return sklearn

@@ -1,0 +1,165 @@
+"""Probes: how well labels can be read from codes of identities that the probe was not fitted on."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ddr_tf.evaluation.optional import scikit_learn
+
+NUM_FOLDS = 5  # of the cross-validation, each with identities of its own
+HIDDEN_UNITS = 64  # of the small MLP
+LEARNING_RATE = 1e-2  # of its Adam
+MAX_ITERATIONS = 200
+MAX_ROWS = 1500  # codes that a probe is fitted and tested on, drawn at random; more change little and take minutes
+MAX_CLASSES = 20  # values of a label that is treated as classes
+
+
+def as_classes(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """The labels that are integers or booleans of at least 2 and at most `MAX_CLASSES` known values.
+
+    Returns:
+      name -> int64 `[n]`, numbers of the values in ascending order, -1 where not known (below 0).
+    """
+    classes = {}
+    for name, values in labels.items():
+        values = np.asarray(values)
+        if values.dtype.kind in "iub":
+            known = values >= 0
+            distinct, numbers = np.unique(values[known], return_inverse=True)
+            if 2 <= len(distinct) <= MAX_CLASSES:
+                classes[name] = np.full(len(values), -1)
+                classes[name][known] = numbers
+    return classes
+
+
+def as_numbers(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """The labels that are real numbers, or integers of more than `MAX_CLASSES` values, and not all the same.
+
+    Returns:
+      name -> float64 `[n]`, NaN where not known.
+    """
+    numbers = {}
+    for name, values in labels.items():
+        values = np.asarray(values)
+        if values.dtype.kind == "f" or (values.dtype.kind in "iu" and len(np.unique(values)) > MAX_CLASSES):
+            values = values.astype(np.float64)
+            if len(np.unique(values[~np.isnan(values)])) > 1:
+                numbers[name] = values
+    return numbers
+
+
+def probe(
+    codes: np.ndarray, labels: np.ndarray, identities: np.ndarray, max_iterations: int = MAX_ITERATIONS
+) -> float | None:
+    """How well classes can be read from codes, (accuracy - chance) / (1 - chance).
+
+    The balanced accuracy of logistic regression or of a small MLP, whichever is better, on identities that they were
+    not fitted on.
+
+    Args:
+      codes: float `[n, D]`.
+      labels: int `[n]`, below 0 where not known.
+      identities: int `[n]`. Classes that fewer than `NUM_FOLDS` of them have cannot be tested, and are left out.
+      max_iterations: Of each fit.
+
+    Returns:
+      1 if labels can be read without an error, 0 if no better than a guess, below 0 if worse; None if fewer than two
+      classes are left.
+
+    Raises:
+      UserError: If scikit-learn is not installed.
+    """
+    sklearn = scikit_learn()
+    codes, labels, identities = _subset(codes, labels, identities)
+    values = [value for value in np.unique(labels) if value >= 0]
+    values = [value for value in values if len(np.unique(identities[labels == value])) >= NUM_FOLDS]
+    if len(values) < 2:
+        return None
+    kept = np.isin(labels, values)
+    codes, labels, identities = codes[kept], labels[kept], identities[kept]
+    estimators = (
+        sklearn.linear_model.LogisticRegression(max_iter=max_iterations),
+        sklearn.neural_network.MLPClassifier(**_network_settings(max_iterations)),
+    )
+    folds = sklearn.model_selection.StratifiedGroupKFold(NUM_FOLDS)
+    predictions = _predictions(estimators, folds, codes, labels, identities)
+    with warnings.catch_warnings(action="ignore"):
+        accuracy = max(sklearn.metrics.balanced_accuracy_score(labels, predicted) for predicted in predictions)
+    chance = 1 / len(values)
+    return float((accuracy - chance) / (1 - chance))
+
+
+def explained(
+    codes: np.ndarray, values: np.ndarray, identities: np.ndarray, max_iterations: int = MAX_ITERATIONS
+) -> float | None:
+    """How well numbers can be read from codes: the coefficient of determination R^2.
+
+    Of ridge regression or of a small MLP, whichever is better, on identities that they were not fitted on.
+
+    Args:
+      codes: float `[n, D]`.
+      values: float `[n]` or `[n, V]`, NaN where not known; the result is the mean over V.
+      identities: int `[n]`.
+      max_iterations: Of the MLP's fit.
+
+    Returns:
+      1 if the numbers can be read without an error, 0 if no better than their mean, below 0 if worse; None if they
+      are all the same, or known of fewer than `NUM_FOLDS` identities.
+
+    Raises:
+      UserError: If scikit-learn is not installed.
+    """
+    sklearn = scikit_learn()
+    known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    codes, values, identities = _subset(codes[known], values[known], identities[known])
+    if len(np.unique(identities)) < NUM_FOLDS or not np.ptp(values, axis=0).any():
+        return None
+    estimators = (
+        sklearn.linear_model.RidgeCV(alphas=np.logspace(-3, 3, 7)),
+        sklearn.compose.TransformedTargetRegressor(
+            sklearn.neural_network.MLPRegressor(**_network_settings(max_iterations)),
+            transformer=sklearn.preprocessing.StandardScaler(),
+        ),
+    )
+    folds = sklearn.model_selection.GroupKFold(NUM_FOLDS)
+    predictions = _predictions(estimators, folds, codes, values, identities)
+    return max(float(sklearn.metrics.r2_score(values, predicted)) for predicted in predictions)
+
+
+def _network_settings(max_iterations: int) -> dict[str, Any]:
+    return dict(
+        hidden_layer_sizes=(HIDDEN_UNITS,),
+        learning_rate_init=LEARNING_RATE,
+        max_iter=max_iterations,
+        random_state=0,
+    )
+
+
+def _subset(*arrays: np.ndarray) -> list[np.ndarray]:
+    """The same `MAX_ROWS` rows of each array, or all."""
+    chosen = np.sort(np.random.RandomState(0).permutation(len(arrays[0]))[:MAX_ROWS])
+    return [array[chosen] for array in arrays]
+
+
+def _predictions(
+    estimators: tuple, folds: Any, codes: np.ndarray, targets: np.ndarray, identities: np.ndarray
+) -> list[np.ndarray]:
+    """What each of several scikit-learn estimators says of identities that it was not fitted on."""
+    from threadpoolctl import threadpool_limits
+
+    sklearn = scikit_learn()
+    # Warnings: that a fit could go on, and that a fold lacks a class. Threads only wait for each other at this size.
+    with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
+        return [
+            sklearn.model_selection.cross_val_predict(
+                sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), estimator),
+                codes,
+                targets,
+                groups=identities,
+                cv=folds,
+            )
+            for estimator in estimators
+        ]

@@ -1,0 +1,45 @@
+"""How a model is evaluated."""
+
+import dataclasses
+
+STANDARD_NUM_FRAMES = 8  # N of the metrics that have no number of frames in their names
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What an evaluation draws and measures. The defaults are those of all reported metrics.
+
+    Attributes:
+      num_seeds: Evaluation seeds, 0 to `num_seeds - 1`. Each draws its own pairs, frames and noise.
+      frame_counts: The numbers N of frames that f is computed from. For N other than `STANDARD_NUM_FRAMES` the names
+        of metrics end with `_with_N_frames`, and metrics of poses and of the frame classifier are left out.
+      faces: Whether frames show faces, so that their landmarks can be found.
+      num_pairs: Pairs of sequences that are swapped.
+      max_sequences: Held-out sequences whose codes are measured, at most.
+      probe_iterations: Iterations of a probe's fit, at most.
+      bound_sequences: Sequences of the importance-weighted bound.
+      bound_samples: Samples of the codes of each of them.
+      prior_sequences: Sequences whose p(z | f) is sampled.
+      prior_samples: z ~ p(z | f) for each of them.
+      classifier_frames: Real frames that the frame classifier is trained on.
+      classified_sequences: Sequences whose frames, generated and real, it sees.
+      recognised_sequences: Sequences that swaps are recognised among, at most.
+      recognised_frames: Real frames of each, half of them to fit on.
+      landmark_pairs: Pairs, of those that are swapped, whose landmarks are compared.
+    """
+
+    num_seeds: int = 3
+    frame_counts: tuple[int, ...] = (STANDARD_NUM_FRAMES,)
+    faces: bool = False
+    num_pairs: int = 64
+    max_sequences: int = 300
+    probe_iterations: int = 200
+    bound_sequences: int = 32
+    bound_samples: int = 16
+    prior_sequences: int = 16
+    prior_samples: int = 64
+    classifier_frames: int = 10_000
+    classified_sequences: int = 128
+    recognised_sequences: int = 50
+    recognised_frames: int = 32
+    landmark_pairs: int = 16

@@ -1,0 +1,97 @@
+"""Metrics of a model as files, and as a table."""
+
+import dataclasses
+import fnmatch
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ddr_tf
+from ddr_tf import files, runs
+from ddr_tf.errors import UserError
+from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.settings import Settings
+from ddr_tf.tables import markdown_table
+
+OTHER_NUM_FRAMES = re.compile(r"_with_\d+_frames$")  # ends the names of metrics of other numbers of frames
+
+
+def write_evaluation(directory: Path, metrics: Mapping[str, Metric], settings: Settings) -> None:
+    """Writes `evaluation.json`, name -> `value`, `standard_error`, `chance`, `ceiling`, and `evaluation_settings.json`.
+
+    Raises:
+      UserError: If they cannot be written.
+    """
+    contents = {
+        runs.EVALUATION: {name: metric._asdict() for name, metric in metrics.items()},
+        runs.EVALUATION_SETTINGS: _described(settings),
+    }
+    for name, content in contents.items():
+        try:
+            files.write_json(directory / name, content)
+        except OSError as error:
+            raise UserError(f"{directory / name} cannot be written ({error.strerror}).") from error
+
+
+def read_evaluation(run_dir: Path, settings: Settings) -> dict[str, Metric] | None:
+    """What `write_evaluation` wrote; None if that was before the run finished, or with other settings.
+
+    Raises:
+      UserError: If the files are something else.
+    """
+    path = run_dir / runs.EVALUATION
+    if not path.is_file() or path.stat().st_mtime < (run_dir / runs.MODEL).stat().st_mtime:
+        return None
+    try:
+        if files.read_json(run_dir / runs.EVALUATION_SETTINGS) != _described(settings):
+            return None
+        return {name: Metric(**metric) for name, metric in files.read_json(path).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove it, and the run is evaluated again.") from error
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    """The settings and this version, as JSON holds them."""
+    return json.loads(json.dumps(dataclasses.asdict(settings) | {"version": ddr_tf.__version__}))
+
+
+def metrics_table(runs: Mapping[str, Mapping[str, Metric]], patterns: Sequence[str] = ("*", "*_with_*")) -> str:
+    """Metrics of one or more runs in Markdown, a metric a line: value ± standard error, chance and ceiling.
+
+    Args:
+      runs: Name of a run -> its metrics.
+      patterns: Which metrics, in this order, as in shells ("swap_*"); those of other numbers of frames only by
+        patterns that have "_with_", too.
+    """
+    rows = [["metric", *(name or "value" for name in runs), "chance", "ceiling"]]
+    for name in _matching(dict.fromkeys(name for metrics in runs.values() for name in metrics), patterns):
+        metrics = [run.get(name) for run in runs.values()]
+        levels = [_range([getattr(metric, level) for metric in metrics if metric]) for level in ("chance", "ceiling")]
+        rows.append([name, *map(_value, metrics), *levels])
+    return markdown_table(rows)
+
+
+def _matching(names: Mapping[str, None], patterns: Sequence[str]) -> Mapping[str, None]:
+    return dict.fromkeys(
+        name
+        for pattern in patterns
+        for name in fnmatch.filter(names, pattern)
+        if "_with_" in pattern or not OTHER_NUM_FRAMES.search(name)
+    )
+
+
+def _value(metric: Metric | None) -> str:
+    """A value and its standard error, with as many digits as its size asks for."""
+    if metric is None:
+        return ""
+    digits = 0 if abs(metric.value) >= 10_000 else 1 if abs(metric.value) >= 100 else 3
+    error = "" if metric.standard_error is None else f" ± {metric.standard_error:,.{digits}f}"
+    return f"{metric.value:,.{digits}f}{error}"
+
+
+def _range(levels: Sequence[float | None]) -> str:
+    """Levels of several runs, from the lowest to the highest; empty if a run has none."""
+    ends = [] if None in levels else [f"{min(levels):,.3f}", f"{max(levels):,.3f}"]
+    return " to ".join(dict.fromkeys(ends))

@@ -1,0 +1,79 @@
+import sys
+
+import numpy as np
+import pytest
+
+from ddr_tf.errors import UserError
+from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe
+
+
+def noise(*shape, seed=0):
+    return np.random.RandomState(seed).normal(size=shape)
+
+
+def test_probes_read_what_is_there_and_nothing_else():
+    random = np.random.RandomState(0)
+    identities = np.repeat(np.arange(60), 6)
+    labels = random.randint(0, 4, 360)
+    told = np.eye(4)[labels] + 0.05 * noise(360, 4)
+    assert probe(told, labels, identities) > 0.98
+    assert abs(probe(noise(360, 4, seed=1), labels, identities)) < 0.12
+    circle = noise(360, 2, seed=2)
+    inside = (np.linalg.norm(circle, axis=-1) < 1.18).astype(int)  # no line tells it
+    assert probe(circle, inside, identities) > 0.8
+
+
+def test_probes_are_judged_on_other_identities():
+    identities = np.repeat(np.arange(60), 6)
+    labels = np.random.RandomState(0).randint(0, 2, 60)[identities]  # of the identity
+    codes = np.eye(60)[identities]  # tell the identity, and so the label of those that were seen
+    assert probe(codes, labels, identities) < 0.2
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[eval\]'"):
+        probe(noise(10, 2), np.arange(10) % 2, np.arange(10))
+
+
+def test_numbers_are_explained_by_codes_that_hold_them():
+    random = np.random.RandomState(0)
+    codes, owner = random.normal(size=(400, 2)), np.arange(400) // 8
+    curved = np.stack([np.sin(2 * codes[:, 0]), codes[:, 1] ** 2], axis=-1)
+    assert explained(codes, codes[:, 0], owner) > 0.99
+    assert explained(codes, curved, owner) > 0.8
+    assert explained(codes, random.normal(size=400), owner) < 0.05
+
+
+def test_labels_are_classes_or_numbers():
+    labels = {
+        "few": np.array([0, 1, 1], np.int32),
+        "one": np.zeros(3, np.int32),
+        "unknown": np.array([-1, 0, 1], np.int32),
+        "many": np.arange(30, dtype=np.int32),
+        "real": np.array([0.5, np.nan, 1.0]),
+        "constant": np.ones(3),
+    }
+    labels["sparse"] = np.array([7, -1, 20180101])
+    classes = as_classes(labels)
+    assert {name: values.tolist() for name, values in classes.items()} == {
+        "few": [0, 1, 1],
+        "unknown": [-1, 0, 1],
+        "sparse": [0, -1, 1],
+    }
+    assert list(as_numbers(labels)) == ["many", "real"]
+
+
+def test_labels_too_scarce_to_be_judged_are_left_out():
+    random = np.random.RandomState(0)
+    owner = np.repeat(np.arange(8), 10)
+    labels = random.randint(0, 2, 80)
+    codes = np.stack([labels + 0.1 * random.normal(size=80), random.normal(size=80)], axis=-1)
+    assert probe(codes, np.zeros(80, int), owner) is None
+    assert probe(codes, (owner == 3).astype(int), owner) is None
+    assert probe(codes[:30], labels[:30], owner[:30]) is None
+    scarce = np.where(owner == 3, 2, labels)  # a third class, of one identity
+    assert probe(codes, scarce, owner) > 0.9
+    assert probe(codes, np.where(random.uniform(size=80) < 0.3, -1, labels), owner) > 0.9
+    assert explained(codes, np.full(80, 3.0), owner) is None
+    assert explained(codes[:30], codes[:30, 0], owner[:30]) is None

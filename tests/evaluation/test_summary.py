@@ -1,0 +1,19 @@
+from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.summary import metrics_table
+
+
+def test_tables_have_metrics_as_rows_and_runs_as_columns():
+    runs = {
+        "a": {"psnr": Metric(20.0, 0.25, 10.0), "psnr_with_2_frames": Metric(18.0), "parameters": Metric(1_234_567)},
+        "b": {"psnr": Metric(21.5, 0.5, 12.0), "other": Metric(0.0, 0.0, 0.0, 1.0)},
+    }
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in metrics_table(runs, ("p*", "other")).splitlines()
+    ]
+    assert rows[0] == ["metric", "a", "b", "chance", "ceiling"]
+    assert rows[2:] == [
+        ["psnr", "20.000 ± 0.250", "21.500 ± 0.500", "10.000 to 12.000", ""],
+        ["parameters", "1,234,567", "", "", ""],
+        ["other", "", "0.000 ± 0.000", "0.000", "1.000"],
+    ]
+    assert "psnr_with_2_frames" in metrics_table(runs)

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from ddr_tf.evaluation.held_out import direct_transfer, draw_swaps
+from ddr_tf.evaluation.swaps import chance_of_accuracies, swap_accuracies
+from evaluation_examples import puppets, tiny_model
+
+
+def draw():
+    return draw_swaps(tiny_model(), puppets(), seed=0, num_frames=8, num_pairs=64, transfers=direct_transfer)
+
+
+def test_an_oracle_scores_the_ceiling_and_copies_of_the_source_only_the_pose():
+    swaps = draw()
+    found = swap_accuracies(puppets(), swaps, {"oracle": swaps.truths[0], "copy": swaps.source})
+    assert set(found["oracle"].values()) == {1.0}
+    copied = found["copy"]
+    assert copied["identity"] < 0.1
+    assert copied["skin"] < 0.5
+    assert copied["pose"] > 0.9
+
+
+def test_noise_scores_chance():
+    swaps = draw()
+    random = np.random.RandomState(0)
+    truths = puppets().swap_truth(random.randint(0, 1296, 64), 0, random.randint(0, 12, 64))[:, None] / np.float32(255)
+    found, chance = swap_accuracies(puppets(), swaps, {"": truths})[""], chance_of_accuracies(puppets())
+    assert chance["skin"] == pytest.approx(1 / 6) and chance["pose"] == pytest.approx(1 / 12)
+    for name, value in chance.items():
+        assert abs(found[name] - value) < 4 * (value * (1 - value) / 64) ** 0.5 + 0.02, name

@@ -1,0 +1,68 @@
+import functools
+import json
+import shutil
+
+import pytest
+
+from ddr_tf import compare, evaluate, export
+from ddr_tf.evaluation import settings
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """For speed: probes on few sequences, which is not enough for values but for the names of metrics."""
+    sizes = dict(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, probe_iterations=5)
+    monkeypatch.setattr(settings, "Settings", functools.partial(settings.Settings, **sizes))
+
+
+def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, run_dir, capsys, few):
+    runs = [str(shutil.copytree(run_dir, tmp_path / name)) for name in ("first", "second")]
+    assert evaluate.main(["--run_dir", runs[0], "--seeds", "2", "--num_frames", "8", "2"]) == 0
+    written = json.loads((tmp_path / "first/evaluation.json").read_text())
+    assert all(set(figure) == {"value", "standard_error", "chance", "ceiling"} for figure in written.values())
+    assert {"swap_psnr", "swap_psnr_with_2_frames", "parameters", "training_peak_memory_mb"} <= written.keys()
+    assert written["training_minutes"]["standard_error"] is None
+    assert "swap_pose_accuracy" in capsys.readouterr().out
+    assert list((tmp_path / "first/logs/evaluation").iterdir())
+
+    out = tmp_path / "comparison"
+    assert compare.main([*runs, "--out", str(out), "--seeds", "2", "--num_frames", "8"]) == 0
+    printed = capsys.readouterr()
+    assert "first: is evaluated" in printed.err and "second: is evaluated" in printed.err
+    assert out.with_suffix(".md").read_text() == printed.out
+    assert printed.out.splitlines()[0].replace("|", "").split() == ["metric", "first", "second", "chance", "ceiling"]
+    of_first = json.loads(out.with_suffix(".json").read_text())["first"]
+    assert of_first == {name: figure for name, figure in written.items() if "_with_2_" not in name}
+    assert compare.main([*runs, "--seeds", "2", "--num_frames", "8"]) == 0
+    assert capsys.readouterr().err == "first: was evaluated before\nsecond: was evaluated before\n"
+
+    record = json.loads((tmp_path / "first/run.json").read_text())
+    (tmp_path / "first/run.json").write_text(json.dumps(record | {"data": "of another set"}))
+    assert evaluate.main(["--run_dir", runs[0], "--seeds", "2"]) == 2
+    assert "The data have changed since" in capsys.readouterr().err
+    (tmp_path / "first/evaluation.json").write_text("[]")
+    assert compare.main([*runs, "--seeds", "2", "--num_frames", "8"]) == 2
+    assert "first/evaluation.json cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_exported_model_is_measured_as_its_run(tmp_path, run_dir, few):
+    run_dir, exported = shutil.copytree(run_dir, tmp_path / "run"), tmp_path / "exported"
+    assert export.main(["--run_dir", str(run_dir), "--out", str(exported)]) == 0
+    for what in (["--run_dir", str(run_dir)], ["--saved_model", str(exported)]):
+        assert evaluate.main([*what, "--seeds", "2", "--num_frames", "8"]) == 0
+    of_run, of_exported = (
+        json.loads((folder / "evaluation.json").read_text()) for folder in (run_dir, exported / "1/assets.extra")
+    )
+    for name in (
+        "elbo_nats_per_frame",
+        "importance_weighted_bound_nats_per_frame",
+        "swap_conditioned_psnr",
+        "swap_psnr",
+    ):
+        assert of_exported[name]["value"] == pytest.approx(of_run[name]["value"], rel=1e-4), name
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
+    assert evaluate.main(["--run_dir", str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
