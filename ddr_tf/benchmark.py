@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ddr_tf import cli
+from ddr_tf import cli, files
 from ddr_tf.errors import UserError
 
 
@@ -43,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="FRAMES",
         help="of a step; configurations with more get fewer sequences (default: %(default)s)",
     )
-    flags.add_argument("--rounds", type=int, default=3, help="readings of each figure (default: %(default)s)")
-    flags.add_argument("--json", metavar="FILE", help="where to write the figures, too")
+    flags.add_argument("--rounds", type=int, default=3, help="readings of each speed (default: %(default)s)")
+    flags.add_argument("--json", metavar="FILE", help="where to write the results as well")
     return flags
 
 
@@ -58,17 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # After the flags, so that --help and wrong flags answer at once.
         import tensorflow as tf
 
-        from ddr_tf.benchmarking import measure
+        from ddr_tf.benchmarking.measure import measure
+        from ddr_tf.benchmarking.report import report
 
-        tf.get_logger().setLevel("ERROR")  # it warns of functions compiled again and again: one for each figure here
+        tf.get_logger().setLevel("ERROR")  # it warns of functions that are compiled again and again, as they are here
         for gpu in tf.config.list_physical_devices("GPU"):
-            # Or the process whose start is timed would find no memory.
+            # Otherwise the process whose start is timed would find no memory.
             tf.config.experimental.set_memory_growth(gpu, True)
-        benchmark = measure.Benchmark(flags.gin_file, flags.gin_param, flags.data_dir, flags.max_frames, flags.rounds)
-        found = benchmark.measure()
-        print(measure.report(found), end="")
+        results = measure(flags.gin_file, flags.gin_param, flags.data_dir, flags.max_frames, flags.rounds)
+        print(report(results), end="")
         if flags.json:
-            measure.write(Path(flags.json), found)
+            write(Path(flags.json), results)
 
     return cli.run(body, "stopped; nothing was written")
 
@@ -82,6 +83,18 @@ def check_writable(path: Path) -> None:
             path.unlink()
     except OSError as error:
         raise UserError(f"--json: {path} cannot be written ({error.strerror}).") from error
+
+
+def write(path: Path, results: dict[str, Any]) -> None:
+    """Writes the results as JSON.
+
+    Raises:
+      UserError: If that is not possible.
+    """
+    try:
+        files.write_json(path, results)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 if __name__ == "__main__":

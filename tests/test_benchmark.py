@@ -7,11 +7,9 @@ import sys
 import pytest
 
 from conftest import GIN
-from ddr_tf import benchmark, config
-from ddr_tf.benchmarking import measure
-from ddr_tf.data import AffWild, FrameFolders, MovingMNIST, PublishedMovingMNIST, Puppets, Sprites
+from ddr_tf import benchmark
+from ddr_tf.benchmarking import computations, measure, report, timing
 from ddr_tf.model import flops
-from ddr_tf.training import devices, loop, optimizers
 
 TINY = [
     *("train.batch_size=2", "train.num_frames=2", "train.steps_per_execution=2", "Puppets.size=16"),
@@ -25,8 +23,8 @@ def params(*bindings):
 
 @pytest.fixture
 def quickly(monkeypatch):
-    monkeypatch.setattr(measure, "MATRIX", 64)
-    monkeypatch.setattr(measure, "MIN_SECONDS", 0.001)
+    monkeypatch.setattr(computations, "MATRIX", 64)
+    monkeypatch.setattr(timing, "MIN_SECONDS", 0.001)
     monkeypatch.setattr(measure, "INPUT_SECONDS", 0.05)
     monkeypatch.setattr(measure, "LATENCY_CALLS", 3)
     monkeypatch.setattr(measure, "FRAME_COUNTS", (2, 4))
@@ -38,7 +36,7 @@ def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
     path = tmp_path / "figures.json"
     assert benchmark.main(["--gin_file", *files, *nowhere, "--rounds", "2", "--json", str(path)]) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= measure.WIDTH + len(str(tmp_path))
+    assert max(map(len, said.splitlines())) <= report.LINE_WIDTH + len(str(tmp_path))
     found = json.loads(path.read_text())
     assert found["sgemm_gflops"] > 0
     assert found["sgemm"]["readings"] == 6  # before each of two configurations and after them, twice
@@ -61,18 +59,6 @@ def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_shipped_configurations_are_found():
-    found = measure.Benchmark([], [], None, max_frames=128, rounds=1)
-    names = {path.split("/")[-1].removesuffix(".gin") for path in found._gin_files}
-    assert {"quickstart", "sprites", "sprites_small", "moving_mnist", "aff_wild"} <= names
-    assert names.isdisjoint({"base", "shards", "frame_folders"})
-    assert set(measure.DETAILED) <= names
-    with_root = measure.Benchmark([], ["FrameFolders.root='x'"], None, max_frames=128, rounds=1)
-    assert {path.split("/")[-1] for path in with_root._gin_files} - {f"{name}.gin" for name in names} == {
-        "frame_folders.gin"
-    }
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -93,38 +79,6 @@ def test_mistakes_are_one_line(arguments, message, capsys):
     assert error.startswith("error: ")
     assert message in error
     assert "\n" not in error
-
-
-@pytest.mark.parametrize("kind", [AffWild, FrameFolders, MovingMNIST, PublishedMovingMNIST, Puppets, Sprites])
-def test_shapes_of_frames_are_told_without_data(kind, drawn_data, tmp_path):
-    bindings = ["FrameFolders.channels=1", "FrameFolders.size=32", "AffWild.size=48", "AffWild.folder='faces'"]
-    bindings += ["FrameFolders.root=%data_dir", "MovingMNIST.num_train=4", "MovingMNIST.num_held_out=2"]
-    bindings += [f"{name}.data_dir=%data_dir" for name in ("AffWild", "MovingMNIST", "PublishedMovingMNIST", "Sprites")]
-    config.load([], bindings, str(drawn_data))
-    given = config.settings(kind)
-    if kind is FrameFolders:
-        given["root"] = f"{drawn_data}/faces/cropped_aligned"
-    told = kind.frame_shape_of(**given)
-    quick = {Puppets: None, Sprites: (64, 64, 3)}  # the first needs no data, the second takes seconds
-    assert told == (quick[kind] if kind in quick else kind(**given).frame_shape)
-
-
-def test_training_that_becomes_nan_is_not_timed():
-    ddr = loop.compiled_model(
-        devices.make_strategy(),
-        measure.DDR,
-        (16, 16, 1),
-        2,
-        optimizers.Adam,
-        steps=9,
-        learning_rate=1e30,
-        final_learning_rate=1e30,
-        seed=0,
-    )
-    execute = measure.training_steps(ddr, 1, 2, 2)
-    with pytest.raises(measure.UserError, match="became NaN"):
-        for _ in range(5):
-            execute()
 
 
 def test_help_needs_no_tensorflow():
