@@ -1,8 +1,11 @@
 """What the documentation tells people to write works as it stands."""
 
+import argparse
+import importlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -155,8 +158,103 @@ def test_workers_of_slurm_are_told_who_they_are(tmp_path, index):
     assert workers_started(tmp_path, lines, ["gpu3:2222", "gpu4:2222"], **environment) == index
 
 
-@pytest.mark.parametrize("path", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda path: path.name)
+ROOT = DOCS.parent
+PAGES = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+OLD_NAMES = ("CHANGELOG.md",)  # tells of what is no longer there
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_files_that_are_named_exist(path):
-    root = DOCS.parent
-    for name in set(re.findall(r"(?<![\w/])((?:gin|tools|docs|ddr_tf)/[\w/]+\.\w+)", path.read_text())):
-        assert (root / name).exists(), name
+    text = "" if path.name in OLD_NAMES else path.read_text()
+    for name in set(re.findall(r"(?<![\w/])((?:gin|tools|docs|ddr_tf)/[\w/]+\.\w+)", text)):
+        assert (ROOT / name).exists(), name
+
+
+def anchors(page):
+    """The names of the headings of a page, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_resolves(path):
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    for link in links:
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        included = re.fullmatch(r'--8<-- "(.*)"\n', target.read_text()) if target.suffix == ".md" else None
+        assert not anchor or anchor in anchors(ROOT / included[1] if included else target), link
+
+
+def commands(text):
+    """(module or tool, arguments) of every command of ours in a page; synopses, which have "[", are left out."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    for line in re.findall(r"^(?:    |\$ )?([^\n|]*python3? (?:-m ddr_tf\.|tools/).*)$", text, re.MULTILINE):
+        line = re.sub(r"\s(?:# .*|&)$", "", line)
+        line = line.removesuffix("'") if line.count("'") % 2 else line  # the last line of a quoted script
+        match = re.search(r"python3? (?:-m ddr_tf\.(\w+)|(tools/\w+)\.py)(?: (.*))?$", line.split("`")[0])
+        if match and not re.search(r"[\[(|]|\.\.\.|DIR|FILE", line):
+            yield (match[1] or match[2]).replace("/", "."), shlex.split(match[3] or "")
+
+
+def documented_commands():
+    return sorted({(name, *arguments) for page in PAGES for name, arguments in commands(page.read_text())})
+
+
+@pytest.mark.parametrize("command", documented_commands(), ids=" ".join)
+def test_every_command_parses(command, monkeypatch):
+    class Parsed(Exception):  # noqa: N818
+        pass
+
+    def parse(parser, arguments=None):
+        original(parser, arguments)
+        raise Parsed
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    name, *arguments = command
+    module = importlib.import_module(name if name.startswith("tools.") else f"ddr_tf.{name}")
+    original = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(Parsed):
+        module.main()
+
+
+def test_there_are_commands_to_parse():
+    assert {command[0] for command in documented_commands()} >= {"train", "evaluate", "visualize", "export", "serve"}
+
+
+def test_every_module_is_in_the_table_of_contributing():
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Modules")[1]
+    named = set(re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", table))
+    modules = [path for folder in ("ddr_tf", "tools") for path in (ROOT / folder).rglob("*.py")]
+    missing = [path.relative_to(ROOT) for path in modules if path.parent.name in ("ddr_tf", "tools")]
+    assert not [path for path in missing if path.name not in named]
+    packages = [path.relative_to(ROOT) for path in modules if path.parent.name not in ("ddr_tf", "tools")]
+    assert not [path for path in packages if path.name != "__init__.py" and f"`{path}`" not in table]
+
+
+def test_the_stages_of_contributing_are_those_that_are_checked():
+    page = re.search(r"<!-- stages -->\n(.*?)\n\n", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
+    contract = re.search(r"layers =\n(.*?)\nignore", (ROOT / ".importlinter").read_text(), re.DOTALL)[1]
+    lines = [re.sub(r" {2,}the .*", "", line) for line in page.splitlines()]
+    assert [set(re.findall(r"\w+", line)) for line in lines] == [
+        set(re.findall(r"\w+", line)) for line in contract.splitlines()
+    ]
+
+
+def test_the_readme_is_short_and_its_diagram_is_drawn_by_the_script(tmp_path):
+    assert len((ROOT / "README.md").read_text().split()) < 1_250
+    subprocess.run([sys.executable, ROOT / "tools/draw_model.py", "--out", tmp_path], check=True)
+    for theme in ("light", "dark"):
+        assert (tmp_path / f"model_{theme}.svg").read_text() == (DOCS / f"model_{theme}.svg").read_text()
+
+
+def test_one_version_of_ruff_everywhere():
+    hook = re.search(r"ruff-pre-commit\n *rev: v(\S+)", (ROOT / ".pre-commit-config.yaml").read_text())[1]
+    assert f"ruff=={hook}\n" in (ROOT / "setup.cfg").read_text()
+    assert re.search(rf"^ruff=={re.escape(hook)}\s", (ROOT / "requirements-ci.txt").read_text(), re.MULTILINE)
