@@ -174,9 +174,11 @@ def remove_abandoned(parent: Path) -> None:
     """Removes the temporary folders in `parent` whose processes were killed."""
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
-            lock = Lock(folder / _LOCK)
+            lock, second = Lock(folder / _LOCK), Lock(folder / _LOCK)
             if lock.acquire():
-                shutil.rmtree(folder, ignore_errors=True)
+                if not second.acquire():  # else there are no locks here, and the folder may be in use
+                    shutil.rmtree(folder, ignore_errors=True)
+                second.release()
                 lock.release()
 
 

@@ -193,3 +193,27 @@ def server_url(servable):
 
     with running(application(servable)) as url:
         yield url
+
+
+@pytest.fixture(name="folder")
+def folder_of_frames(tmp_path):
+    """Three sequences: nested, flat, and with a name in another script."""
+    root = tmp_path / "my frames"
+    for i, (sequence, count) in enumerate({"anna": 12, "b/deep": 3, "ж 虫": 4}.items()):
+        for frame in range(count):
+            draw_image(root / sequence / f"frame {frame + 1}.png", 100 * i + frame)
+    return root
+
+
+def frame_folders(root, **settings):
+    """`FrameFolders` with frames of 16 x 16."""
+    from ddr_tf.data.frame_folders import FrameFolders
+
+    return FrameFolders(str(root), **{"size": 16, "held_out_fraction": 0.4} | settings)
+
+
+def all_frames(sequences):
+    """Every frame of every sequence, uint8 `[sum of frame_counts, H, W, C]`."""
+    numbers = np.repeat(np.arange(sequences.num_sequences, dtype=np.int32), sequences.frame_counts)
+    frame = np.concatenate([np.arange(count, dtype=np.int32) for count in sequences.frame_counts])
+    return sequences.frames(tf.constant(numbers), tf.constant(frame)).numpy()

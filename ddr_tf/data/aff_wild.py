@@ -8,27 +8,36 @@ import numpy as np
 
 from ddr_tf.config import configurable
 from ddr_tf.data.arrays import ArrayDataset
-from ddr_tf.data.frame_store import FrameStore, load_frames
+from ddr_tf.data.frame_store import FrameStore, frame_size, load_frames
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, split_at_random
 from ddr_tf.errors import UserError
+from ddr_tf.files import local_path, open_regular, read_limited
+from ddr_tf.folders import walk
+from ddr_tf.images import FrameFormat
 
 LABELS = ("valence", "arousal")
 HEADER = "valence,arousal"
 DISCARD = -5.0  # what the annotations hold where a frame was not annotated
+MAX_HEADER_BYTES, MAX_ANNOTATION_BYTES = 1000, 100_000_000  # an hour of video has a megabyte
 HELD_OUT_FOLDER = "Validation_Set"  # of the annotations; the other is Train_Set
 
 
 def find_annotations(folder: Path) -> dict[str, Path]:
     """The file of valence and arousal of each video: `<video>.txt` with that header line, at any depth.
 
-    Aff-Wild2 has other annotations under the same names, which are passed over.
+    Aff-Wild2 has other annotations under the same names, which are passed over, as is what is no regular file.
     """
-    found = {}
-    for path in sorted(folder.rglob("*.txt")):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if file.readline().strip().lower() == HEADER:
-                found[path.stem] = path
-    return found
+    annotations = {}
+    paths = sorted(Path(parent, name) for parent, _, names in walk(folder) for name in names if name.endswith(".txt"))
+    for path in paths:
+        try:
+            with open_regular(path) as file:
+                header = file.readline(MAX_HEADER_BYTES)
+        except (OSError, ValueError):
+            continue
+        if header.decode("utf-8-sig", "replace").strip().lower() == HEADER:
+            annotations[path.stem] = path
+    return annotations
 
 
 def read_annotation(path: Path) -> np.ndarray:
@@ -43,17 +52,21 @@ def read_annotation(path: Path) -> np.ndarray:
     Raises:
       UserError: If it is something else, with the line.
     """
-    values = []
     try:
-        for number, line in enumerate(path.read_text().rstrip().splitlines()[1:], start=2):
-            pair = [float(value) for value in line.split(",")]
-            if len(pair) != len(LABELS) or not all(value == DISCARD or -1 <= value <= 1 for value in pair):
-                raise ValueError(f"line {number} is '{line}', not two numbers from -1 to 1, or -5")
-            values.append(pair)
+        lines = read_limited(path, MAX_ANNOTATION_BYTES).decode("utf-8-sig").rstrip().splitlines()[1:]
+        values = [_valence_and_arousal(line, number) for number, line in enumerate(lines, start=2)]
     except (OSError, ValueError) as error:
         raise UserError(f"The annotation {path} cannot be read ({error}).") from error
     array = np.array(values, np.float32).reshape(-1, len(LABELS))
     return np.where(array == DISCARD, np.nan, array)
+
+
+def _valence_and_arousal(line: str, number: int) -> list[float]:
+    """The two numbers of a line; raises ValueError, with the line's number, if they are not there."""
+    pair = [float(value) for value in line.split(",")]
+    if len(pair) != len(LABELS) or not all(value == DISCARD or -1 <= value <= 1 for value in pair):
+        raise ValueError(f"line {number} is '{line[:80]}', not two numbers from -1 to 1, or -5")
+    return pair
 
 
 def frame_labels(store: FrameStore, annotations: dict[str, Path]) -> dict[str, np.ndarray]:
@@ -91,7 +104,7 @@ class AffWild(ArrayDataset):
         self,
         data_dir: str,
         folder: str = "aff_wild",
-        size: int = 64,
+        size: int | tuple = 64,
         held_out_fraction: float = 0.2,
         min_frames: int = 2,
         max_bad_fraction: float = 0.05,
@@ -102,7 +115,7 @@ class AffWild(ArrayDataset):
         Args:
           data_dir: Where datasets are.
           folder: Of this one, under `data_dir`.
-          size: Side of the frames in pixels, a multiple of 16.
+          size: Side of the frames in pixels, a multiple of 16; or (height, width).
           held_out_fraction: Of the videos, where the annotations do not say.
           min_frames: Videos with fewer are left out.
           max_bad_fraction: If more of the images cannot be read, none is used.
@@ -111,7 +124,7 @@ class AffWild(ArrayDataset):
         Raises:
           UserError: If the folder is missing, or something in it is not as said.
         """
-        root = Path(data_dir).expanduser() / folder
+        root = local_path(data_dir) / folder
         if not (root / "cropped_aligned").is_dir():
             raise UserError(
                 f"There is no folder {root / 'cropped_aligned'}; docs/datasets.md says how to get Aff-Wild2, and "
@@ -119,9 +132,7 @@ class AffWild(ArrayDataset):
             )
         store = load_frames(
             root / "cropped_aligned",
-            size,
-            fit="crop",
-            channels=3,
+            FrameFormat(frame_size(size)),
             min_frames=min_frames,
             max_bad_fraction=max_bad_fraction,
             cache_dir=cache_dir,
@@ -152,4 +163,4 @@ class AffWild(ArrayDataset):
     @staticmethod
     def frame_shape_of(**settings: Any) -> tuple[int, int, int]:
         """See `SequenceDataset.frame_shape_of`."""
-        return settings["size"], settings["size"], 3
+        return *frame_size(settings["size"]), 3

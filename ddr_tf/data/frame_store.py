@@ -6,16 +6,16 @@ when any file or setting has changed. Nothing in the folder itself is ever writt
 """
 
 import csv
-import glob
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import stat
 import warnings
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -23,13 +23,15 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from ddr_tf.data.arrays import map_npy
-from ddr_tf.data.images import FITS, Frame, is_named_as_image, read_frame
+from ddr_tf.data.frame_cache import FRAMES, FrameCache, default_cache_dir
 from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
+from ddr_tf.files import local_path
+from ddr_tf.folders import Unused, natural_order, unknown_kind, walk
+from ddr_tf.images import FITS, Frame, FrameFormat, is_named_as_image, read_frame, read_pictures
 
-BLOCK = 4096  # frames of a sequence that are in memory at once
-FORMAT = 1  # of what is in the cache
+FORMAT = 2  # of what is in the cache
+MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
 REPORT = "remarks.tsv"
 LABELS_FILE = "labels.csv"  # in the root; no frame
 
@@ -38,9 +40,9 @@ class FrameStore(NamedTuple):
     """Frames of folders.
 
     Attributes:
-      bank: uint8 `[sum of counts, size, size, C]`, memory-mapped.
+      bank: uint8 `[sum of counts, H, W, C]`, memory-mapped.
       ids: Names of the S sequences.
-      files: For each sequence, the paths of its files under the root, with "/".
+      files: For each sequence, the paths of its files under the root, with "/"; see `picture_name`.
       remarks: What is not used as it is.
     """
 
@@ -50,49 +52,159 @@ class FrameStore(NamedTuple):
     remarks: list[Remark]
 
 
-def natural_order(text: str) -> list[tuple[bool, int, str]]:
-    """Key by which "frame 10" comes after "frame 9"."""
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
+def picture_name(path: str, number: int) -> str:
+    """What one of several pictures in a file is called: "anna/stack.tif#3" is the third."""
+    return f"{path}#{number}"
 
 
-def default_cache_dir() -> Path:
-    """The environment variable DDR_TF_CACHE, else ~/.cache/ddr_tf/frames."""
-    return Path(os.environ.get("DDR_TF_CACHE") or "~/.cache/ddr_tf/frames").expanduser()
+def without_suffix(name: str) -> str:
+    """A file's path or name without its suffix: "stack" of "stack.tif", and "stack#3" of "stack.tif#3"."""
+    file, mark, number = name.rpartition("#")
+    if mark and number.isdecimal() and os.path.splitext(file)[1]:
+        return os.path.splitext(file)[0] + mark + number
+    return os.path.splitext(name)[0]
 
 
-def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remark]]:
+def frame_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of frames, from a setting that gives both, or one number for both.
+
+    Raises:
+      UserError: If one is not a multiple of 16.
+    """
+    sides = size if isinstance(size, tuple) else (size, size)
+    if len(sides) != 2 or any(type(side) is not int or side < 16 or side % 16 for side in sides):
+        raise UserError(
+            f"size must be a multiple of 16 (the encoder halves it four times), or two as (height, width); got {size}."
+        )
+    return sides
+
+
+def load_frames(
+    root: Path,
+    frame_format: FrameFormat,
+    name_pattern: str | None = None,
+    min_frames: int = 2,
+    max_bad_fraction: float = 0.05,
+    cache_dir: str | None = None,
+) -> FrameStore:
+    """Decodes all frames under a folder, or finds them in the cache.
+
+    Args:
+      root: Holds images, in folders or not.
+      frame_format: What the images become.
+      name_pattern: See `sequence_of`; None: the folders are the sequences.
+      min_frames: Sequences with fewer are left out.
+      max_bad_fraction: If more of the images than this cannot be read, none is used.
+      cache_dir: Where the array is kept; None: `default_cache_dir()`.
+
+    Returns:
+      The frames, sequences and frames in natural order of their names.
+
+    Raises:
+      UserError: If a setting is wrong, the folder is missing, holds no sequence or too many bad files, or the cache
+        cannot be written.
+    """
+    _check_settings(frame_format, min_frames, max_bad_fraction)
+    pattern = compiled(name_pattern, "name_pattern") if name_pattern is not None else None
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}.")
+    root = root.resolve()
+    files, remarks, unused = list_files(root)
+    cache = _cache(root, [*frame_format, name_pattern, min_frames], files, remarks, cache_dir)
+
+    def make(folder: Path) -> dict[str, Any]:
+        _check_space(folder, root, len(files) * math.prod(frame_format.size) * frame_format.channels)
+        known = decode([path for path, _ in files], root, frame_format, pattern, min_frames, folder / FRAMES)
+        known["remarks"] = remarks + known["remarks"] + unused
+        _write_report(folder / REPORT, known["remarks"])
+        return known
+
+    bank, known = cache.get(make)
+    store = FrameStore(bank, known["ids"], known["files"], [Remark(*remark) for remark in known["remarks"]])
+    _check_usable(store, root, min_frames, max_bad_fraction, cache.folder / REPORT)
+    _print_remarks(store.remarks, root, cache.folder / REPORT)
+    return store
+
+
+def _check_settings(frame_format: FrameFormat, min_frames: int, max_bad_fraction: float) -> None:
+    if frame_format.fit not in FITS:
+        raise UserError(f"fit must be one of {', '.join(FITS)}; got {frame_format.fit!r}.")
+    if frame_format.channels not in (1, 3):
+        raise UserError(f"channels must be 3 (colour) or 1 (grey), got {frame_format.channels}.")
+    if min_frames < 1:
+        raise UserError(f"min_frames must be at least 1, got {min_frames}.")
+    if not 0 <= max_bad_fraction <= 1:
+        raise UserError(f"max_bad_fraction must be from 0 to 1, got {max_bad_fraction}.")
+    if frame_format.max_decoding_mb < 1:
+        raise UserError(f"max_decoding_mb must be at least 1, got {frame_format.max_decoding_mb}.")
+    if (values := frame_format.value_range) is not None and not (
+        len(values) == 2
+        and all(isinstance(value, (int, float)) for value in values)
+        and values[0] < values[1] < math.inf
+    ):
+        raise UserError(f"value_range must be two numbers, that of black and, above it, that of white; got {values}.")
+
+
+def compiled(pattern: str, setting: str) -> re.Pattern[str]:
+    """A regular expression that a setting gives.
+
+    Raises:
+      UserError: If it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UserError(f"{setting} is not a regular expression ({error}): {pattern}") from error
+
+
+def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remark], list[Remark]]:
     """Every file under a folder that may be a frame, in natural order; symbolic links are followed, but no loops.
 
     Hidden files and folders are passed over. Files that are not named as images are listed too: they are looked into.
 
     Returns:
-      (path under the root with "/", status) pairs, and remarks about what is no file.
+      (path under the root with "/", status) pairs; remarks about what is no file; and remarks about what is passed
+      over whatever is in it, such as FIFOs, one for each kind.
     """
-    files, remarks, seen = [], [], set()
-    for folder, subfolders, names in os.walk(
-        root, followlinks=True, onerror=lambda error: remarks.append(Remark(error.filename, "bad", str(error.strerror)))
-    ):
+    files, remarks, unused, seen = [], [], Unused(), set()
+
+    def unreadable(error: OSError) -> None:
+        remarks.append(Remark(error.filename, "bad", str(error.strerror)))
+
+    for folder, subfolders, names in walk(root, follow_links=True, on_error=unreadable):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             remarks.append(Remark(folder, "left out", "the same folder as one before, by a link"))
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted((name for name in subfolders if not name.startswith(".")), key=natural_order)
-        names = [name for name in names if not name.startswith(".")]
+        for entries in (subfolders, names):
+            entries[:] = sorted((name for name in entries if not name.startswith(".")), key=natural_order)
         if not names and not subfolders:
             remarks.append(Remark(folder, "left out", "an empty folder"))
-        for name in sorted(names, key=natural_order):
-            path = os.path.join(folder, name)
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                if is_named_as_image(Path(name)):
-                    remarks.append(Remark(path, "bad", f"cannot be opened ({error.strerror})"))
-                continue
-            if stat.S_ISREG(status.st_mode) and path != os.path.join(root, LABELS_FILE):
-                files.append((os.path.relpath(path, root).replace(os.sep, "/"), status))
-    return files, remarks
+        for name in names:
+            _list_file(os.path.join(folder, name), root, files, remarks, unused)
+    return files, remarks, [Remark(path, "left out", reason) for path, reason in unused.reasons().items()]
+
+
+def _list_file(
+    path: str, root: Path, files: list[tuple[str, os.stat_result]], remarks: list[Remark], unused: Unused
+) -> None:
+    """Puts one file into the list that it belongs to."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if is_named_as_image(path):
+            remarks.append(Remark(path, "bad", f"cannot be opened ({error.strerror})"))
+        else:
+            unused.add(path, f"cannot be opened ({error.strerror})")
+        return
+    if not stat.S_ISREG(status.st_mode):
+        unused.add(path, "a FIFO, a socket or a device")
+    elif os.path.basename(path) != LABELS_FILE:
+        files.append((os.path.relpath(path, root).replace(os.sep, "/"), status))
+    elif os.path.dirname(path) != str(root):
+        unused.add(path, f"{LABELS_FILE} in a folder below; only that in {root} is read")
 
 
 def sequence_of(path: str, name_pattern: re.Pattern[str] | None) -> str | None:
@@ -112,129 +224,53 @@ def sequence_of(path: str, name_pattern: re.Pattern[str] | None) -> str | None:
     return match and match.groupdict().get("sequence", folder)
 
 
-def load_frames(
+def _cache(
     root: Path,
-    size: int,
-    fit: str,
-    channels: int,
-    name_pattern: str | None = None,
-    min_frames: int = 2,
-    max_bad_fraction: float = 0.05,
-    cache_dir: str | None = None,
-) -> FrameStore:
-    """Decodes all frames under a folder, or finds them in the cache.
-
-    Args:
-      root: Holds images, in folders or not.
-      size: Side of the frames in pixels, a multiple of 16.
-      fit: "crop" or "resize"; see `read_frame`.
-      channels: 3 or 1.
-      name_pattern: See `sequence_of`; None: the folders are the sequences.
-      min_frames: Sequences with fewer are left out.
-      max_bad_fraction: If more of the images than this cannot be read, none is used.
-      cache_dir: Where the array is kept; None: `default_cache_dir()`.
-
-    Returns:
-      The frames, sequences and frames in natural order of their names.
-
-    Raises:
-      UserError: If a setting is wrong, the folder is missing, holds no sequence or too many bad files, or the cache
-        cannot be written.
-    """
-    if size < 16 or size % 16:
-        raise UserError(f"size must be a multiple of 16 (the encoder halves it four times), got {size}.")
-    if fit not in FITS:
-        raise UserError(f"fit must be one of {', '.join(FITS)}; got {fit!r}.")
-    if channels not in (1, 3):
-        raise UserError(f"channels must be 3 (colour) or 1 (grey), got {channels}.")
-    if min_frames < 1:
-        raise UserError(f"min_frames must be at least 1, got {min_frames}.")
-    if not 0 <= max_bad_fraction <= 1:
-        raise UserError(f"max_bad_fraction must be from 0 to 1, got {max_bad_fraction}.")
-    if not root.is_dir():
-        raise UserError(f"There is no folder {root}.")
-    try:
-        pattern = re.compile(name_pattern) if name_pattern is not None else None
-    except re.error as error:
-        raise UserError(f"name_pattern is not a regular expression ({error}): {name_pattern}") from error
-
-    root = root.resolve()
-    settings = [FORMAT, str(root), size, fit, channels, name_pattern, min_frames]
-    place = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
-    folder = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"{root.name[:40]}-{place}"
-    files, remarks = list_files(root)
+    settings: list[Any],
+    files: list[tuple[str, os.stat_result]],
+    remarks: list[Remark],
+    cache_dir: str | None,
+) -> FrameCache:
+    """The place of these frames in the cache."""
+    place = hashlib.blake2b(json.dumps([FORMAT, str(root), *settings]).encode(), digest_size=6).hexdigest()
     listing = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
     fingerprint = hashlib.blake2b(json.dumps([listing, remarks]).encode()).hexdigest()
+    parent = local_path(cache_dir) if cache_dir else default_cache_dir()
+    return FrameCache(parent / f"{root.name[:40]}-{place}", fingerprint)
 
-    index = _read_index(folder, fingerprint)
-    if index is None:
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-        _remove_abandoned(folder)
-        try:
-            partial.mkdir(parents=True, exist_ok=True)
-            space, needed = shutil.disk_usage(partial).free, len(files) * size * size * channels
-            if needed > space:
-                raise UserError(
-                    f"Decoding {root} needs up to {needed / 1e9:.1f} GB in {folder.parent}, where {space / 1e9:.1f} GB "
-                    "are free; set cache_dir to another place."
-                )
-            index = _decode(root, files, pattern, size, fit, channels, min_frames, partial / "frames.npy")
-            index["remarks"] = remarks + index["remarks"]
-            _write_report(partial / REPORT, index["remarks"])
-            index |= {"fingerprint": fingerprint, "bytes": (partial / "frames.npy").stat().st_size}
-            (partial / "index.json").write_text(json.dumps(index))
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                partial.rename(folder)
-            except OSError:  # another run may have just made the same
-                if _read_index(folder, fingerprint) is None:
-                    raise
-        except OSError as error:
-            raise UserError(f"The cache {folder.parent} cannot be written ({error}); set cache_dir.") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
-    remarks = [Remark(*remark) for remark in index["remarks"]]
-    report = folder / REPORT
-    bad = [remark for remark in remarks if remark.kind == "bad"]
-    images = sum(len(names) for names in index["files"]) + len(bad)
+def _check_space(folder: Path, root: Path, needed: int) -> None:
+    """Raises UserError if the disk cannot hold the frames."""
+    space = shutil.disk_usage(folder).free
+    if needed > space:
+        raise UserError(
+            f"Decoding {root} needs up to {needed / 1e9:.1f} GB in {folder.parent.parent}, where {space / 1e9:.1f} GB "
+            "are free; set cache_dir to another place."
+        )
+
+
+def _check_usable(store: FrameStore, root: Path, min_frames: int, max_bad_fraction: float, report: Path) -> None:
+    """Raises UserError if too many files are bad, or there is no sequence."""
+    bad = [remark for remark in store.remarks if remark.kind == "bad"]
+    images = sum(map(len, store.files)) + len(bad)
     if len(bad) > max_bad_fraction * images:
         path, _, reason = bad[0]
         raise UserError(
             f"{len(bad)} of the {images} images under {root} cannot be used, which is more than max_bad_fraction = "
             f"{max_bad_fraction}; for example {path}: {reason}. All are listed in {report}."
         )
-    if not index["ids"]:
+    if not store.ids:
         raise UserError(
             f"There is no sequence of at least {min_frames} images under {root}; a sequence is a folder of images, or "
             f"what name_pattern says. {report} lists what was found."
         )
+
+
+def _print_remarks(remarks: list[Remark], root: Path, report: Path) -> None:
     if remarks:
         kinds = {kind: sum(remark.kind == kind for remark in remarks) for kind in ("bad", "left out", "noted")}
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         print(f"{root}: {told} (reasons in {report})", flush=True)
-    return FrameStore(map_npy(folder / "frames.npy"), index["ids"], index["files"], remarks)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes what runs that were killed while decoding have left."""
-    for partial in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-        try:
-            os.kill(int(partial.name.split(".")[-2]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(partial, ignore_errors=True)
-        except (OSError, ValueError):
-            continue  # of somebody else, or not ours at all
-
-
-def _read_index(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What is known about the frames in the cache; None if they are not there, not whole or not of these files."""
-    try:
-        index = json.loads((folder / "index.json").read_text())
-        whole = (folder / "frames.npy").stat().st_size == index["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return index if whole and index["fingerprint"] == fingerprint else None
 
 
 def _write_report(path: Path, remarks: Iterable[Remark]) -> None:
@@ -244,76 +280,150 @@ def _write_report(path: Path, remarks: Iterable[Remark]) -> None:
         writer.writerows(remarks)
 
 
-def _decode(
+def decode(
+    paths: list[str],
     root: Path,
-    files: list[tuple[str, os.stat_result]],
+    frame_format: FrameFormat,
     name_pattern: re.Pattern[str] | None,
-    size: int,
-    fit: str,
-    channels: int,
     min_frames: int,
     target: Path,
 ) -> dict[str, Any]:
-    """Decodes the files into the .npy file `target`, sequence after sequence; returns what is to be known about it."""
-    sequences: dict[str, list[str]] = {}
-    remarks = []
-    for path, _ in files:
-        sequence = sequence_of(path, name_pattern)
-        if sequence is not None:
-            sequences.setdefault(sequence, []).append(path)
-        elif is_named_as_image(Path(path)):
-            remarks.append(Remark(str(root / path), "left out", "name_pattern does not match its name"))
+    """Decodes files into one `.npy` file, sequence after sequence.
+
+    Args:
+      paths: Of the files, under the root.
+      root: The folder.
+      frame_format: What they become.
+      name_pattern: See `sequence_of`.
+      min_frames: Sequences with fewer are left out.
+      target: The file to write.
+
+    Returns:
+      `ids`, `files` and `remarks`, as of `FrameStore`.
+    """
+    with (
+        warnings.catch_warnings(action="ignore"),  # Pillow's, about odd metadata and sizes; what matters is an error
+        target.open("wb") as file,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(paths), desc="decoding", unit="file", disable=not paths) as bar,
+    ):
+        writer = _Writer(file, root, frame_format, min_frames)
+        sequences = writer.grouped(paths, name_pattern)
+        for name in sorted(sequences, key=natural_order):
+            writer.add(name, _decoded(sequences[name], root, frame_format, pool, bar.update))
+        return writer.finish()
+
+
+def _decoded(
+    paths: list[str], root: Path, frame_format: FrameFormat, pool: Executor, advance: Callable[[], Any]
+) -> Iterator[tuple[str, Frame | str]]:
+    """Each frame of some files with its name; or, where there is none, the reason."""
 
     def attempt(path: str) -> Frame | str:
         try:
-            return read_frame(root / path, size, fit, channels)
+            return read_frame(root / path, frame_format)
         except ValueError as error:
             return str(error)
 
-    kept: dict[str, list[str]] = {}
-    first_with: dict[bytes, tuple[str, str]] = {}  # digest -> sequence and path
-    with (
-        warnings.catch_warnings(action="ignore"),  # Pillow's, about odd metadata and sizes; what matters is an error
-        target.open("wb") as bank,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(files), desc=f"decoding {root.name}", unit="file", disable=not files) as bar,
-    ):
-        _write_header(bank, 0, size, channels)
-        for sequence in sorted(sequences, key=natural_order):
-            start, good = bank.tell(), []
-            for block in range(0, len(sequences[sequence]), BLOCK):
-                paths = sequences[sequence][block : block + BLOCK]
-                for path, frame in zip(paths, pool.map(attempt, paths), strict=True):  # cancelled when interrupted
-                    bar.update()
-                    full = str(root / path)
-                    if isinstance(frame, str):
-                        if is_named_as_image(Path(path)):
-                            remarks.append(Remark(full, "bad", frame))
-                        continue
-                    before = first_with.setdefault(frame.digest, (sequence, full))
-                    if before[1] != full and before[0] == sequence:
-                        remarks.append(Remark(full, "left out", f"the same file as {before[1]}"))
-                        continue
-                    if before[1] != full:
-                        remarks.append(Remark(full, "noted", f"the same file as {before[1]} of another sequence"))
-                    if frame.note:
-                        remarks.append(Remark(full, "noted", frame.note))
-                    good.append(path)
-                    bank.write(frame.pixels.tobytes())
-            if len(good) >= min_frames:
-                kept[sequence] = good
+    # The threads are ahead by a block at most, so that its frames fit into memory.
+    block = max(16, MAX_BLOCK_BYTES // (math.prod(frame_format.size) * frame_format.channels))
+    for start in range(0, len(paths), block):
+        some = paths[start : start + block]
+        for path, frame in zip(some, pool.map(attempt, some), strict=True):  # cancelled when interrupted
+            if isinstance(frame, Frame) and frame.num_pictures > 1:
+                yield from _decoded_pictures(path, root, frame_format)
             else:
-                bank.seek(start)
-                bank.truncate()
-                if good:
-                    reason = f"only {len(good)} usable frame(s), fewer than min_frames = {min_frames}"
-                    remarks.append(Remark(str(root / sequence), "left out", reason))
-        bank.seek(0)
-        _write_header(bank, sum(map(len, kept.values())), size, channels)
-    return {"ids": list(kept), "files": list(kept.values()), "remarks": remarks}
+                yield path, frame
+            advance()
 
 
-def _write_header(file: IO[bytes], count: int, size: int, channels: int) -> None:
-    """Of a .npy file. NumPy leaves room for the first axis to grow, so it is as long for any `count`."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, channels)}
-    np.lib.format.write_array_header_1_0(file, header)
+def _decoded_pictures(path: str, root: Path, frame_format: FrameFormat) -> Iterator[tuple[str, Frame | str]]:
+    """The pictures of one file, each a frame."""
+    done = 0
+    try:
+        for number, frame in read_pictures(root / path, frame_format):
+            if not done:
+                note = f"{frame.num_pictures} pictures in one file, each a frame"
+                frame = frame._replace(note=f"{note}; {frame.note}" if frame.note else note)
+            done = number
+            yield picture_name(path, number), frame
+    except ValueError as error:
+        yield path, f"no picture after number {done} can be decoded: {error}"
+
+
+class _Writer:
+    """Writes the frames that can be used, and keeps account of the others."""
+
+    def __init__(self, file: IO[bytes], root: Path, frame_format: FrameFormat, min_frames: int) -> None:
+        self._file, self._root, self._min_frames = file, root, min_frames
+        self._shape = (*frame_format.size, frame_format.channels)
+        self._remarks: list[Remark] = []
+        self._unused = Unused()
+        self._kept: dict[str, list[str]] = {}
+        self._first_with: dict[bytes, tuple[str, str]] = {}  # digest -> sequence and path
+        self._write_header(0)
+
+    def grouped(self, paths: list[str], name_pattern: re.Pattern[str] | None) -> dict[str, list[str]]:
+        """The files of each sequence, in their order."""
+        sequences: dict[str, list[str]] = {}
+        for path in paths:
+            sequence = sequence_of(path, name_pattern)
+            if sequence is not None:
+                sequences.setdefault(sequence, []).append(path)
+            elif is_named_as_image(path):
+                self._remark(path, "left out", "name_pattern does not match its name")
+            else:
+                self._unused.add(str(self._root / path), unknown_kind(path))
+        return sequences
+
+    def add(self, sequence: str, frames: Iterable[tuple[str, Frame | str]]) -> None:
+        """Writes the frames of one sequence, unless they are too few."""
+        start, good = self._file.tell(), []
+        for path, frame in frames:
+            if isinstance(frame, str):
+                self._reject(path, frame)
+            elif self._is_new(sequence, path, frame):
+                good.append(path)
+                self._file.write(frame.pixels.tobytes())
+        if len(good) >= self._min_frames:
+            self._kept[sequence] = good
+            return
+        self._file.seek(start)
+        self._file.truncate()
+        if good:
+            reason = f"only {len(good)} usable frame(s), fewer than min_frames = {self._min_frames}"
+            self._remark(sequence, "left out", reason)
+
+    def finish(self) -> dict[str, Any]:
+        """Completes the file; returns what is to be known about it."""
+        self._file.seek(0)
+        self._write_header(sum(map(len, self._kept.values())))
+        unused = [Remark(path, "left out", reason) for path, reason in self._unused.reasons().items()]
+        return {"ids": list(self._kept), "files": list(self._kept.values()), "remarks": self._remarks + unused}
+
+    def _remark(self, path: str, kind: str, reason: str) -> None:
+        self._remarks.append(Remark(str(self._root / path), kind, reason))
+
+    def _reject(self, path: str, reason: str) -> None:
+        if is_named_as_image(path):
+            self._remark(path, "bad", reason)
+        else:
+            self._unused.add(str(self._root / path), unknown_kind(path))
+
+    def _is_new(self, sequence: str, path: str, frame: Frame) -> bool:
+        """Whether a frame is not one of its sequence already; remarks on it."""
+        full = str(self._root / path)
+        before = self._first_with.setdefault(frame.digest, (sequence, full))
+        if before[1] != full and before[0] == sequence:
+            self._remark(path, "left out", f"the same file as {before[1]}")
+            return False
+        if before[1] != full:
+            self._remark(path, "noted", f"the same file as {before[1]} of another sequence")
+        if frame.note:
+            self._remark(path, "noted", frame.note)
+        return True
+
+    def _write_header(self, count: int) -> None:
+        """Of a .npy file. NumPy leaves room for the first axis to grow, so it is as long for any `count`."""
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)

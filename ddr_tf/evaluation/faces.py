@@ -13,7 +13,7 @@ from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.optional import scikit_learn
 from ddr_tf.evaluation.probes import MAX_ITERATIONS, MAX_ROWS, explained
 from ddr_tf.model.ddr import as_float
-from ddr_tf.preparation.videos import FaceDetector
+from ddr_tf.preparation.face_detector import FaceDetector
 
 MAX_COMPONENTS = 100  # principal components that sequences are recognised by
 DETECTION_SIDE = 128  # pixels that a frame is enlarged to; CenterFace is surer of larger faces

@@ -24,7 +24,7 @@ from ddr_tf.evaluation.prior import measure_prior
 from ddr_tf.evaluation.probes import NUM_FOLDS
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 from ddr_tf.evaluation.swaps import measure_swaps
-from ddr_tf.preparation.videos import FaceDetector
+from ddr_tf.preparation.face_detector import FaceDetector
 
 
 def evaluate(

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ddr_tf.data.frame_store import natural_order
-from ddr_tf.data.images import is_named_as_image, read_frame, to_square, upright
 from ddr_tf.errors import UserError
+from ddr_tf.folders import natural_order
+from ddr_tf.images import FrameFormat, is_named_as_image, read_frame, to_frame, upright
 from ddr_tf.runs import load_model, read_record
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model
@@ -148,12 +148,10 @@ class LoadedModel:
     def _frame(self, image: str | Path | Image.Image) -> np.ndarray:
         """An image as a frame, uint8 `[H, W, C]`."""
         height, width, channels = self.frame_shape
-        if height != width:
-            raise UserError(f"Frames of this model are not square ({height} x {width}); give it arrays, not images.")
         try:
             if isinstance(image, Image.Image):
-                return to_square(upright(image, channels), height, self._fit)
-            return read_frame(Path(image), height, self._fit, channels).pixels
+                return to_frame(upright(image, channels), (height, width), self._fit)
+            return read_frame(Path(image), FrameFormat((height, width), self._fit, channels)).pixels
         except ValueError as error:
             raise UserError(f"The image {image} cannot be used: {error}.") from error
 

@@ -4,27 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
-from conftest import draw_image
-from ddr_tf.data import frame_store
+from conftest import all_frames, draw_image
+from conftest import frame_folders as of
 from ddr_tf.data.frame_folders import FrameFolders
 from ddr_tf.errors import UserError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three sequences: nested, flat, and with a name in another script."""
-    root = tmp_path / "my frames"
-    for i, (sequence, count) in enumerate({"anna": 12, "b/deep": 3, "ж 虫": 4}.items()):
-        for frame in range(count):
-            draw_image(root / sequence / f"frame {frame + 1}.png", 100 * i + frame)
-    return root
-
-
-def of(root, **settings):
-    return FrameFolders(str(root), **{"size": 16, "held_out_fraction": 0.4} | settings)
 
 
 def everything_in(root):
@@ -33,12 +18,6 @@ def everything_in(root):
     return [
         (path, os.lstat(path).st_mtime_ns, Path(path).read_bytes() if os.path.isfile(path) else None) for path in paths
     ]
-
-
-def all_frames(sequences):
-    numbers = np.repeat(np.arange(sequences.num_sequences, dtype=np.int32), sequences.frame_counts)
-    frame = np.concatenate([np.arange(count, dtype=np.int32) for count in sequences.frame_counts])
-    return sequences.frames(tf.constant(numbers), tf.constant(frame)).numpy()
 
 
 def test_each_folder_of_images_is_a_sequence_in_natural_order(folder):
@@ -51,49 +30,6 @@ def test_each_folder_of_images_is_a_sequence_in_natural_order(folder):
         with Image.open(folder / path) as image:
             np.testing.assert_array_equal(frames[row], np.asarray(image.resize((16, 16))))
     assert sorted([*sequences.splits["train"], *sequences.splits["held_out"]]) == [0, 1, 2]
-
-
-def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
-    first = all_frames(of(folder))
-    with monkeypatch.context() as patch:
-        patch.setattr(frame_store, "read_frame", None)
-        np.testing.assert_array_equal(all_frames(of(folder)), first)
-    draw_image(folder / "anna/frame 3.png", 999)
-    changed = all_frames(of(folder))
-    assert [i for i in range(len(first)) if (changed[i] != first[i]).any()] == [2]
-    assert of(folder, channels=1).frame_shape == (16, 16, 1)
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        lambda cache: (cache / "index.json").write_text("{"),
-        lambda cache: (cache / "index.json").write_text("[]"),
-        lambda cache: (cache / "frames.npy").unlink(),
-        lambda cache: os.truncate(cache / "frames.npy", 5000),
-    ],
-)
-def test_a_cache_that_is_not_whole_is_made_again(folder, tmp_path, harm):
-    first = all_frames(of(folder, cache_dir=str(tmp_path / "cache")))
-    (cache,) = (tmp_path / "cache").iterdir()
-    harm(cache)
-    np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
-    assert list((tmp_path / "cache").iterdir()) == [cache]
-
-
-def test_two_runs_may_make_the_same_cache(folder, tmp_path, monkeypatch):
-    decode = frame_store._decode
-
-    def overtaken(*arguments):
-        monkeypatch.setattr(frame_store, "_decode", decode)
-        monkeypatch.setattr(frame_store.os, "getpid", lambda: 1)
-        of(folder, cache_dir=str(tmp_path / "cache"))  # the other run is faster
-        monkeypatch.setattr(frame_store.shutil, "rmtree", lambda *_, **__: None)  # and comes in between
-        return decode(*arguments)
-
-    monkeypatch.setattr(frame_store, "_decode", overtaken)
-    sequences = of(folder, cache_dir=str(tmp_path / "cache"))
-    assert all_frames(sequences).any()
 
 
 def test_the_folder_may_vanish_while_training(folder):
@@ -158,12 +94,15 @@ def test_bad_files_are_left_out_with_reasons_and_nothing_is_changed(folder, cach
         ("empty folder", "left out"): "empty folder",
         ("anna/folder.png", "left out"): "empty folder",
         ("b/loop", "left out"): "by a link",
+        ("anna/notes.txt", "left out"): "not an image by name or content (.txt)",
+        ("Thumbs.db", "left out"): "not an image by name or content (.db)",
+        ("anna/pipe.png", "left out"): "a FIFO",
     }
     assert found.keys() == expected.keys()
     for key, reason in expected.items():
         assert reason in found[key], key
     said = capsys.readouterr().out
-    assert "4 bad, 6 left out, 4 noted" in said
+    assert "4 bad, 9 left out, 4 noted" in said
     report = (said.split("reasons in ")[1]).strip().rstrip(")")
     lines = Path(report).read_text("utf-8").splitlines()
     assert len(lines) == 1 + len(expected)
@@ -211,19 +150,6 @@ def test_settings_that_cannot_be(folder, settings, message):
         FrameFolders(**{"root": str(folder), "size": 16} | settings)
 
 
-def test_no_space_for_the_frames_is_told_before(folder, monkeypatch):
-    usage = shutil.disk_usage(folder)._replace(free=10)
-    monkeypatch.setattr(frame_store.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match=r"set cache_dir to another place"):
-        of(folder)
-
-
-def test_a_cache_that_cannot_be_written_is_told(folder, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        of(folder, cache_dir=str(tmp_path / "file"))
-
-
 def test_held_out_by_name(folder):
     sequences = of(folder, held_out=r"b/.*")
     assert sequences.splits["held_out"].tolist() == [1]
@@ -242,91 +168,14 @@ def test_a_pattern_tells_sequences_and_labels_from_names(tmp_path):
     assert sequences.remarks[0].reason == "name_pattern does not match its name"
 
 
-def test_labels_of_sequences_and_of_frames_from_csv(folder):
-    (folder / "labels.csv").write_text("\ufeffsequence,age,town\nanna,31,Ulm\nж 虫,,Bonn\n", encoding="utf-8")
-    sequences = of(folder)
-    np.testing.assert_array_equal(sequences.static_labels["age"], [31, np.nan, np.nan])
-    assert sequences.static_labels["town"].tolist() == [1, -1, 0]
-    assert sequences.label_names == {"town": ("Bonn", "Ulm")}
-    (folder / "labels.csv").write_text("frame,sequence,smile\nframe 2,anna,0.5\nframe 3.png,b/deep,-1\n")
-    sequences = of(folder)
-    smile = sequences.frame_labels["smile"]
-    assert np.isfinite(smile).sum() == 2
-    assert smile[sequences.rows(0, 1)] == 0.5
-    assert smile[sequences.rows(1, 2)] == -1
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name,age\nanna,3\n", "needs a header line with 'sequence'"),
-        ("sequence\nanna\n", "the names of labels"),
-        ("sequence,age,\nanna,3,\n", "the names of labels"),
-        ("", "needs a header line"),
-        ("sequence,age\nanna,3\nanne,4\n", r"labels.csv, line 3: there is no anne"),
-        ("sequence,frame,age\nanna,frame 99,3\n", r"line 2: there is no anna/frame 99"),
-        (b"sequence,age\nanna,\xff\n", "cannot be read as UTF-8"),
-    ],
-)
-def test_labels_that_fit_nothing_are_told_with_their_line(folder, text, message):
-    (folder / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UserError, match=message):
-        of(folder)
-
-
-def test_labels_of_what_is_not_used_are_passed_over_and_misspelt_ones_are_not(folder):
-    shutil.copy(folder / "anna/frame 1.png", folder / "anna/frame 99.png")
-    draw_image(folder / "one/frame 1.png", 7)
-    (folder / "labels.csv").write_text("sequence,frame,age\nanna,frame 99,3\none,frame 1,4\nb/deep,frame 1.png,5\n")
-    sequences = of(folder)
-    assert np.nansum(sequences.frame_labels["age"]) == 5
-    (folder / "labels.csv").write_text("sequence,age\none,3\nanne,4\n")
-    with pytest.raises(UserError, match="line 3: there is no anne"):
-        of(folder)
-
-
-def test_a_label_is_said_in_one_place(folder):
-    (folder / "labels.csv").write_text("sequence,take\nanna,3\n")
-    with pytest.raises(UserError, match=r"The label 'take' is in .*labels.csv and in name_pattern"):
-        of(folder, name_pattern=r".*frame (?P<take>\d+)")
-
-
-def test_changed_labels_decode_nothing(folder, monkeypatch):
-    of(folder)
-    monkeypatch.setattr(frame_store, "read_frame", None)
-    (folder / "labels.csv").write_text("sequence,age\nanna,3\n")
-    assert of(folder).static_labels["age"][0] == 3
-
-
-def test_a_cache_that_cannot_be_written_can_be_read(folder, tmp_path, monkeypatch):
-    draw_image(folder / "anna/copy.png", 0)
-    first = all_frames(of(folder, cache_dir=str(tmp_path / "cache")))
-
-    def refuse(*_, **__):
-        raise PermissionError("Read-only file system")
-
-    for name in ("mkdir", "write_text", "rename"):
-        monkeypatch.setattr(Path, name, refuse)
-    np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
-
-
-def test_what_a_killed_run_left_is_removed(folder, tmp_path):
-    of(folder, cache_dir=str(tmp_path / "cache"))
-    (cache,) = (tmp_path / "cache").iterdir()
-    abandoned, of_others = (cache.with_name(f".{cache.name}.{pid}.part") for pid in (2**22 + 1, "x"))
-    abandoned.mkdir()
-    of_others.mkdir()
-    draw_image(folder / "anna/new.png", 5)
-    of(folder, cache_dir=str(tmp_path / "cache"))
-    assert sorted((tmp_path / "cache").iterdir()) == sorted([cache, of_others])
-
-
 def test_kinds_that_cannot_be_read_are_told(folder):
     for name in ("anna/a.heic", "anna/b.svg"):
         (folder / name).write_bytes(b"\0\0\0\x18ftypheic")
     (folder / "anna/c.pdf").write_bytes(b"%PDF-1.4")
     remarks = of(folder, max_bad_fraction=0.5).remarks
-    assert [(Path(remark.path).name, remark.kind) for remark in remarks] == [("a.heic", "bad"), ("b.svg", "bad")]
+    assert [(Path(remark.path).name, remark.kind) for remark in remarks] == [
+        *(("a.heic", "bad"), ("b.svg", "bad"), ("c.pdf", "left out"))
+    ]
 
 
 @pytest.mark.shared_data

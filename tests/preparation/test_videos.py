@@ -12,6 +12,9 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.preparation import videos
+from ddr_tf.preparation.face_detector import FaceDetector
+from ddr_tf.preparation.face_tracks import square
+from ddr_tf.preparation.sources import find_sources
 from ddr_tf.preparation.videos import Settings, prepare
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare_frames.py"
@@ -148,7 +151,7 @@ def test_names_do_not_collide_or_nest_in_any_script(tmp_path):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_bytes(video.read_bytes())
     expected = {"動画 1", "видео_mp4", "видео_mkv", "a/b", "a_mp4", "a_mp4_", "Ünïcode/100%05d"}
-    assert {source.name for source in videos.find_sources(tmp_path / "in")} == expected
+    assert {source.name for source in find_sources(tmp_path / "in")[0]} == expected
     summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
     assert (summary.sequences, summary.frames, summary.skipped) == (7, 14, {})
     for name in expected:
@@ -206,13 +209,13 @@ def test_a_name_that_is_not_utf8_is_reported(tmp_path):
 def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, finds_the_square):
     for name in ("a", "b", "c"):
         make_video(tmp_path / "in" / f"{name}.mp4")
-    crop, calls = videos.crop, []
+    original, calls = videos.crop, []
 
     def interrupted(*arguments):
         calls.append(1)
         if len(calls) > 17:  # in the middle of the second sequence
             raise KeyboardInterrupt
-        return crop(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(videos, "crop", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -220,7 +223,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, finds_the_squ
     # Whether the third was begun depends on how fast the first thread hears of it.
     assert {".b.part", "a"} <= set(names(tmp_path / "out")) <= {".b.part", ".c.part", "a", "preparation.json"}
     before = tree(tmp_path / "out" / "a")
-    monkeypatch.setattr(videos, "crop", crop)
+    monkeypatch.setattr(videos, "crop", original)
     summary = prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True), workers=1)
     assert (summary.sequences, summary.frames, summary.present) == (2, 24, 1)
     assert "1 sequences were there already" in str(summary)
@@ -317,59 +320,6 @@ def test_boxes_are_found_by_the_name_alone_and_steps_count_frames(tmp_path):
     assert "no folder of .pts files" in summary.skipped["train/106.mp4"]
 
 
-def test_crops_have_subpixel_places_and_repeat_the_edge():
-    ramp = np.repeat(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], 50, axis=0).repeat(3, axis=2)
-    inside = videos.crop(ramp, np.array([50.5, 25.0, 20.0]), 20)
-    np.testing.assert_allclose(inside[10, 5:15, 0], np.arange(45.5, 55.5) * 2, atol=1)
-    beyond = videos.crop(ramp, np.array([0.0, 0.0, 20.0]), 20)
-    assert beyond.shape == (20, 20, 3)
-    assert (beyond[:, :9] == 0).all()
-    assert videos.crop(ramp, np.array([-30.0, 25.0, 20.0]), 20) is None
-    assert videos.crop(ramp, np.array([50.0, 25.0, 0.0]), 20) is None
-    assert videos.crop(ramp, np.array([50.0, 25.0, 1e9]), 20) is None
-    assert videos.crop(ramp, np.array([np.nan, 25.0, 20.0]), 20) is None
-
-
-def test_smoothing():
-    numbers = np.arange(1, 101)
-    constant = np.full(100, 7.0)
-    np.testing.assert_allclose(videos.smooth(numbers, constant, 3.0), constant)
-    line = 2.0 * numbers
-    np.testing.assert_allclose(videos.smooth(numbers, line, 3.0)[10:-10], line[10:-10])
-    jitter = np.random.RandomState(0).normal(size=100)
-    smoothed = videos.smooth(numbers, line + jitter, 3.0)
-    assert np.abs(smoothed - line)[10:-10].mean() < 0.5 * np.abs(jitter).mean()
-    # Frames that are far apart in time do not mix.
-    np.testing.assert_array_equal(videos.smooth(numbers * 100, jitter, 3.0), jitter)
-
-
-def test_gaps_are_filled_where_a_detection_is_near():
-    track = {number: np.array([number, 10.0, number + 20.0, 30.0]) for number in (1, 2, 3, 8, 9, 10, 60, 61)}
-    squares = videos.face_squares(track, range(1, 101), margin=0.25)
-    assert sorted(squares) == [*range(1, 21), *range(50, 72)]
-    np.testing.assert_allclose(squares[5], (15, 20, 30), atol=0.5)
-    np.testing.assert_allclose([area[2] for area in squares.values()], 30)
-
-
-def test_the_track_is_the_face_that_is_the_most_of_the_clip():
-    def box(x, side):
-        return [x, 50.0, x + side, 50.0 + side]
-
-    detections = {}
-    for number in range(1, 21):
-        boxes = [box(100 + 3 * number, 40)] if number not in (6, 7) else []
-        if number < 4:
-            boxes.insert(0, box(10, 60))  # large, but soon gone
-        if number > 10:
-            boxes.insert(0, box(300, 20))  # small
-        detections[number] = np.array(boxes, np.float64).reshape(-1, 4)
-    track = videos.face_track(detections)
-    assert list(track) == [number for number in range(1, 21) if number not in (6, 7)]
-    for number, found in track.items():
-        np.testing.assert_array_equal(found, box(100 + 3 * number, 40))
-    assert videos.face_track({1: np.empty((0, 4))}) == {}
-
-
 def test_a_face_is_followed(tmp_path, finds_the_square):
     make_video(tmp_path / "in" / "a.mp4", frames=30)
     summary = prepare(tmp_path / "in", tmp_path / "out", Settings(faces=True, step=2, max_frames=12))
@@ -462,7 +412,7 @@ def test_faces_of_a_real_video(shared_data, tmp_path):
     # The crops follow the head, which goes up by a third of the frame: the face stays bright and in the middle.
     face = frames[:, 40:80, 40:72].mean(axis=(1, 2))
     assert (face[:, 0] > face[:, 2] + 10).all()
-    detector = videos.FaceDetector()
+    detector = FaceDetector()
     for pixels in frames[::5]:
         (box,) = detector(pixels.astype(np.uint8))
-        np.testing.assert_allclose(videos.square(box)[:2], 56, atol=10)
+        np.testing.assert_allclose(square(box)[:2], 56, atol=10)

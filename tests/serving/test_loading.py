@@ -13,8 +13,8 @@ from PIL import Image
 import ddr_tf
 from conftest import draw_image
 from ddr_tf import export
-from ddr_tf.data.images import read_frame
 from ddr_tf.errors import UserError
+from ddr_tf.images import FrameFormat, read_frame
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 5, 16, 16, 3)).astype(np.uint8)
 
@@ -73,7 +73,7 @@ def test_one_sequence_is_a_batch_of_one_without_it(model):
 def test_folders_files_and_images_become_frames_as_in_training(model, folder):
     names = ["1.jpg", "9.png", "10.webp"]  # in natural order
     paths = [folder / "my_frames/anna" / name for name in names]
-    wanted = model.encode(np.stack([read_frame(path, 16, "crop", 3).pixels for path in paths]))
+    wanted = model.encode(np.stack([read_frame(path, FrameFormat((16, 16))).pixels for path in paths]))
     images = [read_image(path) for path in paths]
     given = [folder / "my_frames/anna", str(folder / "my_frames/anna"), paths, [str(path) for path in paths]]
     for frames in (*given, [images[0], paths[1], images[2]]):

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from conftest import draw_image
-from ddr_tf.data.images import is_named_as_image, read_frame
+from ddr_tf.images import FrameFormat, is_named_as_image, read_frame
+
+FRAMES = FrameFormat((16, 16))
 
 
 def noise(shape, seed=0):
@@ -15,7 +17,7 @@ def noise(shape, seed=0):
 
 
 def pixels(path, size=16, fit="resize", channels=3):
-    return read_frame(path, size, fit, channels).pixels
+    return read_frame(path, FrameFormat((size, size), fit, channels)).pixels
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm", ".tga"])
@@ -92,7 +94,7 @@ def test_of_an_animation_the_first_picture_is_taken(tmp_path):
     first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
     for name in ("a.gif", "a.png", "a.webp"):
         first.save(tmp_path / name, save_all=True, append_images=[second])
-        frame = read_frame(tmp_path / name, 16, "crop", 3)
+        frame = read_frame(tmp_path / name, FRAMES)
         assert frame.pixels[8, 8].argmax() == 0
         assert frame.note == "the first of its 2 pictures is used"
 
@@ -107,7 +109,7 @@ def test_content_counts_not_the_name(tmp_path):
         ("a", "an image in spite of its name"),
     ):
         (tmp_path / name).write_bytes(buffer.getvalue())
-        frame = read_frame(tmp_path / name, 16, "crop", 3)
+        frame = read_frame(tmp_path / name, FRAMES)
         np.testing.assert_array_equal(frame.pixels, array)
         assert frame.note == note
     assert is_named_as_image(tmp_path / "a.JPEG")
@@ -139,7 +141,7 @@ def test_what_is_no_image_has_a_reason(tmp_path, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
-        read_frame(path, 16, "crop", 3)
+        read_frame(path, FRAMES)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".gif"])
@@ -149,11 +151,11 @@ def test_truncated_images_are_refused_wherever_they_are_cut(tmp_path, suffix):
     for kept in (4, len(content) // 3, len(content) * 3 // 4):
         path.write_bytes(content[:kept])
         with pytest.raises(ValueError, match=r"\w"):
-            read_frame(path, 16, "crop", 3)
+            read_frame(path, FRAMES)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_images_of_unknown_range_are_refused(tmp_path, dtype):
     Image.fromarray(np.zeros((16, 16), dtype)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="32 bits a pixel"):
-        read_frame(tmp_path / "a.tif", 16, "crop", 3)
+        read_frame(tmp_path / "a.tif", FRAMES)

@@ -1,0 +1,327 @@
+"""One image file of any kind -> frames of one shape, with bounds on the memory and the time that a file may take."""
+
+import contextlib
+import hashlib
+import mimetypes
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ddr_tf.files import open_regular
+
+FITS = ("crop", "resize")
+SAFE_BY_CONTENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # begin with bytes that nothing else begins with
+MAX_DECODING_MB = 1000  # a photograph of 100 megapixels takes 300 to 900
+MAX_SIDE = 65_535  # pixels; what is longer is no picture, and rows and tables of it alone fill memory
+MAX_PICTURES = 100_000  # of one file
+MAX_PIXELS = 10_000_000_000  # of all pictures of a file, which take a minute or two; or
+MAX_PIXELS_PER_BYTE = 1000  # of a larger file
+_NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # need other programs, or hold no pixels
+_NO_SERIES = {"MPO", "PSD", "ICO", "ICNS", "CUR"}  # previews, layers and sizes of one picture
+_DECODER_BYTES = {"WEBP": 16, "JPEG2000": 24, "AVIF": 16, "GIF": 12, "TIFF": 4}  # a pixel, apart from the result
+_REDUCED = 1  # bit of TIFF's NewSubfileType: a smaller version of another page
+_DEEP = 16_384  # values of 14 bits: 16-bit images without any above are dark, or hold fewer bits
+_BLOCK = 1 << 20  # pixels that are converted at a time
+
+Image.init()  # Pillow learns its formats late
+
+
+class FrameFormat(NamedTuple):
+    """What an image becomes.
+
+    Attributes:
+      size: Height and width in pixels.
+      fit: "crop": the largest part of that shape in the middle; "resize": all of the image, squeezed.
+      channels: 3, or 1 for grey.
+      value_range: The values that are black and white in images of 16 or 32 bits a pixel; None: 0 and 65,535, and 32
+        bits are refused.
+      max_decoding_mb: What decoding may take, in megabytes, of all threads together.
+    """
+
+    size: tuple[int, int]
+    fit: str = "crop"
+    channels: int = 3
+    value_range: tuple[float, float] | None = None
+    max_decoding_mb: int = MAX_DECODING_MB
+
+
+class Frame(NamedTuple):
+    """A frame and where it came from.
+
+    Attributes:
+      pixels: uint8 `[H, W, C]`.
+      digest: Of the bytes of the file, and of the picture's number where it has several.
+      note: What is worth knowing about the file, or "".
+      num_pictures: How many the file holds.
+    """
+
+    pixels: np.ndarray
+    digest: bytes
+    note: str
+    num_pictures: int = 1
+
+
+class TooLargeError(ValueError):
+    """An image, whole or not, that would take more memory or time than one may."""
+
+
+class _Budget:
+    """Memory that threads share: who asks for more than is left waits until others have given theirs back."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._change = threading.Condition()
+
+    @contextlib.contextmanager
+    def reserved(self, amount: int, limit: int) -> Iterator[None]:
+        with self._change:
+            self._change.wait_for(lambda: not self._held or self._held + amount <= limit)
+            self._held += amount
+        try:
+            yield
+        finally:
+            with self._change:
+                self._held -= amount
+                self._change.notify_all()
+
+
+_budget = _Budget()
+
+
+def is_named_as_image(path: str | os.PathLike) -> bool:
+    """Whether the suffix is one of an image format, be it one that Pillow can read or not (as .heic and .svg)."""
+    kind = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
+    if kind is None:
+        return (mimetypes.guess_type(os.path.basename(path))[0] or "").startswith("image/")
+    return kind not in _NOT_FRAMES
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, Image.Image]]:
+    """An image file, and the image in it, of which nothing has been decoded. The content counts, not the name.
+
+    Raises:
+      ValueError: With the reason, if it is no image of a kind that can be used; and in place of whatever Pillow raises
+        while the block decodes it.
+    """
+    formats = [name for name in Image.OPEN if name not in _NOT_FRAMES] if is_named_as_image(path) else SAFE_BY_CONTENT
+    try:
+        with open_regular(path) as file, Image.open(file, formats=formats) as image:
+            if max(image.size) > MAX_SIDE:
+                raise TooLargeError(f"{image.width} x {image.height} pixels; no side may have more than {MAX_SIDE:,}")
+            yield file, image
+    except TooLargeError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLargeError("more pixels than any frame has (a decompression bomb?)") from error
+    except FileNotFoundError as error:
+        raise ValueError("it has vanished, or is a link to nothing") from error
+    except Exception as error:  # Pillow's decoders raise almost anything
+        raise ValueError(_reason(path, error)) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            return "empty file"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return "not an image" if reason.startswith("cannot identify") else reason
+
+
+def count_pictures(image: Image.Image) -> int:
+    """How many pictures, each a frame, an open image has: pages of a TIFF, pictures of an animation, else 1."""
+    return 1 if image.format in _NO_SERIES else getattr(image, "n_frames", 1)
+
+
+def read_frame(path: Path, frame_format: FrameFormat) -> Frame:
+    """Decodes an image file to a frame.
+
+    EXIF rotation is applied; 16 bits become 8; what is transparent becomes black; of a file of several pictures the
+    first is taken.
+
+    Args:
+      path: The file.
+      frame_format: What it becomes.
+
+    Returns:
+      The frame.
+
+    Raises:
+      ValueError: With the reason, if the file is not a whole image of a kind that can be used.
+    """
+    with opened(path) as (file, image):
+        count = count_pictures(image)
+        notes = [] if is_named_as_image(path) else ["an image in spite of its name"]
+        if count > 1:
+            notes.append(f"the first of its {count} pictures is used")
+        pixels, note = _frame_of(image, frame_format)
+        return Frame(pixels, _digest(file), "; ".join([*notes, note] if note else notes), count)
+
+
+def read_pictures(path: Path, frame_format: FrameFormat) -> Iterator[tuple[int, Frame]]:
+    """Decodes all pictures of a file, one after the other, as `read_frame` the first.
+
+    Smaller versions of a page in the same TIFF are passed over.
+
+    Yields:
+      The number of the picture in the file, from 1, and the frame.
+
+    Raises:
+      ValueError: With the reason, when a picture cannot be decoded, and at once if there are too many; those before
+        have been yielded.
+    """
+    with opened(path) as (file, image):
+        digest = _digest(file)
+        for number, page in each_picture(image, os.fstat(file.fileno()).st_size):
+            pixels, note = _frame_of(page, frame_format)
+            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), note, count_pictures(image))
+
+
+def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Image.Image]]:
+    """The same open image, at each of its pictures in turn, with the picture's number from 1.
+
+    Raises:
+      TooLargeError: If it says that it holds more than `MAX_PICTURES`, or pixels without measure.
+    """
+    count = count_pictures(image)
+    if count > MAX_PICTURES:
+        raise TooLargeError(f"{count:,} pictures in one file; {MAX_PICTURES:,} may be")
+    pixels = 0
+    for number in range(1, count + 1):
+        if count > 1:
+            image.seek(number - 1)
+        if max(image.size) > MAX_SIDE:
+            raise TooLargeError(f"picture {number} has a side of more than {MAX_SIDE:,} pixels")
+        if getattr(image, "tag_v2", {}).get(254, 0) & _REDUCED:
+            continue
+        pixels += image.width * image.height
+        if pixels > max(MAX_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
+            raise TooLargeError(f"its pictures have more than {MAX_PIXELS:,} pixels together (a decompression bomb?)")
+        yield number, image
+
+
+def _digest(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray, str]:
+    """The picture at which an open image is as uint8 `[H, W, C]`, and what is worth knowing about it."""
+    height, width = frame_format.size
+    with decoding(image, frame_format.max_decoding_mb, (width, height)):
+        note = "" if frame_format.value_range else _range_note(image)
+        plain = upright(image, frame_format.channels, frame_format.value_range)
+        return to_frame(plain, frame_format.size, frame_format.fit), note
+
+
+@contextlib.contextmanager
+def decoding(
+    image: Image.Image, max_mb: int = MAX_DECODING_MB, wanted: tuple[int, int] | None = None
+) -> Iterator[None]:
+    """A block in which an open image may be decoded and made `upright`; waits until other threads have left memory.
+
+    Args:
+      image: The image.
+      max_mb: What all threads together may take, in megabytes.
+      wanted: Width and height that are enough: a large JPEG is decoded at a fraction of its size. None: all of it.
+
+    Raises:
+      TooLargeError: If the image alone takes more.
+    """
+    coefficients = 0
+    if image.format in ("JPEG", "MPO"):  # the decoder may hold all of them, also of what it makes small
+        coefficients = 2 * image.width * image.height * len(image.getbands())
+    if wanted:
+        image.draft(None, wanted)
+    needed = coefficients + decoding_bytes(image)
+    if needed > max_mb * 1_000_000:
+        raise TooLargeError(
+            f"{image.width} x {image.height} pixels take {needed / 1e6:,.0f} MB to decode, more than max_decoding_mb = "
+            f"{max_mb}"
+        )
+    with _budget.reserved(needed, max_mb * 1_000_000):
+        yield
+
+
+def decoding_bytes(image: Image.Image) -> int:
+    """What decoding an open image and making it `upright` takes at most, in bytes; a careful estimate."""
+    stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    pixel = stored + _DECODER_BYTES.get(image.format, 0)
+    if image.getexif().get(0x0112, 1) != 1:
+        pixel += stored
+    if image.mode not in ("RGB", "L", "1"):
+        pixel += 4
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        pixel += stored
+    if image.has_transparency_data:
+        pixel += 12
+    return image.width * image.height * pixel + 64 * image.height
+
+
+def _range_note(image: Image.Image) -> str:
+    """What is to be said of an image of 16 bits whose values are all small."""
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return ""
+    largest = image.getextrema()[1]
+    if largest >= _DEEP:
+        return ""
+    return (
+        f"16 bits a pixel, but no value above {largest:,} of 65,535, so it is dark; value_range can say what is white"
+    )
+
+
+def to_frame(image: Image.Image, size: tuple[int, int], fit: str) -> np.ndarray:
+    """An image of mode RGB or L -> uint8 `[H, W, C]`; see `FrameFormat`."""
+    height, width = size
+    if fit == "crop":
+        image = ImageOps.fit(image, (width, height))
+    elif image.size != (width, height):
+        image = image.resize((width, height))
+    return np.asarray(image).reshape(height, width, -1)
+
+
+def upright(image: Image.Image, channels: int, value_range: tuple[float, float] | None = None) -> Image.Image:
+    """An image of any mode as plain colour or grey: 8 bits a channel, upright by its EXIF data, black behind.
+
+    Args:
+      image: Any image.
+      channels: 3, or 1 for grey.
+      value_range: As of `FrameFormat`.
+
+    Returns:
+      An image of mode RGB or L.
+
+    Raises:
+      ValueError: If its values are of unknown range.
+    """
+    # Pillow opens what has 16 bits in these formats as 32.
+    deep = image.mode == "I" and image.format in ("PNG", "PPM")
+    image.load()
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        if not (value_range or deep or image.mode.startswith("I;16")):
+            raise ValueError("32 bits a pixel; what is black and what is white is not known; value_range can say so")
+        image = _eight_bits(image, value_range or (0, 65_535))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _eight_bits(image: Image.Image, value_range: tuple[float, float]) -> Image.Image:
+    """A grey image whose values from `value_range` became 0 to 255; what is no number is black."""
+    low, high = value_range
+    values = np.asarray(image)
+    result = np.empty(values.shape, np.uint8)
+    rows = max(1, _BLOCK // image.width)
+    for top in range(0, image.height, rows):
+        scaled = (values[top : top + rows].astype(np.float64) - low) * (255 / (high - low))
+        result[top : top + rows] = np.round(np.clip(np.nan_to_num(scaled), 0, 255))
+    return Image.fromarray(result)

@@ -1,0 +1,261 @@
+"""What a sequence can be made of: videos, animations and folders of images; their frames, one after the other."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ddr_tf.errors import UserError
+from ddr_tf.files import open_regular
+from ddr_tf.folders import Unused, natural_order, walk
+from ddr_tf.images import (
+    MAX_DECODING_MB,
+    TooLargeError,
+    count_pictures,
+    decoding,
+    each_picture,
+    is_named_as_image,
+    opened,
+    upright,
+)
+from ddr_tf.preparation.opencv import opencv
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
+# Videos where they hold several pictures, images where they hold one.
+SERIES_SUFFIXES = frozenset((".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif", ".fli", ".flc"))
+VIDEO_PIXEL_BYTES = 24  # the frame in two orders of colours, and a few that the decoder keeps
+KNOWN = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES | SERIES_SUFFIXES))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One sequence to be.
+
+    Attributes:
+      name: The sequence's folder below the output, with `/`.
+      path: The video, or the folder of images.
+      stem: The path relative to the input, without suffix, with `/`.
+      images: The frames in order; empty for a video or a file of several pictures.
+    """
+
+    name: str
+    path: Path
+    stem: str
+    images: tuple[Path, ...] = ()
+
+    @property
+    def is_video(self) -> bool:
+        """Whether OpenCV is needed to read it."""
+        return not self.images and self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+class UnusableSourceError(Exception):
+    """A source that gives no sequence; the message says why. The others go on."""
+
+
+class _Candidate(NamedTuple):
+    """A source, and what tells it from another of the same name."""
+
+    source: Source
+    kind: str
+
+
+def is_series(path: Path) -> bool:
+    """Whether a file holds several pictures; one that cannot be read counts as a video, if most of its kind are."""
+    try:
+        with opened(path) as (_, image):
+            return count_pictures(image) > 1
+    except ValueError:
+        return path.suffix.lower() in (".gif", ".webp")
+
+
+def find_sources(path: Path) -> tuple[list[Source], dict[str, str]]:
+    """The videos and folders of images at and below `path`, in the order of their names.
+
+    Hidden files and folders are left out, and links to folders are not followed. The name of a sequence is the path
+    relative to `path` without suffix. Where two would be the same, or one would lie inside the other, the suffix is
+    kept behind an underscore (`clip_mp4` and `clip_avi`; `_images` for a folder).
+
+    Returns:
+      The sources; and what of the folder is not used, a line for each kind: the reason by the path of the first.
+
+    Raises:
+      UserError: If `path` is missing, is a file that is no video, or holds nothing usable.
+    """
+    if path.is_file():
+        if path.suffix.lower() not in VIDEO_SUFFIXES | SERIES_SUFFIXES:
+            raise UserError(f"{path} is not a video by its suffix ({KNOWN}); name a video or a folder.")
+        return [Source(path.stem, path, path.stem)], {}
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; name a video or a folder of videos or images.")
+    candidates, unused = _candidates(path)
+    if not candidates:
+        kinds = "".join(f"; {file}: {reason}" for file, reason in list(unused.items())[:3])
+        raise UserError(f"{path} holds no videos ({KNOWN}) and no images; check the folder{kinds}.")
+    return _with_distinct_names(candidates), unused
+
+
+def _candidates(root: Path) -> tuple[list[_Candidate], dict[str, str]]:
+    """All that a folder holds, names as they are; and what is not used of it."""
+    candidates, unused = [], Unused()
+    for folder, folders, names in walk(root, on_error=lambda error: unused.add(error.filename, str(error.strerror))):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):
+                unused.add(os.path.join(folder, name), "a folder by a link")
+        files = [Path(folder, name) for name in sorted(names, key=natural_order) if _is_usable(folder, name, unused)]
+        images = []
+        for file in files:
+            if _is_video(file):
+                stem = file.relative_to(root).with_suffix("").as_posix()
+                candidates.append(_Candidate(Source(stem, file, stem), file.suffix[1:].lower()))
+            else:
+                images.append(file)
+        if images:
+            relative = Path(folder).relative_to(root).as_posix()
+            stem = root.resolve().name if relative == "." else relative
+            candidates.append(_Candidate(Source(stem, Path(folder), stem, tuple(images)), "images"))
+    return candidates, unused.reasons()
+
+
+def _is_video(path: Path) -> bool:
+    """Whether a file is a sequence of its own, rather than a frame of its folder's."""
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES or (suffix in SERIES_SUFFIXES and is_series(path))
+
+
+def _is_usable(folder: str, name: str, unused: Unused) -> bool:
+    """Whether something in a folder is a video or an image by its name; if not, it is counted."""
+    path = os.path.join(folder, name)
+    suffix = os.path.splitext(name)[1].lower()
+    if name.startswith("."):
+        return False
+    if suffix not in VIDEO_SUFFIXES and not is_named_as_image(path):
+        unused.add(path, f"neither a video nor an image by its suffix ({suffix or 'none'})")
+    elif os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        unused.add(path, "a FIFO, a socket or a device")
+    else:
+        return True
+    return False
+
+
+def _with_distinct_names(candidates: list[_Candidate]) -> list[Source]:
+    """The sources in the order of their names, none of which is that of another or of a folder that another is in."""
+    taken = Counter(source.name for source, _ in candidates)
+    parents = {parent.as_posix() for name in taken for parent in Path(name).parents}
+    sources = []
+    for source, kind in candidates:
+        name = source.name
+        if taken[name] > 1 or name in parents:
+            name = f"{name}_{kind}"
+            while name in taken or name in parents:
+                name += "_"
+            taken[name] = 1
+        sources.append(replace(source, name=name))
+    return sorted(sources, key=lambda source: source.name)
+
+
+@dataclass
+class Reader:
+    """Reads the frames of one source, again and again.
+
+    Attributes:
+      source: What to read.
+      note: What was wrong with what has been read so far; empty: nothing.
+    """
+
+    source: Source
+    note: str = ""
+
+    def frames(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields the number (from 1) and the pixels (uint8 `[H, W, 3]`, RGB) of each frame that is `wanted`.
+
+        Raises:
+          UnusableSourceError: If the video cannot be opened.
+          UserError: If OpenCV is needed and not installed.
+        """
+        if self.source.images:
+            return self._images(wanted)
+        return self._video(wanted) if self.source.is_video else self._series(wanted)
+
+    def _images(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
+        broken = []
+        for number, path in enumerate(self.source.images, 1):
+            if not wanted(number):
+                continue
+            try:
+                with opened(path) as (_, image):
+                    frame = _pixels(image)
+            except ValueError as error:
+                broken.append(path.name + _limit(error))
+                self.note = f"{len(broken)} images cannot be read, the first is {broken[0]}"
+            else:
+                yield number, frame
+
+    def _series(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
+        done = 0
+        try:
+            with opened(self.source.path) as (file, image):
+                for number, picture in each_picture(image, os.fstat(file.fileno()).st_size):
+                    if wanted(number):
+                        yield number, _pixels(picture)
+                    done = number
+        except ValueError as error:
+            if not done:
+                raise UnusableSourceError("cannot be decoded: damaged, or not an animation" + _limit(error)) from error
+            self.note = f"damaged: cannot be decoded beyond frame {done} ({error})"
+
+    def _video(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
+        name = str(self.source.path)
+        try:
+            open_regular(self.source.path).close()
+        except (OSError, ValueError) as error:
+            raise UnusableSourceError(f"cannot be opened ({error})") from error
+        try:
+            name.encode()  # OpenCV crashes
+        except UnicodeEncodeError as error:
+            raise UnusableSourceError("the name is not valid UTF-8; rename it") from error
+        cv2 = opencv()
+        # No other backend: that for images takes a name with digits for a pattern.
+        video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        number, seconds = 0, 0.0
+        try:
+            if not video.isOpened():
+                raise UnusableSourceError("cannot be decoded: damaged, empty or not a video")
+            height, width = (video.get(side) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+            if height * width * VIDEO_PIXEL_BYTES > MAX_DECODING_MB * 1_000_000:
+                raise UnusableSourceError(f"frames of {width:.0f} x {height:.0f} pixels are too large")
+            while video.grab():
+                number += 1
+                seconds = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                if wanted(number):
+                    whole, frame = video.retrieve()
+                    if whole:
+                        yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            # By time: many containers do not know their number of frames. By frames where the times are not known.
+            rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+            seconds = max(seconds, number / rate)
+            promised = video.get(cv2.CAP_PROP_FRAME_COUNT) / rate
+            if promised - seconds > max(0.5, promised / 20):
+                self.note = f"damaged: {number} frames can be decoded, {seconds:.1f} of {promised:.1f} seconds"
+        except cv2.error as error:
+            self.note = f"damaged: cannot be decoded beyond frame {number} ({error.err})"
+        finally:
+            video.release()
+
+
+def _limit(error: ValueError) -> str:
+    """Which limit an image exceeds, in brackets, or nothing."""
+    return f" ({error})" if isinstance(error, TooLargeError) else ""
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """The picture at which an open image is, uint8 `[H, W, 3]`."""
+    with decoding(image):
+        return np.asarray(upright(image, channels=3))
