@@ -32,7 +32,7 @@ _BINDING = re.compile(r"\s*(?:\w+/)*(?P<name>[A-Za-z_][\w.]*)\s*=(?!=)\s*(?P<val
 _DATA_DIR = "data_dir"  # the macro that --data_dir sets
 
 # The shipped gin files: inside the package where it is installed, beside it in a clone.
-_SHIPPED = next(
+SHIPPED = next(
     (path for path in (Path(__file__).parent / "gin", Path(__file__).parents[1] / "gin") if path.is_dir()), None
 )
 
@@ -113,7 +113,7 @@ def find_gin_file(name: str) -> Path:
       UserError: If there is none, with the nearest name.
     """
     path = Path(name).expanduser()
-    candidates = [path] if _SHIPPED is None else [path, _SHIPPED / path, _SHIPPED.parent / path]
+    candidates = [path] if SHIPPED is None else [path, SHIPPED / path, SHIPPED.parent / path]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -273,7 +273,7 @@ def _with_quotes(binding: str) -> str:
 
 
 def _gin_files_near(path: Path) -> list[str]:
-    folders = [path.parent] + ([] if _SHIPPED is None else [_SHIPPED, _SHIPPED / "baselines"])
+    folders = [path.parent] + ([] if SHIPPED is None else [SHIPPED, SHIPPED / "baselines"])
     return [file.name for folder in folders for file in folder.glob("*.gin")]
 
 

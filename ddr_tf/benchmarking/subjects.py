@@ -17,7 +17,6 @@ from ddr_tf.model import flops
 from ddr_tf.model.ddr import DDR
 from ddr_tf.training import devices, loop
 
-SHIPPED = Path(__file__).parents[2] / "gin"
 DETAILED = ("sprites", "sprites_small")  # of the shipped configurations: the paper's network and that for 2 cores
 
 
@@ -120,9 +119,9 @@ class Configurations:
 
     def _shipped(self) -> list[str]:
         """The shipped gin files that need no more settings; why others are left out goes to `left_out`."""
-        paths = sorted(SHIPPED.glob("*.gin"))
+        paths = sorted(config.SHIPPED.glob("*.gin")) if config.SHIPPED else []
         if not paths:
-            raise UserError(f"There are no gin files in {SHIPPED}; name some with --gin_file.")
+            raise UserError("There are no gin files that come with ddr_tf; name some with --gin_file.")
         complete = []
         for path in paths:
             try:

@@ -1,6 +1,5 @@
 """The card of an exported model: what it is, what it was trained on, how good it is, what it is for."""
 
-import json
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -8,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import ddr_tf
+from ddr_tf import files
+from ddr_tf.data.sequence_dataset import HELD_OUT
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import DATASET, read_record
+from ddr_tf.runs import CONFIG, DATASET, EVALUATION, read_metrics, read_record
+from ddr_tf.tables import markdown_table
 
 INTENDED_USE = (
     "Research and experiments with codes of what stays and what changes in frames like those that the model was "
@@ -34,11 +36,10 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, 
     """
     record = read_record(run_dir)
     try:
-        dataset, evaluation = (_read(run_dir / file) for file in (DATASET, "evaluation.json"))
-        lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-        config = (run_dir / "config.gin").read_text()
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{run_dir} is not whole ({error}).") from error
+        dataset, evaluation = (_read_if_there(run_dir / file) for file in (DATASET, EVALUATION))
+        config = (run_dir / CONFIG).read_text()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run_dir} is not complete ({error}).") from error
     # Runs of earlier versions have no description of their data.
     dataset = dataset or {"name": record["settings"]["train.sequences"].strip("@"), "licence": None, "splits": None}
     height, width, channels = model.frame_shape
@@ -61,71 +62,90 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, 
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in ("tensorflow", "keras")},
         },
-        "held_out": next((line for line in reversed(lines) if line["split"] == "held_out"), None),
+        "held_out": next((line for line in reversed(read_metrics(run_dir)) if line["split"] == HELD_OUT), None),
         "evaluation": evaluation,
         "config": config,
     }
 
 
+def _read_if_there(path: Path) -> Any:
+    return files.read_json(path) if path.exists() else None
+
+
+def write_card(card: Mapping[str, Any], folder: Path) -> None:
+    """Writes `model_card.json` and `model_card.md`.
+
+    Raises:
+      OSError: If that is not possible.
+    """
+    files.write_json(folder / "model_card.json", card)
+    files.write_text(folder / "model_card.md", markdown(card))
+
+
 def markdown(card: Mapping[str, Any]) -> str:
-    """The same to be read by people."""
-    dataset, model, training = card["dataset"], card["model"], card["training"]
-    splits = dataset["splits"] or {}
-    counts = [f"{split}: {n['sequences']:,} sequences, {n['frames']:,} frames" for split, n in splits.items()]
+    """The card to be read by people."""
     sections = [
         f"# {card['name']}",
         card["intended_use"],
         "## Data",
-        _table(
-            {
-                "dataset": dataset["name"],
-                "split": "; ".join(counts) or NOT_STATED,
-                "fingerprint of sequences and split": dataset["fingerprint"],
-                "licence": dataset["licence"],
-            }
-        ),
+        _table(_data_rows(card["dataset"])),
         "## Model",
-        _table(
-            {
-                "frames": f"{model['height']} x {model['width']}, {model['channels']} channels",
-                "static code f, dynamic code z": f"{model['static_dim']} and {model['dynamic_dim']} dimensions",
-                "parameters": f"{model['parameters']:,}, kept as {model['weights']}",
-                "trained": f"{training['step']:,} steps, {training['training_minutes']} minutes",
-                "seed": training["seed"],
-                "with": _versions(training["versions"]),
-                "exported with": _versions(card["exported_with"]),
-            }
-        ),
-        "## Figures on held-out sequences",
+        _table(_model_rows(card)),
+        "## Metrics of held-out sequences",
     ]
     if card["held_out"]:
-        figures = {key: value for key, value in card["held_out"].items() if isinstance(value, float | int)}
-        sections += ["While training, nats a frame; one sample of f and z.", _table(figures)]
+        metrics = {key: value for key, value in card["held_out"].items() if isinstance(value, float | int)}
+        sections += ["While training, nats a frame; one sample of f and z.", _table(metrics)]
     if card["evaluation"]:
-        rows = [
-            "| " + " | ".join([name, *("" if value is None else f"{value:.4g}" for value in figure.values())]) + " |"
-            for name, figure in card["evaluation"].items()
-            if "_with_" not in name  # of other numbers of frames; they are in the JSON
-        ]
-        head = ["value", "standard_error", "chance", "ceiling"]
         sections += [
             "By `ddr_tf.evaluate`, of the run's float32 weights; mean over evaluation seeds.",
-            "\n".join([f"| | {' | '.join(word.replace('_', ' ') for word in head)} |", "| --- " * 5 + "|", *rows]),
+            _evaluation_table(card["evaluation"]),
         ]
     else:
         sections.append("`ddr_tf.evaluate` had not been run before the export.")
     sections += ["## Settings", f"```\n{card['config'].strip()}\n```"]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section.rstrip() for section in sections) + "\n"
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
+def _data_rows(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    splits = (dataset["splits"] or {}).items()
+    counts = [f"{split}: {n['sequences']:,} sequences, {n['frames']:,} frames" for split, n in splits]
+    return {
+        "dataset": dataset["name"],
+        "split": "; ".join(counts) or NOT_STATED,
+        "fingerprint of sequences and split": dataset["fingerprint"],
+        "licence": dataset["licence"],
+    }
 
 
-def _table(rows: Mapping[str, Any]) -> str:
-    cells = {name: f"{value:.5g}" if isinstance(value, float) else str(value) for name, value in rows.items()}
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in cells.items())])
+def _model_rows(card: Mapping[str, Any]) -> dict[str, Any]:
+    model, training = card["model"], card["training"]
+    return {
+        "frames": f"{model['height']} x {model['width']}, {model['channels']} channels",
+        "static code f, dynamic code z": f"{model['static_dim']} and {model['dynamic_dim']} dimensions",
+        "parameters": f"{model['parameters']:,}, kept as {model['weights']}",
+        "trained": f"{training['step']:,} steps, {training['training_minutes']} minutes",
+        "seed": training["seed"],
+        "with": _versions(training["versions"]),
+        "exported with": _versions(card["exported_with"]),
+    }
 
 
 def _versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    cells = [(name, f"{value:.5g}" if isinstance(value, float) else str(value)) for name, value in rows.items()]
+    return markdown_table([("", ""), *cells])
+
+
+def _evaluation_table(evaluation: Mapping[str, Mapping[str, float | None]]) -> str:
+    """One row a metric, but for those of other numbers of frames, which are in the JSON only."""
+    columns = ("value", "standard_error", "chance", "ceiling")
+    rows = [
+        (name, *("" if metric[column] is None else f"{metric[column]:.4g}" for column in columns))
+        for name, metric in evaluation.items()
+        if "_with_" not in name
+    ]
+    return markdown_table([("", *(column.replace("_", " ") for column in columns)), *rows])

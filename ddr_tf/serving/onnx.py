@@ -7,17 +7,18 @@ The signatures `encode` and `decode` of `serving`, but without its checks, for w
 in [0, 1]. Arithmetic is float32, also of a model that was trained in bfloat16. All frames are encoded at once.
 """
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from ddr_tf import files
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 from ddr_tf.runs import load_model
-from ddr_tf.serving.model_card import markdown, model_card
-from ddr_tf.serving.saved_model import beside
+from ddr_tf.serving.model_card import model_card, write_card
+from ddr_tf.serving.saved_model import folder_for
 
 OPSET = 17
 
@@ -32,13 +33,24 @@ def onnx_models(model: DDR) -> dict[str, Any]:
         import tf2onnx
     except ImportError as error:
         raise UserError(f"ONNX needs tf2onnx ({error}); pip install -e '.[onnx]'.") from error
-    whole = DDR.from_config(model.get_config() | {"dtype": "float32"})
-    whole.set_weights(model.get_weights())
+    float32 = DDR.from_config(model.get_config() | {"dtype": "float32"})
+    float32.set_weights(model.get_weights())
+    models = {}
+    for function, inputs in _functions(float32).items():
+        traced = tf.function(function, input_signature=inputs, autograph=False)
+        proto, _ = tf2onnx.convert.from_function(traced, inputs, opset=OPSET)
+        _name_dimensions(proto)
+        models[function.__name__] = proto
+    return models
+
+
+def _functions(model: DDR) -> dict[Callable[..., dict[str, tf.Tensor]], list[tf.TensorSpec]]:
+    """`encode` and `decode` without checks -> their inputs."""
 
     def encode(frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = whole.features(frames)
-        static = whole.static_posterior(features)
-        dynamic = whole.dynamic_posterior(features, static.mean())
+        features = model.features(frames)
+        static = model.static_posterior(features)
+        dynamic = model.dynamic_posterior(features, static.mean())
         return {
             "static_mean": static.mean(),
             "static_stddev": static.stddev(),
@@ -47,21 +59,20 @@ def onnx_models(model: DDR) -> dict[str, Any]:
         }
 
     def decode(static: tf.Tensor, dynamic: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"frames": whole.likelihood(static, dynamic).mean()}
+        return {"frames": model.likelihood(static, dynamic).mean()}
 
     frames = tf.TensorSpec([None, None, *model.frame_shape], tf.float32, "frames")
     static = tf.TensorSpec([None, model.static_dim], tf.float32, "static")
     dynamic = tf.TensorSpec([None, None, model.dynamic_dim], tf.float32, "dynamic")
-    found = {}
-    for function, inputs in ((encode, [frames]), (decode, [static, dynamic])):
-        traced = tf.function(function, input_signature=inputs, autograph=False)
-        proto, _ = tf2onnx.convert.from_function(traced, inputs, opset=OPSET)
-        for tensor in (*proto.graph.input, *proto.graph.output):
-            for size, letter in zip(tensor.type.tensor_type.shape.dim, "BN", strict=False):
-                if not size.HasField("dim_value"):
-                    size.dim_param = letter
-        found[function.__name__] = proto
-    return found
+    return {encode: [frames], decode: [static, dynamic]}
+
+
+def _name_dimensions(proto: Any) -> None:
+    """Calls the first two dimensions B and N, where they are of any size."""
+    for tensor in (*proto.graph.input, *proto.graph.output):
+        for size, letter in zip(tensor.type.tensor_type.shape.dim, "BN", strict=False):
+            if not size.HasField("dim_value"):
+                size.dim_param = letter
 
 
 def export(run_dir: Path, directory: Path) -> Path:
@@ -79,12 +90,11 @@ def export(run_dir: Path, directory: Path) -> Path:
     """
     model = load_model(run_dir)
     card = model_card(model, run_dir, directory.absolute().name, "float32")
-    with beside(directory) as partial:
+    with folder_for(directory) as partial:
         for name, proto in onnx_models(model).items():
             (partial / f"{name}.onnx").write_bytes(proto.SerializeToString())
-        (partial / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
-        (partial / "model_card.md").write_text(markdown(card))
+        write_card(card, partial)
         directory.mkdir(parents=True, exist_ok=True)
-        for path in partial.iterdir():
-            path.replace(directory / path.name)
+        for path in [*partial.glob("*.onnx"), *partial.glob("model_card.*")]:
+            files.put_in_place(path, directory / path.name)
     return directory

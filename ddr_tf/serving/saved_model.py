@@ -1,9 +1,7 @@
 """Exported models: versions of a SavedModel that holds the signatures, whole or not at all."""
 
 import contextlib
-import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,22 +9,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf import files
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import load_model
-from ddr_tf.serving.model_card import markdown, model_card
+from ddr_tf.runs import CONFIG, RECORD, load_model
+from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
 
+SAVED_MODEL = "saved_model.pb"
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to others
 WARMUP = "tf_serving_warmup_requests"  # as TF Serving names it
 EXAMPLE_FRAMES = 8
 
 
-def versions(directory: Path) -> list[int]:
-    """Numbers of the versions in `saved_models/<name>`, in order."""
+def versions(directory: Path) -> dict[int, Path]:
+    """The versions in `saved_models/<name>`, in order: number -> folder."""
     if not directory.is_dir():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.is_dir() and path.name.isdecimal())
+        return {}
+    folders = [path for path in directory.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return dict(sorted((int(path.name), path) for path in folders))
 
 
 def find_saved_model(directory: Path) -> Path:
@@ -38,28 +39,28 @@ def find_saved_model(directory: Path) -> Path:
     Raises:
       UserError: If there is none.
     """
-    numbers = versions(directory)
-    found = directory / str(numbers[-1]) if numbers else directory
-    if not (found / "saved_model.pb").is_file():
-        raise UserError(f"{directory} holds no SavedModel (there is no {found / 'saved_model.pb'}).")
-    return found
+    version = list(versions(directory).values() or [directory])[-1]
+    if not (version / SAVED_MODEL).is_file():
+        raise UserError(f"{directory} holds no SavedModel (there is no {version / SAVED_MODEL}).")
+    return version
 
 
 @contextlib.contextmanager
-def beside(directory: Path) -> Iterator[Path]:
+def folder_for(directory: Path) -> Iterator[Path]:
     """An empty folder on the same disk as a directory, which need not exist; removed with all that is still in it.
 
-    So what is made there can be put in place by renaming, and nothing has to be removed from the directory.
+    What is made there is put in place by renaming. What a killed process has left there is removed, too.
 
     Raises:
       UserError: For every `OSError` while it is used.
     """
     if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} cannot be written (it is no folder).")
+        raise UserError(f"{directory} cannot be written (it is not a folder).")
     try:
         nearest = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
-        with tempfile.TemporaryDirectory(prefix=".ddr_tf_export_", dir=nearest) as partial:
-            yield Path(partial)
+        files.remove_abandoned(nearest)
+        with files.temporary_folder(nearest) as partial:
+            yield partial
     except OSError as error:
         raise UserError(f"{directory} cannot be written ({error}).") from error
 
@@ -77,17 +78,18 @@ def write_version(write: Callable[[Path], None], directory: Path) -> Path:
     Raises:
       UserError: If it cannot be written.
     """
-    with beside(directory) as partial:
+    with folder_for(directory) as partial:
         whole = partial / "version"
         whole.mkdir()
         write(whole)
+        files.sync_all(whole)
         directory.mkdir(parents=True, exist_ok=True)
         while True:
             version = directory / str(max([0, *versions(directory)]) + 1)
             try:
                 return whole.rename(version)
             except OSError:
-                if not version.exists():  # otherwise somebody else was faster
+                if not version.exists():  # otherwise another process was faster
                     raise
 
 
@@ -101,7 +103,7 @@ def write_saved_model(model: DDR, directory: Path, weights: str = "float32") -> 
     """
     signatures = Signatures(model, weights)
     root = tf.Module()
-    root.weights = signatures.weights  # what the functions use has to hang on what is saved
+    root.weights = signatures.weights  # what the functions use must be reachable from what is saved
     tf.saved_model.save(root, str(directory), signatures=signatures.functions())
 
 
@@ -124,7 +126,7 @@ def example_inputs(model: DDR) -> dict[str, dict[str, Any]]:
 
 
 def write_warmup(model: DDR, name: str, path: Path) -> None:
-    """Writes requests that TF Serving makes to itself before it answers others, a record for each signature.
+    """Writes requests that TF Serving runs before it answers others, a record for each signature.
 
     Args:
       model: The model.
@@ -174,10 +176,9 @@ def export(
         write_saved_model(model, version, weights)
         extra = version / EXTRA
         extra.mkdir()
-        for file in ("config.gin", "run.json"):
+        for file in (CONFIG, RECORD):
             shutil.copyfile(run_dir / file, extra / file)
-        (extra / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
-        (extra / "model_card.md").write_text(markdown(card))
+        write_card(card, extra)
         try:
             write_warmup(model, name, extra / WARMUP)
         except ImportError as error:

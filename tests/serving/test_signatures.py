@@ -13,10 +13,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import CHUNK
-from ddr_tf.serving.saved_model import find_saved_model, write_saved_model, write_version
+from ddr_tf.serving.saved_model import write_saved_model
 
 SIZES = dict(static_dim=4, width=4, pair_width=4, dense_units=8)
 SHAPE = (16, 32, 1)
@@ -246,43 +245,3 @@ def test_colour_files_become_grey_and_jpeg_is_read(written):
     found = encode_bytes(encoded_frames=tf.constant([[file] for file in files]))["dynamic_mean"].numpy()
     np.testing.assert_allclose(found[0], found[3], atol=1e-2)
     np.testing.assert_allclose(found[1], found[3], atol=0.2)
-
-
-def put(text):
-    return lambda folder: (folder / "saved_model.pb").write_text(text)
-
-
-def test_versions_follow_one_another(tmp_path):
-    name = tmp_path / "saved_models" / "name"
-    with pytest.raises(UserError, match="holds no SavedModel"):
-        find_saved_model(name)
-    assert write_version(put("a"), name) == name / "1"
-    for other in ("9.partial", "notes"):
-        (name / other).mkdir()
-    (name / "99").write_text("no folder")
-    for number in range(2, 11):
-        assert write_version(put("b"), name) == name / str(number)
-    assert (name / "1/saved_model.pb").read_text() == "a"
-    assert find_saved_model(name) == name / "10"  # and not 9, which is last in the alphabet
-    assert find_saved_model(name / "3") == name / "3"
-
-
-def test_of_two_at_once_both_are_written(tmp_path):
-    def write(folder):
-        write_version(put("first"), tmp_path)
-        put("second")(folder)
-
-    assert write_version(write, tmp_path) == tmp_path / "2"
-    assert (tmp_path / "1/saved_model.pb").read_text() == "first"
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])
-def test_what_is_interrupted_leaves_nothing(tmp_path, error):
-    def write(folder):
-        (folder / "variables").mkdir()
-        put("half")(folder / "variables")
-        raise error
-
-    with pytest.raises((error, UserError)):
-        write_version(write, tmp_path / "saved_models/name")
-    assert list(tmp_path.iterdir()) == []

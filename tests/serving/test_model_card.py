@@ -1,0 +1,38 @@
+"""The card, of a run with and without what it may lack."""
+
+import shutil
+
+import pytest
+
+from ddr_tf.errors import UserError
+from ddr_tf.runs import load_model
+from ddr_tf.serving.model_card import markdown, model_card
+
+
+def test_a_run_that_was_not_evaluated(run_dir):
+    card = model_card(load_model(run_dir), run_dir, "puppets", "float32")
+    assert card["evaluation"] is None
+    assert card["model"] | {"parameters": None} == {
+        "height": 16,
+        "width": 16,
+        "channels": 3,
+        "static_dim": 4,
+        "dynamic_dim": 2,
+        "parameters": None,
+        "weights": "float32",
+    }
+    text = markdown(card)
+    assert text.startswith("# puppets\n\nResearch and experiments")
+    assert "`ddr_tf.evaluate` had not been run before the export." in text
+
+
+def test_runs_without_a_description_of_their_data(run_dir, tmp_path):
+    model = load_model(run_dir)
+    for name in ("run.json", "metrics.jsonl", "config.gin"):
+        shutil.copyfile(run_dir / name, tmp_path / name)
+    card = model_card(model, tmp_path, "puppets", "float32")
+    assert card["dataset"]["name"] == "Puppets"
+    assert card["dataset"]["licence"] == "not stated"
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(UserError, match="is not complete"):
+        model_card(model, tmp_path, "puppets", "float32")
