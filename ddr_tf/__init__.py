@@ -1,17 +1,35 @@
-"""Disentangled dynamic representations from unordered data, in TensorFlow and Keras."""
+"""Disentangled dynamic representations from unordered data, in TensorFlow and Keras.
 
+`load` opens a trained model. `DDR`, the model, and the datasets `Puppets`, `Sprites`, `MovingMNIST` and `FrameFolders`
+are for scripts that train. Whatever needs TensorFlow is imported when it is first asked for.
+"""
+
+import importlib
 import os
 import typing
 
+from ddr_tf import startup
+
 if typing.TYPE_CHECKING:
+    from ddr_tf.data.frame_folders import FrameFolders
+    from ddr_tf.data.moving_mnist import MovingMNIST
+    from ddr_tf.data.puppets import Puppets
+    from ddr_tf.data.sprites import Sprites
+    from ddr_tf.model import DDR
     from ddr_tf.serving.loading import LoadedModel
 
-# Before TensorFlow is loaded: off by default on CPUs without AVX-512, and a training step is 1.7 times as fast with it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# TensorFlow's start-up notes about missing GPUs would bury ours; errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+__all__ = ["DDR", "FrameFolders", "MovingMNIST", "Puppets", "Sprites", "__version__", "load"]
 __version__ = "0.2.0"
+
+_MODULES = {
+    "DDR": "ddr_tf.model",
+    "FrameFolders": "ddr_tf.data.frame_folders",
+    "MovingMNIST": "ddr_tf.data.moving_mnist",
+    "Puppets": "ddr_tf.data.puppets",
+    "Sprites": "ddr_tf.data.sprites",
+}
+
+startup.set_environment()
 
 
 def load(path: str | os.PathLike) -> "LoadedModel":
@@ -23,8 +41,17 @@ def load(path: str | os.PathLike) -> "LoadedModel":
     Raises:
       ddr_tf.errors.UserError: If there is neither.
     """
-    from pathlib import Path
+    startup.import_tensorflow()
+    return importlib.import_module("ddr_tf.serving.loading").load(path)
 
-    from ddr_tf.serving import loading  # imports TensorFlow, which `import ddr_tf` should not
 
-    return loading.load(Path(path))
+def __getattr__(name: str) -> typing.Any:
+    """Imports the classes of `__all__` when they are first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    startup.import_tensorflow()
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

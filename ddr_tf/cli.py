@@ -1,20 +1,45 @@
 """What all command lines share: one line for an error, and the exit status."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any, TextIO
 
-from ddr_tf import config
+from ddr_tf import config, startup
 from ddr_tf.errors import UserError
 
 WRONG_USE, INTERRUPTED = 2, 130  # exit statuses; the second is that of a program that Ctrl-C stopped
 
 
-def run(body: Callable[[], None], interrupted: str = "stopped") -> int:
+def printable(text: str) -> str:
+    """The text with control characters but line ends and tabs as escapes.
+
+    Names of files and labels come from others, and a terminal would obey what they hold.
+    """
+    return "".join(c if c.isprintable() or ord(c) >= 160 or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+class _Printable:
+    """A stream that writes `printable` text."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def run(body: Callable[[], None], interrupted: str = "stopped", *, needs_tensorflow: bool = True) -> int:
     """Runs the body of a command line.
 
     Args:
-      body: Does the work; what a user can mend is a `UserError`.
+      body: Does the work; what a user can put right is a `UserError`.
       interrupted: What to say after Ctrl-C.
+      needs_tensorflow: Whether to import TensorFlow first, so that its own notes do not show.
 
     Returns:
       The exit status: 0, or 2 for a `UserError`, which is printed with the place of the setting that it names.
@@ -23,24 +48,15 @@ def run(body: Callable[[], None], interrupted: str = "stopped") -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        body()
+        if needs_tensorflow:
+            startup.import_tensorflow()
+        with contextlib.redirect_stdout(_Printable(sys.stdout)):
+            body()
     except UserError as error:
         message = str(error).splitlines()[0]  # gin appends lines about where it was called
-        print(f"error: {config.explain(message)}", file=sys.stderr)
+        print(f"error: {printable(config.explain(message))}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table that also reads well as text: the first is the heading, the first column the names."""
-    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
-    rows = [rows[0], rule, *rows[1:]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(each.rjust(width) for each, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"

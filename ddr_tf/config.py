@@ -22,6 +22,7 @@ from typing import Any, TextIO, TypeVar
 
 import gin
 
+from ddr_tf import files
 from ddr_tf.errors import UserError
 
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -63,13 +64,21 @@ def default_data_dir() -> str:
     return os.path.expanduser(os.environ.get("DDR_TF_DATA") or str(cache / "ddr_tf"))
 
 
+def path_flag(text: str) -> str:
+    """A path that a command line takes, with `~` expanded, for argparse's `type`."""
+    try:
+        return str(files.local_path(text))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_flags(flags: argparse.ArgumentParser) -> None:
     """Adds --gin_file, --gin_param and --data_dir, the arguments of `load`."""
     flags.add_argument(
         "--gin_file",
         action="append",
         required=True,
-        type=os.path.expanduser,
+        type=path_flag,
         metavar="FILE",
         help="settings: a path, or the name of a file that comes with ddr_tf; repeatable, later ones win",
     )
@@ -82,7 +91,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     )
     flags.add_argument(
         "--data_dir",
-        type=os.path.expanduser,
+        type=path_flag,
         metavar="DIR",
         help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)",
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import ddr_tf
 from ddr_tf import cli, config
 
 
@@ -17,7 +18,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m ddr_tf.train --gin_file gin/quickstart.gin --gin_param 'train.steps=1000'",
     )
     config.add_flags(flags)
-    flags.add_argument("--run_dir", metavar="DIR", help="where results go (default: runs/<name of the last gin file>)")
+    flags.add_argument(
+        "--run_dir",
+        type=config.path_flag,
+        metavar="DIR",
+        help="where results go (default: runs/<name of the last gin file>)",
+    )
     flags.add_argument(
         "--strategy",
         choices=("mirrored", "multi_worker"),
@@ -49,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config.call(train, run_dir=run_dir, strategy=strategy)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
 
+    print(f"ddr_tf {ddr_tf.__version__}: {' and '.join(flags.gin_file)} to {run_dir}", flush=True)
     return cli.run(body, f"stopped; the same command resumes from the last checkpoint in {run_dir}")
 
 

@@ -240,7 +240,7 @@ def test_every_module_is_in_the_table_of_contributing():
 
 def test_the_stages_of_contributing_are_those_that_are_checked():
     page = re.search(r"<!-- stages -->\n(.*?)\n\n", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
-    contract = re.search(r"layers =\n(.*?)\nignore", (ROOT / ".importlinter").read_text(), re.DOTALL)[1]
+    contract = re.search(r"layers =\n(.*?)\n\n", (ROOT / ".importlinter").read_text(), re.DOTALL)[1]
     lines = [re.sub(r" {2,}the .*", "", line) for line in page.splitlines()]
     assert [set(re.findall(r"\w+", line)) for line in lines] == [
         set(re.findall(r"\w+", line)) for line in contract.splitlines()

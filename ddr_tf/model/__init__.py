@@ -1,5 +1,13 @@
 """The model: networks, densities, the bound, and `DDR`, which joins them."""
 
-from ddr_tf.model.ddr import DDR
+import keras
+
+if keras.config.backend() != "tensorflow":  # imported before `ddr_tf`, which would have seen to it
+    raise ImportError(f"ddr_tf needs Keras on TensorFlow, not on {keras.config.backend()}: import ddr_tf before keras.")
+# Whatever ~/.keras/keras.json says: frames are [.., H, W, C] of float32, and so are all kernels.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+
+from ddr_tf.model.ddr import DDR  # noqa: E402  since layers read these settings
 
 __all__ = ["DDR"]

@@ -1,0 +1,61 @@
+import sys
+
+import pytest
+
+from ddr_tf import cli, config
+from ddr_tf.errors import UserError
+
+
+def refuse(message):
+    def body():
+        raise UserError(message)
+
+    return body
+
+
+def test_an_error_is_one_line_and_status_2(capsys):
+    assert cli.run(refuse("The folder x\nis empty.")) == 2
+    assert capsys.readouterr().err == "error: The folder x is empty.\n"
+
+
+def test_ctrl_c_is_said_and_status_130(capsys):
+    def body():
+        raise KeyboardInterrupt
+
+    assert cli.run(body, "stopped early") == 130
+    assert capsys.readouterr().err == "\nstopped early\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, tab\t, line\n", "plain, tab\t, line\n"),
+        ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
+        ("a\x08b\x00\x9b1m", "a\\x08b\\x00\\x9b1m"),
+        ("anna, 安娜, é, \u200d", "anna, 安娜, é, \u200d"),
+    ],
+)
+def test_terminals_are_sent_no_control_characters(capsys, text, shown):
+    assert cli.printable(text) == shown
+    assert cli.run(lambda: print(text, end="")) == 0
+    assert capsys.readouterr().out == shown
+    assert cli.run(refuse(f"No folder {text.strip()}.")) == 2
+    assert capsys.readouterr().err == f"error: No folder {shown.strip()}.\n"
+
+
+def test_the_stream_is_as_before_afterwards():
+    before = sys.stdout
+    assert cli.run(lambda: print(sys.stdout.encoding)) == 0
+    assert sys.stdout is before
+
+
+def test_paths_of_flags_know_the_home_and_refuse_what_is_remote(monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert config.path_flag("~/runs/x") == "/home/anna/runs/x"
+    from ddr_tf import train
+
+    with pytest.raises(SystemExit) as status:
+        train.parser().parse_args(["--gin_file", "x.gin", "--run_dir", "gs://bucket/run"])
+    assert status.value.code == 2
+    assert "gs://bucket/run is not a path of this machine" in capsys.readouterr().err
+    assert train.parser().parse_args(["--gin_file", "~/x.gin", "--run_dir=~/r"]).run_dir == "/home/anna/r"
