@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.data.sprites import SHEETS
 
@@ -217,3 +218,48 @@ def all_frames(sequences):
     numbers = np.repeat(np.arange(sequences.num_sequences, dtype=np.int32), sequences.frame_counts)
     frame = np.concatenate([np.arange(count, dtype=np.int32) for count in sequences.frame_counts])
     return sequences.frames(tf.constant(numbers), tf.constant(frame)).numpy()
+
+
+class Labelled(ArrayDataset):
+    """30 sequences in colour; the first two pixels of a frame tell its sequence and its number."""
+
+    def __init__(self):
+        counts = np.arange(30) % 7 + 4
+        numbers = np.repeat(np.arange(30), counts)
+        frame = np.concatenate([np.arange(count) for count in counts])
+        bank = np.random.RandomState(0).randint(0, 256, (counts.sum(), 16, 16, 3)).astype(np.uint8)
+        bank[:, 0, 0, 0], bank[:, 0, 1, 0] = numbers, frame
+        super().__init__(
+            bank,
+            name="labelled",
+            frame_counts=counts,
+            splits={"train": np.arange(24), "held_out": np.arange(24, 30)},
+            static_labels={"age": np.arange(30, dtype=np.float32), "town": np.arange(30, dtype=np.int32) % 3 - 1},
+            frame_labels={"smile": np.where(frame == 1, np.nan, frame).astype(np.float32)},
+            label_names={"town": ["Bonn", "Ulm"]},
+            ids=[f"ß/{number}" for number in range(30)],
+        )
+
+
+@pytest.fixture(scope="session")
+def source():
+    """That dataset."""
+    return Labelled()
+
+
+@pytest.fixture(scope="session")
+def shards(source, tmp_path_factory):
+    """It as shards; to be read only."""
+    from ddr_tf.data.shards import write_shards
+
+    folder = tmp_path_factory.mktemp("shards")
+    assert write_shards(source, folder, shard_mb=0.02) > 6
+    return folder
+
+
+def damaged(shards, tmp_path, change):
+    """A copy of a folder of shards, changed."""
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    change(tmp_path)
+    return str(tmp_path)

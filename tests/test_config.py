@@ -7,7 +7,7 @@ import pytest
 
 from conftest import GIN, RandomDataset
 from ddr_tf import config
-from ddr_tf.data.tfrecords import write_shards
+from ddr_tf.data.shards import write_shards
 from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
 

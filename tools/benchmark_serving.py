@@ -56,7 +56,7 @@ def measure(
             client.predict(signature, **inputs)
     with ThreadPoolExecutor(len(clients)) as pool:
         start = time.perf_counter()
-        took = [seconds for each in pool.map(ask, clients, [start + seconds] * len(clients)) for seconds in each]
+        took = [one for times in pool.map(ask, clients, [start + seconds] * len(clients)) for one in times]
         return len(took) / (time.perf_counter() - start), np.array(took)
 
 

@@ -48,7 +48,7 @@ def main() -> int:
         summary = prepare(flags.input, flags.out, settings, flags.workers)
         if flags.shards:
             from ddr_tf.data.frame_folders import FrameFolders
-            from ddr_tf.data.tfrecords import write_shards
+            from ddr_tf.data.shards import write_shards
 
             write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
         print(f"{flags.out}: {summary}")

@@ -23,7 +23,7 @@ def main() -> int:
     given = flags.parse_args()
 
     def body() -> None:
-        from ddr_tf.data.tfrecords import SHARD_MB, write_shards
+        from ddr_tf.data.shards import SHARD_MB, write_shards
         from ddr_tf.training import loop  # noqa: F401  (registers what gin files name)
 
         if given.workers is not None and given.workers < 1:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
+from ddr_tf.files import open_regular
 
 
 def map_npy(path: Path) -> tf.Tensor:
@@ -17,10 +18,15 @@ def map_npy(path: Path) -> tf.Tensor:
     Raises:
       OSError, ValueError: If the file cannot be read, or is no `.npy` file of bytes in C order.
     """
+    open_regular(path).close()
     try:
         array = np.load(path, mmap_mode="c")
+    except (OSError, ValueError):
+        raise
     except EOFError as error:
         raise ValueError("it is empty") from error
+    except Exception as error:  # NumPy reads the header as Python
+        raise ValueError(f"it is no whole .npy file ({type(error).__name__})") from error
     if not isinstance(array, np.memmap) or array.dtype != np.uint8 or not array.flags.c_contiguous:
         raise ValueError(f"it holds no uint8 array in C order, but {getattr(array, 'dtype', 'several arrays')}")
     # Copy on write, since DLPack refuses what is read-only; nobody writes. The data of a .npy file is aligned as

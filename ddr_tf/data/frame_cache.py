@@ -147,5 +147,5 @@ def _is_whole(path: Path, size: int, checksums: list[int]) -> bool:
         np.linspace(0, len(checksums) - 1, min(MAX_CHUNKS, len(checksums))).round().astype(int)
     ).tolist()
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda number: _checksum(path, number), numbers)
-        return all(one == checksums[number] for number, one in zip(numbers, found, strict=True))
+        present = pool.map(lambda number: _checksum(path, number), numbers)
+        return all(one == checksums[number] for number, one in zip(numbers, present, strict=True))

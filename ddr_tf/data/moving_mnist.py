@@ -7,9 +7,10 @@ tenth of the 36 pixels in which a digit's corner can move, and the brighter of t
 """
 
 import gzip
+import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
@@ -19,12 +20,15 @@ from ddr_tf.config import configurable
 from ddr_tf.data.arrays import map_npy
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset, split_at_random
 from ddr_tf.errors import UserError
+from ddr_tf.files import local_path, open_regular
 
 SIDE = 64  # pixels
 DIGIT = 28  # pixels
-REACH = SIDE - DIGIT  # pixels in which the upper left corner of a digit moves
-STEP = 0.1  # of REACH, a frame
+MAX_CORNER = SIDE - DIGIT  # pixels in which the upper left corner of a digit moves
+STEP = 0.1  # of MAX_CORNER, a frame
 NUM_DIGITS = 2
+MAX_LABEL = 9
+MAX_IDX_BYTES = 1_000_000_000  # of one file; EMNIST, in the same format, has half of that
 STRIP = (DIGIT - 1) * SIDE + DIGIT  # bytes from the first to the last pixel of a digit in a flattened frame
 LENGTH = 20  # frames
 PUBLISHED_URL = "http://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
@@ -46,27 +50,33 @@ def read_idx(path: Path) -> np.ndarray:
       uint8, of the shape that the file says.
 
     Raises:
-      UserError: If it cannot be read, or is not such a file.
+      UserError: If it cannot be read, is not such a file, or holds more than `MAX_IDX_BYTES`.
     """
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:  # gzip raises all three
+        with open_regular(path) as file:
+            content = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            return _idx_array(content)
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # gzip raises most of them
         raise UserError(
             f"The MNIST file {path} cannot be read ({error}); delete the folder to download MNIST again."
         ) from error
-    dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
-    shape = np.frombuffer(content[4 : 4 + 4 * dimensions][: (len(content) - 4) // 4 * 4], ">i4")
-    if (
-        not dimensions
-        or len(shape) != dimensions
-        or (shape <= 0).any()
-        or len(content) != 4 + 4 * dimensions + np.prod(shape, dtype=np.int64)
-    ):
-        raise UserError(
-            f"The MNIST file {path} is not a whole idx file of bytes; delete the folder to download MNIST again."
-        )
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _idx_array(file: BinaryIO) -> np.ndarray:
+    """What `read_idx` returns; raises ValueError if the content is not that of a whole idx file of bytes."""
+    start = file.read(4)
+    dimensions = start[3] if start[:3] == b"\0\0\x08" and len(start) == 4 else 0
+    sizes = file.read(4 * dimensions)
+    shape = np.frombuffer(sizes[: len(sizes) // 4 * 4], ">i4").tolist()
+    if not dimensions or len(shape) != dimensions or min(shape) < 1:
+        raise ValueError("it is not an idx file of bytes")
+    count = math.prod(shape)
+    if count > MAX_IDX_BYTES:
+        raise ValueError(f"it says that it holds {count:,} bytes, more than {MAX_IDX_BYTES:,}")
+    content = file.read(count + 1)
+    if len(content) != count:
+        raise ValueError("it is not a whole idx file of bytes")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def load_mnist(data_dir: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -81,28 +91,39 @@ def load_mnist(data_dir: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     Raises:
       UserError: If files there are damaged, or MNIST is nowhere and cannot be downloaded.
     """
-    folder = Path(data_dir).expanduser() / "mnist"
+    folder = local_path(data_dir) / "mnist"
     names = [name for pair in _IDX_FILES.values() for name in pair]
-    found = {name: path for name in names for path in (folder / name, folder / f"{name}.gz") if path.is_file()}
-    if len(found) == len(names):
-        print(f"MNIST: {folder}", flush=True)
-        digits = {split: tuple(read_idx(found[name]) for name in pair) for split, pair in _IDX_FILES.items()}
-    elif found:
-        missing = sorted(set(names) - set(found))
+    paths = {name: path for name in names for path in (folder / name, folder / f"{name}.gz") if path.is_file()}
+    if paths and len(paths) < len(names):
+        missing = sorted(set(names) - set(paths))
         raise UserError(f"{folder} holds a part of MNIST only; {missing[0]} (or .gz) is missing.")
+    if paths:
+        print(f"MNIST: {folder}", flush=True)
+        digits = {split: tuple(read_idx(paths[name]) for name in pair) for split, pair in _IDX_FILES.items()}
     else:
-        try:
-            # Looks into ~/.keras/datasets first, and checks what it downloads.
-            digits = dict(zip((TRAIN, HELD_OUT), keras.datasets.mnist.load_data(), strict=True))
-        except Exception as error:  # Keras raises a bare Exception
-            raise UserError(
-                f"MNIST is not in {folder} and could not be downloaded ({str(error).splitlines()[0]}); put its four "
-                "idx files there, or name the folder that holds mnist/ with --data_dir."
-            ) from error
-        print("MNIST: the cache of Keras, ~/.keras/datasets/mnist.npz", flush=True)
+        digits = _downloaded_mnist(folder)
     for images, labels in digits.values():
         if images.shape != (len(labels), DIGIT, DIGIT):
             raise UserError(f"MNIST: there are {len(labels)} labels for images of shape {images.shape}.")
+        if labels.ndim != 1 or labels.max() > MAX_LABEL:
+            raise UserError(
+                f"MNIST: the labels in {folder} must be digits from 0 to {MAX_LABEL}, but are of shape {labels.shape} "
+                f"and up to {labels.max()}; delete the folder to download MNIST again."
+            )
+    return digits
+
+
+def _downloaded_mnist(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """MNIST from the cache of Keras, or downloaded into it; raises UserError, which names `folder`, if it cannot be."""
+    try:
+        # Looks into ~/.keras/datasets first, and checks what it downloads.
+        digits = dict(zip((TRAIN, HELD_OUT), keras.datasets.mnist.load_data(), strict=True))
+    except Exception as error:  # Keras raises a bare Exception
+        raise UserError(
+            f"MNIST is not in {folder} and could not be downloaded ({str(error).splitlines()[0]}); put its four "
+            "idx files there, or name the folder that holds mnist/ with --data_dir."
+        ) from error
+    print("MNIST: the cache of Keras, ~/.keras/datasets/mnist.npz", flush=True)
     return digits
 
 
@@ -127,14 +148,14 @@ def trajectories(random: np.random.RandomState, count: int) -> np.ndarray:
         velocity = np.where((position <= 0) | (position >= 1), -velocity, velocity)
         position = np.clip(position, 0, 1)
         path[:, frame] = position
-    return (REACH * path).astype(np.int32)
+    return (MAX_CORNER * path).astype(np.int32)
 
 
 def flat_strips(digits: np.ndarray) -> tf.Tensor:
     """Digits as `draw` wants them.
 
     A digit in a frame is one run of bytes of the flattened frame: from its upper left to its lower right corner,
-    with what lies beside it. So a digit moves by putting more zeros before the run and fewer behind it.
+    with what is left and right of it. So a digit moves by putting more zeros before the run and fewer behind it.
 
     Args:
       digits: uint8 `[D, 28, 28]`.
@@ -278,7 +299,7 @@ class PublishedMovingMNIST(SequenceDataset):
         Raises:
           UserError: If the file is missing, damaged or something else.
         """
-        path = Path(data_dir).expanduser() / "moving_mnist" / "mnist_test_seq.npy"
+        path = local_path(data_dir) / "moving_mnist" / "mnist_test_seq.npy"
         try:
             self._bank = map_npy(path)
         except FileNotFoundError as error:

@@ -18,12 +18,12 @@ SPLIT_SEED = 423  # of every random split into training and held-out sequences
 
 
 class Remark(NamedTuple):
-    """Something of the user's that is not used as it is.
+    """Something in the user's data that is not used as it is.
 
     Attributes:
       path: File or folder.
-      kind: "bad": should have been usable and is not; "left out": is not used, with good reason; "noted": is used, but
-        worth a look.
+      kind: "bad": should be usable and is not; "left out": is not used, for a good reason; "noted": is used, but worth
+        a look.
       reason: In words.
     """
 
@@ -32,11 +32,11 @@ class Remark(NamedTuple):
     reason: str
 
 
-def share_of_batch(batch_size: int, num_workers: int) -> int:
-    """Sequences of a batch that each of several workers gets.
+def batch_per_worker(batch_size: int, num_workers: int) -> int:
+    """How many sequences of a batch each of several workers gets.
 
     Raises:
-      ValueError: If they cannot share evenly.
+      ValueError: If the batch cannot be divided evenly.
     """
     if batch_size % num_workers:
         raise ValueError(f"A batch of {batch_size} sequences cannot be shared evenly by {num_workers} workers.")
@@ -77,7 +77,7 @@ class SequenceDataset(abc.ABC):
       frame_labels: name of an attribute of a frame -> `[sum of frame_counts]`: all of sequence 0, then all of 1...
       label_names: name of a label -> the words that its values stand for. Labels with words are int32, -1 where not
         known; others are numbers, NaN where not known.
-      remarks: What was found and is not used as it is.
+      remarks: What of the data is not used as it is.
       shared_poses: Whether frames of the same number show the same pose in all sequences.
       licence: Of the data, in words; None where it is not known.
     """
@@ -102,6 +102,7 @@ class SequenceDataset(abc.ABC):
         Raises:
           ValueError: If a split is empty, names a sequence that does not exist, or shares one with the other; or if
             labels or ids are not as many as what they describe.
+          UserError: If frames are neither grey nor colour.
         """
         self.name = name
         self.frame_shape = tuple(frame_shape)
@@ -112,26 +113,37 @@ class SequenceDataset(abc.ABC):
         self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
         self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
         self.remarks = tuple(remarks)
-        if set(self.splits) != {TRAIN, HELD_OUT}:
-            raise ValueError(f"{name}: splits must be '{TRAIN}' and '{HELD_OUT}', got {sorted(self.splits)}.")
+        if len(self.frame_shape) == 3 and self.frame_shape[-1] not in (1, 3):
+            raise UserError(f"{name}: frames have 1 or 3 channels, not {self.frame_shape[-1]}: grey or colour.")
         if self.frame_counts.ndim != 1 or (self.frame_counts < 1).any():
             raise ValueError(f"{name}: every sequence needs at least one frame.")
         if len(set(self.ids)) != len(self.ids):
             raise ValueError(f"{name}: ids must be unique.")
+        self._check_labels()
+        self._check_splits()
+
+    def _check_labels(self) -> None:
         described = {"ids": (self.ids, self.num_sequences)}
         described |= {label: (values, self.num_sequences) for label, values in self.static_labels.items()}
         described |= {label: (values, self.frame_counts.sum()) for label, values in self.frame_labels.items()}
         for label, (values, count) in described.items():
             if len(values) != count:
-                raise ValueError(f"{name}: {label} has {len(values)} values, not {count}.")
+                raise ValueError(f"{self.name}: {label} has {len(values)} values, not {count}.")
+            words = self.label_names.get(label)
+            if words is not None and not (np.min(values) >= -1 and np.max(values) < len(words)):
+                raise ValueError(f"{self.name}: {label} has values for which there is no word.")
+
+    def _check_splits(self) -> None:
+        if set(self.splits) != {TRAIN, HELD_OUT}:
+            raise ValueError(f"{self.name}: splits must be '{TRAIN}' and '{HELD_OUT}', got {sorted(self.splits)}.")
         for split, numbers in self.splits.items():
             if not numbers.size:
-                raise ValueError(f"{name}: split '{split}' has no sequence.")
+                raise ValueError(f"{self.name}: split '{split}' has no sequence.")
             if numbers.min() < 0 or numbers.max() >= self.num_sequences:
-                raise ValueError(f"{name}: split '{split}' names sequences outside 0..{self.num_sequences - 1}.")
-        shared = np.intersect1d(self.splits[TRAIN], self.splits[HELD_OUT])
-        if shared.size:
-            raise ValueError(f"{name}: {shared.size} sequences are in both splits, for example number {shared[0]}.")
+                raise ValueError(f"{self.name}: split '{split}' names sequences outside 0..{self.num_sequences - 1}.")
+        both = np.intersect1d(self.splits[TRAIN], self.splits[HELD_OUT])
+        if both.size:
+            raise ValueError(f"{self.name}: {both.size} sequences are in both splits, for example number {both[0]}.")
 
     @property
     def num_sequences(self) -> int:
@@ -177,6 +189,13 @@ class SequenceDataset(abc.ABC):
         Returns:
           uint8 `[B, N, H, W, C]`.
         """
+
+    def damage(self) -> str | None:
+        """What is wrong with the files behind the dataset, in one line, to be asked when reading them has failed.
+
+        None: nothing was found.
+        """
+        return None
 
     def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
         """True frames of swaps: the thing of one sequence as it would look in a frame of another.
@@ -236,15 +255,15 @@ class SequenceDataset(abc.ABC):
         numbers = self.splits[split]
         frame_counts = tf.constant(self.frame_counts[numbers])
         numbers = tf.constant(numbers)
-        share = share_of_batch(batch_size, num_workers)
+        count = batch_per_worker(batch_size, num_workers)
         key = stream_seed(seed, split)
 
         def batch(step: tf.Tensor) -> tf.Tensor:
             sequence, frame = sample_numbers(
                 tf.random.fold_in(key, step), numbers, frame_counts, batch_size, num_frames
             )
-            mine = slice(worker * share, (worker + 1) * share)
-            return tf.ensure_shape(self.frames(sequence[mine], frame[mine]), (share, num_frames, *self.frame_shape))
+            mine = slice(worker * count, (worker + 1) * count)
+            return tf.ensure_shape(self.frames(sequence[mine], frame[mine]), (count, num_frames, *self.frame_shape))
 
         steps = tf.data.Dataset.counter(np.int64(start_step))
         return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -98,12 +98,12 @@ def face_squares(track: Mapping[int, np.ndarray], numbers: Iterable[int], margin
       Square float `[3]` (centre x, centre y, side in pixels) by frame number, for the frames that are at most 10 source
       frames from one with a detection.
     """
-    found = np.array(sorted(track))
-    numbers = np.array([number for number in numbers if np.abs(found - number).min() <= MAX_GAP])
-    squares = square(np.stack([track[number] for number in found]), margin)
+    detected = np.array(sorted(track))
+    numbers = np.array([number for number in numbers if np.abs(detected - number).min() <= MAX_GAP])
+    squares = square(np.stack([track[number] for number in detected]), margin)
     deviations = (CENTRE_SMOOTHING, CENTRE_SMOOTHING, SIDE_SMOOTHING)
     series = [
-        smooth(numbers, np.interp(numbers, found, values), deviation)
+        smooth(numbers, np.interp(numbers, detected, values), deviation)
         for values, deviation in zip(squares.T, deviations, strict=True)
     ]
     return dict(zip(numbers.tolist(), np.stack(series, axis=1), strict=True))

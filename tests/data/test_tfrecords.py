@@ -1,50 +1,16 @@
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import RandomDataset
+from conftest import damaged
 from ddr_tf.data import tfrecords
 from ddr_tf.data.arrays import ArrayDataset
-from ddr_tf.data.tfrecords import TFRecords, record_places, write_shards
+from ddr_tf.data.shards import record_places, write_shards
+from ddr_tf.data.tfrecords import TFRecords
 from ddr_tf.errors import UserError
-
-
-class Labelled(ArrayDataset):
-    """30 sequences in colour; the first two pixels of a frame tell its sequence and its number."""
-
-    def __init__(self):
-        counts = np.arange(30) % 7 + 4
-        numbers = np.repeat(np.arange(30), counts)
-        frame = np.concatenate([np.arange(count) for count in counts])
-        bank = np.random.RandomState(0).randint(0, 256, (counts.sum(), 16, 16, 3)).astype(np.uint8)
-        bank[:, 0, 0, 0], bank[:, 0, 1, 0] = numbers, frame
-        super().__init__(
-            bank,
-            name="labelled",
-            frame_counts=counts,
-            splits={"train": np.arange(24), "held_out": np.arange(24, 30)},
-            static_labels={"age": np.arange(30, dtype=np.float32), "town": np.arange(30, dtype=np.int32) % 3 - 1},
-            frame_labels={"smile": np.where(frame == 1, np.nan, frame).astype(np.float32)},
-            label_names={"town": ["Bonn", "Ulm"]},
-            ids=[f"ß/{number}" for number in range(30)],
-        )
-
-
-@pytest.fixture(scope="module")
-def source():
-    return Labelled()
-
-
-@pytest.fixture(scope="module")
-def shards(source, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    assert write_shards(source, folder, shard_mb=0.02) > 6
-    return folder
 
 
 def which(frames):
@@ -71,20 +37,6 @@ def test_frames_come_back_bit_for_bit(source, shards):
     sequence, frame = np.array([[3, 29], [3, 0]], np.int32), np.array([[6, 1], [0, 2]], np.int32)
     frames = TFRecords(str(shards)).frames(sequence, frame)
     np.testing.assert_array_equal(frames, source.frames(tf.constant(sequence), tf.constant(frame)))
-
-
-def test_a_record_stands_by_itself(source, shards):
-    path = min(shards.glob("held_out-*"))
-    record = next(iter(tf.data.TFRecordDataset(str(path)))).numpy()
-    offset, length = next(record_places(path))
-    assert path.read_bytes()[offset : offset + length] == record
-    features = tf.train.Example.FromString(record).features.feature
-    number = features["number"].int64_list.value[0]
-    assert features["id"].bytes_list.value[0].decode() == f"ß/{number}"
-    assert list(features["static/age"].float_list.value) == [number]
-    assert len(features["frame/smile"].float_list.value) == source.frame_counts[number]
-    first = tf.io.decode_png(features["frames"].bytes_list.value[0]).numpy()
-    np.testing.assert_array_equal(first, source.frames(tf.constant([number]), tf.constant([0]))[0])
 
 
 def test_batches_have_distinct_frames_of_one_sequence_each(source, shards):
@@ -126,77 +78,6 @@ def test_workers_share_the_files(shards):
         read.batches("held_out", 100, 2, seed=0, worker=99, num_workers=100)
 
 
-def test_writing_goes_on_where_it_was_interrupted(source, tmp_path, monkeypatch):
-    example, calls = tfrecords._example, []
-
-    def failing(sequences, number):
-        calls.append(number)
-        if len(calls) == 10:
-            raise OSError("No space left on device")
-        return example(sequences, number)
-
-    monkeypatch.setattr(tfrecords, "_example", failing)
-    with pytest.raises(UserError, match="No space left on device"):
-        write_shards(source, tmp_path / "a", shard_mb=0.02, workers=1)
-    there = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*.tfrecord")}
-    assert there
-    with pytest.raises(UserError, match="not complete"):
-        TFRecords(str(tmp_path / "a"))
-    monkeypatch.setattr(tfrecords, "_example", example)
-    written = write_shards(source, tmp_path / "a", shard_mb=0.02)
-    assert 0 < written == len(list((tmp_path / "a").glob("*.tfrecord"))) - len(there)
-    for name, time in there.items():
-        assert (tmp_path / "a" / name).stat().st_mtime_ns == time
-    write_shards(source, tmp_path / "b", shard_mb=0.02)
-    for path in (tmp_path / "b").glob("*.tfrecord"):
-        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
-    assert TFRecords(str(tmp_path / "a")).num_sequences == 30
-    assert write_shards(source, tmp_path / "a", shard_mb=0.02) == 0
-
-
-def test_other_shards_and_other_files_are_not_overwritten(source, tmp_path):
-    write_shards(source, tmp_path / "a")
-    with pytest.raises(UserError, match="shards of another dataset"):
-        write_shards(source, tmp_path / "a", shard_mb=0.02)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("x")
-    with pytest.raises(UserError, match="not empty and holds no shards"):
-        write_shards(source, tmp_path / "mine")
-
-
-def test_other_frames_or_labels_of_the_same_shape_are_not_taken_for_these(source, tmp_path):
-    write_shards(source, tmp_path / "a")
-    for change in ("frames", "labels"):
-        other = Labelled()
-        if change == "frames":
-            other._bank = 255 - other._bank
-        else:
-            other.static_labels["age"] = other.static_labels["age"] + 1
-        with pytest.raises(UserError, match="another dataset, other frames or size"):
-            write_shards(other, tmp_path / "a")
-
-
-def test_a_disk_that_fills_up_is_told(source, tmp_path, monkeypatch):
-    def full(self, record):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-
-    monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
-    with pytest.raises(UserError, match="No space left on device"):
-        write_shards(source, tmp_path / "a")
-
-
-def test_frames_of_other_channels_are_refused(tmp_path):
-    with pytest.raises(UserError, match="1 or 3 channels, not 2"):
-        write_shards(RandomDataset(frame_shape=(16, 16, 2)), tmp_path / "a")
-
-
-def damaged(shards, tmp_path, change):
-    for path in shards.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    change(tmp_path)
-    return str(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -214,19 +95,6 @@ def damaged(shards, tmp_path, change):
 def test_damage_is_found_before_training(shards, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         TFRecords(damaged(shards, tmp_path, change))
-
-
-@pytest.mark.parametrize("kept", [-5, 0])
-def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_path, kept):
-    def cut(folder):
-        path = min(folder.glob("train-*"))
-        path.write_bytes(path.read_bytes()[:kept])
-        description = json.loads((folder / "dataset.json").read_text())
-        del description["places"]
-        (folder / "dataset.json").write_text(json.dumps(description))
-
-    with pytest.raises(UserError, match=r"train-00000-of-\d+.tfrecord is cut short; delete it"):
-        write_shards(source, Path(damaged(shards, tmp_path, cut)), shard_mb=0.02)
 
 
 def test_a_damaged_record_is_told_when_it_is_read(shards, tmp_path):

@@ -17,7 +17,7 @@ from test_train_command import flags
 from conftest import GIN, RandomDataset
 from ddr_tf import train
 from ddr_tf.data.puppets import Puppets
-from ddr_tf.data.tfrecords import write_shards
+from ddr_tf.data.shards import write_shards
 from ddr_tf.errors import UserError
 from ddr_tf.runs import load_model
 from ddr_tf.training import devices

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomDataset
-from ddr_tf.data.tfrecords import TFRecords, write_shards
+from ddr_tf.data.shards import write_shards
+from ddr_tf.data.tfrecords import TFRecords
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR, FIGURES
 from ddr_tf.runs import load_model
