@@ -1,4 +1,4 @@
-"""Command line: figures of a trained run, for papers."""
+"""Command line: pictures of a trained run, for papers."""
 
 import argparse
 import sys
@@ -13,10 +13,10 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(
         prog="python -m ddr_tf.visualize",
-        description="Draw figures of a finished run on held-out sequences: PNG and PDF, some animated, with captions.",
+        description="Draw pictures of a finished run on held-out sequences: PNG and PDF, some animated, with captions.",
     )
     flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
-    flags.add_argument("--out", metavar="DIR", help="where the figures go (default: figures in the run's folder)")
+    flags.add_argument("--out", metavar="DIR", help="where the pictures go (default: figures in the run's folder)")
     flags.add_argument("--data_dir", metavar="DIR", help="where datasets are (default: where the run had them)")
     flags.add_argument("--seed", type=int, default=0, help="draws the sequences and frames that are shown (default: 0)")
     flags.add_argument("--dpi", type=int, default=300, help="of the PNGs, dots an inch, 50 to 1200 (default: 300)")
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         if not 50 <= flags.dpi <= 1200:
             raise UserError(f"--dpi must be 50 to 1200, got {flags.dpi}.")
+        from ddr_tf import runs
         from ddr_tf.pictures import gallery
-        from ddr_tf.runs import load_run
+        from ddr_tf.pictures.selection import Selection
 
         gallery.check_folder(out)
-        model, sequences = load_run(run_dir, flags.data_dir)
-        metrics = gallery.read_metrics(run_dir / "metrics.jsonl")
-        material = gallery.Material(model, sequences, metrics, flags.seed)
-        gallery.write_all(material, out, flags.dpi, progress=lambda line: print(line, flush=True))
+        model, sequences = runs.load_run(run_dir, flags.data_dir)
+        selection = Selection(model, sequences, runs.read_metrics(run_dir), flags.seed)
+        gallery.write_all(selection, out, flags.dpi, progress=lambda line: print(line, flush=True))
 
     return cli.run(body)
 

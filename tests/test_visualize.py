@@ -8,7 +8,7 @@ from PIL import Image
 
 from conftest import GIN
 from ddr_tf import train, visualize
-from ddr_tf.pictures import gallery
+from ddr_tf.pictures import gallery, selection
 
 TINY = [
     *("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
@@ -27,22 +27,25 @@ def train_tiny(gin_file, run_dir, *settings, data_dir=None):
 
 @pytest.fixture
 def few_sequences(monkeypatch):
-    monkeypatch.setattr(gallery, "MAX_SEQUENCES", 8)
+    monkeypatch.setattr(selection, "MAX_SEQUENCES", 8)
 
 
-def test_the_command_draws_every_figure(tmp_path, capsys, few_sequences):
+def test_the_command_draws_every_plot(tmp_path, capsys, few_sequences):
     run_dir = train_tiny("quickstart.gin", tmp_path / "run", *PUPPETS)
     capsys.readouterr()
     assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / "first"), "--dpi", "60"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 19
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 18
+    assert "timeline is left out: the frames of puppets are in no order that means something" in lines
+    drawn = [name for name in gallery.PLOTS if name != "timeline"]
     names = {path.name for path in (tmp_path / "first").iterdir()}
-    assert names == {f"{name}.{kind}" for name in gallery.FIGURES for kind in ("png", "pdf")} | {
+    assert names == {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf")} | {
         "interpolation_static.gif",
         "interpolation_dynamic.gif",
         "captions.md",
     }
     captions = (tmp_path / "first/captions.md").read_text()
-    assert all(f"**{name}** " in captions for name in gallery.FIGURES)
+    assert all(f"**{name}** " in captions for name in drawn)
 
 
 @pytest.mark.slow
@@ -85,11 +88,11 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, ex
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for name in ("plots", "gallery"):
+    for name in ("names", "plots", "selection", "gallery"):
         monkeypatch.delitem(sys.modules, f"ddr_tf.pictures.{name}")
         monkeypatch.delattr(f"ddr_tf.pictures.{name}")
     assert visualize.main(["--run_dir", str(tmp_path)]) == 2
-    assert "Figures need matplotlib" in (error := capsys.readouterr().err)
+    assert "Plots need matplotlib" in (error := capsys.readouterr().err)
     assert "pip install -e '.[eval]'" in error
 
 

@@ -36,6 +36,12 @@ HAIR = (
     ("#d9d9e3", "bun"),
     ("#8d3fc4", "cap"),
 )
+NAMES = {
+    "skin": ("light", "tan", "brown", "dark", "green", "blue"),
+    "legs": ("navy", "beige", "pink skirt", "grey shorts", "orange", "teal skirt"),
+    "shirt": ("red", "yellow", "blue", "white, striped", "green", "violet, striped"),
+    "hair": ("brown, short", "blond, long", "red, round", "green mohawk", "grey bun", "violet cap"),
+}
 # In painting order: trousers go under the shirt.
 ATTRIBUTES = ("skin", "legs", "shirt", "hair")
 
@@ -180,6 +186,7 @@ class Puppets(Characters):
     """
 
     licence = "Apache-2.0, as ddr_tf"
+    ordered = False  # poses are drawn at random
 
     def __init__(self, size: int = 32, num_poses: int = 256) -> None:
         """Draws the layers: about 5 s and 170 MB at the defaults.
@@ -202,7 +209,13 @@ class Puppets(Characters):
             [[draw_layer(attribute, value, pose, size) for pose in self.poses] for value in range(VALUES)]
             for attribute in ATTRIBUTES
         ]
-        super().__init__("puppets", ATTRIBUTES, np.array(layers), {"arms": self.poses[:, 0], "lean": self.poses[:, 1]})
+        super().__init__(
+            "puppets",
+            ATTRIBUTES,
+            np.array(layers),
+            {"arms": self.poses[:, 0], "lean": self.poses[:, 1]},
+            label_names=NAMES,
+        )
 
     def render(self, identity: int, pose: np.ndarray) -> np.ndarray:
         """The true frame of any puppet in any pose, also poses that no sequence contains.

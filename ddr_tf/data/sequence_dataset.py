@@ -79,10 +79,12 @@ class SequenceDataset(abc.ABC):
         known; others are numbers, NaN where not known.
       remarks: What of the data is not used as it is.
       shared_poses: Whether frames of the same number show the same pose in all sequences.
+      ordered: Whether the numbers of frames are an order that means something, such as time. The model never uses it.
       licence: Of the data, in words; None where it is not known.
     """
 
     shared_poses = False
+    ordered = True
     licence: str | None = None
 
     def __init__(

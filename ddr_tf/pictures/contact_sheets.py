@@ -12,6 +12,8 @@ CELL = 64  # pixels, the least side of a frame in a sheet; smaller frames are en
 GAP = 2  # pixels between frames
 BACKGROUND = 255
 INK = 40
+NO_CHARACTER = "\uffff"  # no font has it
+FONT_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")  # for other scripts
 PLANE_STEPS = 9  # points a side of the latent plane
 PLANE_REACH = 2.5  # standard deviations of p(z | f) from its mean to the edge of the plane
 
@@ -65,15 +67,34 @@ def with_caption(sheet: np.ndarray, caption: str) -> np.ndarray:
 
 
 def with_row_names(sheet: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Puts a name to the left of each row of a `grid`, cut to fit."""
-    font, width = ImageFont.load_default(size=13), 160
+    """Puts a name to the left of each row of a `grid`, cut to fit.
+
+    A name that no font here has the characters of is shown as "row 1", "row 2" ...
+    """
+    width = 160
     margin = Image.new("RGB", (width, sheet.shape[0]), (BACKGROUND,) * 3)
     height = (sheet.shape[0] - GAP) / len(names)
     for row, name in enumerate(names):
+        font = _font_with(name, size=13)
+        if font is None:
+            font, name = ImageFont.load_default(size=13), f"row {row + 1}"
         while font.getlength(name) > width - 4 * GAP:
             name = name[1:]
         ImageDraw.Draw(margin).text((2 * GAP, (row + 0.5) * height), name, fill=(INK,) * 3, font=font, anchor="lm")
     return np.concatenate([np.array(margin), sheet], axis=1)
+
+
+def _font_with(text: str, size: int) -> ImageFont.FreeTypeFont | None:
+    """Pillow's own font, or one of `FONT_FILES` on this machine that has all characters; None: there is none."""
+    for file in (None, *FONT_FILES):
+        try:
+            font = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+        except OSError:
+            continue
+        missing = bytes(font.getmask(NO_CHARACTER))
+        if not any(bytes(font.getmask(character)) == missing for character in set(text)):
+            return font
+    return None
 
 
 def reconstructions(model: DDR, frames: tf.Tensor) -> np.ndarray:

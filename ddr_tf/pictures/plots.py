@@ -1,7 +1,7 @@
-"""Figures for papers: arrays -> matplotlib figures -> PNG, PDF and GIF.
+"""Plots for papers: arrays -> matplotlib's figures -> PNG, PDF and GIF.
 
 Frames are drawn pixel by pixel, colours can be told apart by the colour-blind, letters in PDFs are TrueType, and the
-same figure gives the same bytes.
+same plot gives the same bytes.
 """
 
 from collections.abc import Sequence
@@ -9,26 +9,24 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
+from matplotlib.patches import ConnectionPatch, Ellipse
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
 from PIL import Image
+from scipy.signal import argrelextrema
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN
-from ddr_tf.errors import UserError
-from ddr_tf.pictures import contact_sheets
-
-try:
-    import matplotlib
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-    from matplotlib.patches import ConnectionPatch, Ellipse
-    from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
-except ImportError as missing:
-    raise UserError(f"Figures need matplotlib ({missing}); pip install -e '.[eval]'.") from missing
+from ddr_tf.pictures import contact_sheets, names
 
 STYLE = {
+    "font.family": names.FONT,
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -44,16 +42,18 @@ STYLE = {
     "legend.frameon": False,
     "pdf.fonttype": 42,  # TrueType, which journals ask for
 }
-WIDTH = 6.75  # inches, the text of two columns
+TEXT_WIDTH = 6.75  # inches, the text of two columns
 CLASS_COLOURS = matplotlib.color_sequences["petroff10"]  # chosen for colour-blind readers
 SCALE = "viridis"  # of continuous labels; likewise
 UNKNOWN = "0.8"  # grey of points without a label
 LINE, BAND = "0.35", "0.88"  # greys
+# Of a timeline, in inches: side of a picture, left margin, gap, height of the curve.
+PICTURE_SIDE, TIMELINE_LEFT, TIMELINE_GAP, TIMELINE_HEIGHT = 0.85, 0.5, 0.3, 1.5
 GIF_MILLISECONDS = 80  # of a frame
 
 
 def style() -> AbstractContextManager:
-    """In which figures are drawn and saved."""
+    """In which plots are drawn and saved."""
     return matplotlib.rc_context(STYLE)
 
 
@@ -78,7 +78,7 @@ def _show(figure: Figure, sheet: np.ndarray, left: float, top: float, width: flo
 
 
 def _middles(pixels: int, count: int) -> np.ndarray:
-    """Where the frames of a row or column of `figures.grid` without wide gaps have their middles, in pixels."""
+    """Where the frames of a row or column of `contact_sheets.grid` without wide gaps have their middles, in pixels."""
     pitch = (pixels - contact_sheets.GAP) / count
     return contact_sheets.GAP / 2 + pitch * (np.arange(count) + 0.5) - 0.5
 
@@ -88,26 +88,26 @@ def _symbol(dimension: int) -> str:
 
 
 def draw_planes(
-    planes: np.ndarray, real: np.ndarray, names: Sequence[str], ticks: np.ndarray, dimensions: tuple[int, int]
+    planes: np.ndarray, real: np.ndarray, identities: Sequence[str], ticks: np.ndarray, dimensions: tuple[int, int]
 ) -> Figure:
     """The dynamic plane of several identities side by side, real frames of each above it.
 
     Args:
       planes: float `[S, R, R, H, W, C]` in [0, 1]; the second dimension of z falls from the first row to the last.
       real: float `[S, N, H, W, C]` in [0, 1].
-      names: Of the S sequences.
+      identities: Names of the S sequences.
       ticks: float `[S, 2, R]`, the values of both dimensions of z along the plane, rising.
       dimensions: Which dimensions of z they are.
     """
     left, gap, top = 0.42, 0.08, 0.22
-    width = min((WIDTH - len(planes) * (left + gap)) / len(planes), 2.6)
+    width = min((TEXT_WIDTH - len(planes) * (left + gap)) / len(planes), 2.6)
     strips, sheets = [contact_sheets.grid(row[None]) for row in real], [contact_sheets.grid(plane) for plane in planes]
     strip_height, height = _height(strips[0], width), _height(sheets[0], width)
     figure = Figure((len(planes) * (left + width + gap), top + strip_height + 0.1 + height + 0.42))
     for number, (strip, sheet) in enumerate(zip(strips, sheets, strict=True)):
         place = number * (left + width + gap) + left
         _show(figure, strip, place, top, width).set_title(
-            f"sequence {names[number]}, real frames", fontsize=7, pad=2, loc="left"
+            f"{identities[number]}: real frames", fontsize=7, pad=2, loc="left"
         )
         axes = _show(figure, sheet, place, top + strip_height + 0.1, width)
         rows, columns = planes.shape[1:3]
@@ -124,21 +124,20 @@ def draw_planes(
 def find_extremes(values: np.ndarray, count: int, apart: int) -> np.ndarray:
     """The highest of the maxima that nothing within `apart` places exceeds and that are not below the mean.
 
-    Returns:
-      Their places in order, int `[1..count]`.
-
     Args:
       values: float `[T]`, at least one.
       count: At least 1.
       apart: At least 1; the maxima are further from one another than this.
+
+    Returns:
+      Their places in order, int `[1..count]`.
     """
-    windows = [values[max(0, place - apart) : place + apart + 1] for place in range(len(values))]
-    maxima = [place for place, window in enumerate(windows) if values[place] >= max(window.max(), values.mean())]
-    found: list[int] = []
-    for place in sorted(maxima, key=lambda place: (-values[place], place)):
-        if len(found) < count and all(abs(place - other) > apart for other in found):
-            found.append(place)
-    return np.sort(found)
+    (maxima,) = argrelextrema(values, np.greater_equal, order=apart)
+    chosen: list[int] = []
+    for place in sorted(maxima[values[maxima] >= values.mean()], key=lambda place: (-values[place], place)):
+        if len(chosen) < count and all(abs(place - other) > apart for other in chosen):
+            chosen.append(place)
+    return np.sort(chosen)
 
 
 def draw_timeline(
@@ -161,58 +160,85 @@ def draw_timeline(
       low: The same, shown below.
       dimension: Which dimension of z it is.
     """
-    side, left, between, height = 0.85, 0.5, 0.3, 1.5
-    figure = Figure((WIDTH, 2 * side + 2 * between + height + 0.2))
-    behind, axes = (_axes(figure, left, side + between, WIDTH - left - 0.1, height) for _ in range(2))
+    figure = Figure((TEXT_WIDTH, 2 * PICTURE_SIDE + 2 * TIMELINE_GAP + TIMELINE_HEIGHT + 0.2))
+    axes = _draw_curve(figure, number, mean, stddev, prior)
+    axes.set_ylabel(_symbol(dimension))
+    points = np.stack([number, mean], axis=-1)
+    _draw_extremes(figure, axes, points, high, top=0.02, edge=0.0, colour=CLASS_COLOURS[0])
+    below = PICTURE_SIDE + 2 * TIMELINE_GAP + TIMELINE_HEIGHT
+    _draw_extremes(figure, axes, points, low, top=below, edge=1.0, colour=CLASS_COLOURS[2])
+    return figure
+
+
+def _draw_curve(
+    figure: Figure, number: np.ndarray, mean: np.ndarray, stddev: np.ndarray, prior: tuple[float, float]
+) -> Axes:
+    """The curve of a timeline over p(z | f); arguments as of `draw_timeline`."""
+    place = (TIMELINE_LEFT, PICTURE_SIDE + TIMELINE_GAP, TEXT_WIDTH - TIMELINE_LEFT - 0.1, TIMELINE_HEIGHT)
+    behind, axes = (_axes(figure, *place) for _ in range(2))
     behind.set_zorder(-2)  # then the lines to the pictures, then the curve
     behind.set_axis_off()
     behind.axhspan(prior[0] - 2 * prior[1], prior[0] + 2 * prior[1], color=BAND, lw=0)
     behind.axhline(prior[0], color="white", lw=0.8)
     axes.patch.set_visible(False)
-    line, low_line = CLASS_COLOURS[0], CLASS_COLOURS[2]
-    axes.fill_between(number, mean - stddev, mean + stddev, color=line, alpha=0.35, lw=0)
-    axes.plot(number, mean, color=line, marker="o", ms=1.5, lw=0.8)
+    axes.fill_between(number, mean - stddev, mean + stddev, color=CLASS_COLOURS[0], alpha=0.35, lw=0)
+    axes.plot(number, mean, color=CLASS_COLOURS[0], marker="o", ms=1.5, lw=0.8)
     axes.set_xlim(number[0] - 0.01 * np.ptp(number), number[-1] + 0.01 * np.ptp(number))
-    axes.set_ylabel(_symbol(dimension))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.tick_params(length=2, pad=2, direction="in")
     for words in axes.get_xticklabels():
         words.set_bbox(dict(color="white", pad=0.5))
     low_end, high_end = axes.get_ylim()
-    limits = min(low_end, prior[0] - 2.1 * prior[1]), max(high_end, prior[0] + 2.1 * prior[1])
-    for each in (behind, axes):
-        each.set_ylim(limits)
-    axes.text(0.995, 0.02, "frame", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
-    for frames, top, edge, colour in ((high, 0.02, 0.0, line), (low, side + 2 * between + height, 1.0, low_line)):
-        slots = left + (WIDTH - left - 0.1) * (np.arange(len(frames)) + 0.5) / len(frames) - side / 2
-        for slot, (place, frame) in zip(slots, frames.items(), strict=True):
-            picture = _show(figure, contact_sheets.grid(frame[None, None]), slot, top, side)
-            picture.text(
-                0.5,
-                edge,
-                f"{number[place]}",
-                transform=picture.transAxes,
-                fontsize=7,
+    for panel in (behind, axes):
+        panel.set_ylim(min(low_end, prior[0] - 2.1 * prior[1]), max(high_end, prior[0] + 2.1 * prior[1]))
+    axes.annotate(
+        "frame", (0, 0), (-8, -3), xycoords="axes fraction", textcoords="offset points", ha="right", va="top", size=7
+    )
+    return axes
+
+
+def _draw_extremes(
+    figure: Figure,
+    axes: Axes,
+    points: np.ndarray,
+    frames: dict[int, np.ndarray],
+    top: float,
+    edge: float,
+    colour: Any,
+) -> None:
+    """A row of real frames, each with a line to its point of the curve.
+
+    Args:
+      figure: The timeline.
+      axes: Of the curve.
+      points: float `[T, 2]`, numbers of frames and z.
+      frames: Place in `points` -> frame.
+      top: Of the row, in inches.
+      edge: Where a frame's number stands: 0 below it, 1 above it.
+      colour: Of numbers and lines.
+    """
+    outwards = 0.14 if edge else -0.14
+    width = TEXT_WIDTH - TIMELINE_LEFT - 0.1
+    lefts = TIMELINE_LEFT + width * (np.arange(len(frames)) + 0.5) / max(len(frames), 1) - PICTURE_SIDE / 2
+    for left, (place, frame) in zip(lefts, frames.items(), strict=True):
+        picture = _show(figure, contact_sheets.grid(frame[None, None]), left, top, PICTURE_SIDE)
+        where = dict(transform=picture.transAxes, ha="center", va="bottom" if edge else "top")
+        picture.text(0.5, edge, f"{points[place, 0]:.0f}", fontsize=7, color=colour, **where)
+        axes.plot(*points[place], "o", ms=4, mfc="none", mec=colour, mew=1)
+        figure.add_artist(
+            ConnectionPatch(
+                (0.5, edge + outwards),
+                tuple(points[place]),
+                "axes fraction",
+                "data",
+                axesA=picture,
+                axesB=axes,
                 color=colour,
-                ha="center",
-                va="top" if edge == 0.0 else "bottom",
+                lw=0.5,
+                shrinkB=3,
+                zorder=-1,
             )
-            axes.plot(number[place], mean[place], "o", ms=4, mfc="none", mec=colour, mew=1)
-            figure.add_artist(
-                ConnectionPatch(
-                    (0.5, edge - (0.14 if edge == 0.0 else -0.14)),
-                    (number[place], mean[place]),
-                    "axes fraction",
-                    "data",
-                    axesA=picture,
-                    axesB=axes,
-                    color=colour,
-                    lw=0.5,
-                    shrinkB=3,
-                    zorder=-1,
-                )
-            )
-    return figure
+        )
 
 
 class Label(NamedTuple):
@@ -250,35 +276,13 @@ def draw_scatter(points: np.ndarray, labels: dict[str, Label], dimensions: tuple
     columns = min(3, len(labels))
     rows = -(-len(labels) // columns)
     figure = Figure(
-        (WIDTH * (columns / 3 if columns < 3 else 1) + (0.6 if columns == 1 else 0), 1.9 * rows), layout="constrained"
+        (TEXT_WIDTH * (columns / 3 if columns < 3 else 1) + (0.6 if columns == 1 else 0), 1.9 * rows),
+        layout="constrained",
     )
-    grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
-    for axes, (name, label) in zip(grid, labels.items(), strict=False):
-        found = classes(label)
-        style: dict[str, Any] = dict(s=3, linewidths=0)
-        if found is None:
-            known = np.isfinite(label.values.astype(float))
-            axes.scatter(*points[~known].T, color=UNKNOWN, **style)
-            drawn = axes.scatter(*points[known].T, c=label.values[known].astype(float), cmap=SCALE, **style)
-            bar = figure.colorbar(drawn, ax=axes, aspect=18, pad=0.02)
-            bar.outline.set_visible(False)
-            bar.ax.tick_params(length=2)
-        elif len(found[0]) <= len(CLASS_COLOURS):
-            colour = np.full((len(points), 3), float(UNKNOWN))
-            for value, word, rgb in zip(*found, CLASS_COLOURS, strict=False):
-                colour[label.values == value] = rgb
-                axes.scatter([], [], color=[rgb], s=12, label=word if len(word) <= 14 else f"{word[:13]}…")
-            axes.scatter(*points.T, c=colour, **style)
-            axes.legend(
-                loc="upper left", bbox_to_anchor=(1.0, 1.03), handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25
-            )
-        else:
-            colour = matplotlib.colormaps[SCALE](np.searchsorted(found[0], label.values) / (len(found[0]) - 1))
-            colour[~np.isin(label.values, found[0])] = matplotlib.colors.to_rgba(UNKNOWN)
-            axes.scatter(*points.T, c=colour, **style)
-            name = f"{name} ({len(found[0])} values)"
-        axes.set_title(name, pad=3)
-    for place, axes in enumerate(grid):
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, label) in zip(panels, labels.items(), strict=False):
+        _draw_labelled(axes, points, name, label)
+    for place, axes in enumerate(panels):
         axes.set_visible(place < len(labels))
         if place + columns >= len(labels):
             axes.set_xlabel(_symbol(dimensions[0]), labelpad=1)
@@ -286,6 +290,36 @@ def draw_scatter(points: np.ndarray, labels: dict[str, Label], dimensions: tuple
         if place % columns == 0:
             axes.set_ylabel(_symbol(dimensions[1]), labelpad=1)
     return figure
+
+
+def _draw_labelled(axes: Axes, points: np.ndarray, name: str, label: Label) -> None:
+    """One panel of a scatter."""
+    points_style: dict[str, Any] = dict(s=3, linewidths=0)
+    title = names.legible(name, or_else="a label", max_width=24)
+    known_classes = classes(label)
+    if known_classes is None:
+        known = np.isfinite(label.values.astype(float))
+        axes.scatter(*points[~known].T, color=UNKNOWN, **points_style)
+        drawn = axes.scatter(*points[known].T, c=label.values[known].astype(float), cmap=SCALE, **points_style)
+        bar = axes.figure.colorbar(drawn, ax=axes, aspect=18, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=2)
+    elif len(known_classes[0]) <= len(CLASS_COLOURS):
+        colour = np.full((len(points), 3), float(UNKNOWN))
+        for value, word, rgb in zip(*known_classes, CLASS_COLOURS, strict=False):
+            colour[label.values == value] = rgb
+            axes.scatter([], [], color=[rgb], s=12, label=names.legible(word, or_else=f"{value}"))
+        axes.scatter(*points.T, c=colour, **points_style)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.03), handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25
+        )
+    else:
+        values, _ = known_classes
+        colour = matplotlib.colormaps[SCALE](np.searchsorted(values, label.values) / (len(values) - 1))
+        colour[~np.isin(label.values, values)] = matplotlib.colors.to_rgba(UNKNOWN)
+        axes.scatter(*points.T, c=colour, **points_style)
+        title = f"{title} ({len(values)} values)"
+    axes.set_title(title, pad=3)
 
 
 def draw_swaps(real: np.ndarray, swapped: np.ndarray, truth: np.ndarray | None) -> Figure:
@@ -303,7 +337,7 @@ def draw_swaps(real: np.ndarray, swapped: np.ndarray, truth: np.ndarray | None) 
         sheets.append(contact_sheets.grid(np.concatenate([header, truth]), wide_gaps=(0, None)))
     left, gap, top = 0.2, 0.15, 0.32
     pixels = sum(sheet.shape[1] for sheet in sheets)
-    scale = min((WIDTH - left - gap * (len(sheets) - 1)) / pixels, 0.72 / (decoded.shape[3] * _enlargement(real)))
+    scale = min((TEXT_WIDTH - left - gap * (len(sheets) - 1)) / pixels, 0.72 / (decoded.shape[3] * _enlargement(real)))
     figure = Figure((left + pixels * scale + gap * (len(sheets) - 1), top + sheets[0].shape[0] * scale + 0.03))
     place = left
     for sheet, title in zip(sheets, ("decoded", "true frames"), strict=False):
@@ -316,7 +350,7 @@ def draw_swaps(real: np.ndarray, swapped: np.ndarray, truth: np.ndarray | None) 
 
 
 def _enlargement(frames: np.ndarray) -> int:
-    """By how much `figures.grid` enlarges frames `[..., H, W, C]`."""
+    """By how much `contact_sheets.grid` enlarges frames `[..., H, W, C]`."""
     return max(1, -(-contact_sheets.CELL // min(frames.shape[-3:-1])))
 
 
@@ -324,8 +358,8 @@ def draw_samples(frames: np.ndarray) -> Figure:
     """Frames float `[S, N, H, W, C]` in [0, 1], one f a row, one z a column of it."""
     sheet = contact_sheets.grid(frames)
     left, top = 0.2, 0.2
-    figure = Figure((WIDTH, top + _height(sheet, WIDTH - left) + 0.03))
-    axes = _show(figure, sheet, left, top, WIDTH - left)
+    figure = Figure((TEXT_WIDTH, top + _height(sheet, TEXT_WIDTH - left) + 0.03))
+    axes = _show(figure, sheet, left, top, TEXT_WIDTH - left)
     axes.set_ylabel(r"$f \sim p(f)$", labelpad=2)
     axes.set_title(r"$z \sim p(z\,|\,f)$", pad=2)
     return figure
@@ -342,8 +376,8 @@ def draw_interpolations(static: np.ndarray, dynamic: np.ndarray, ends: tuple[np.
     left, gap, top = 0.2, 0.12, 0.2
     panels = list(zip((static, dynamic), ends, (r"$f$ changes, $z$ given it", r"$z$ changes, $f$ stays"), strict=True))
     sheets = [[contact_sheets.grid(part) for part in (end[:, :1], decoded, end[:, 1:])] for decoded, end, _ in panels]
-    scale = (WIDTH - left - 2 * gap) / sum(sheet.shape[1] for sheet in sheets[0])
-    figure = Figure((WIDTH, sum(top + 0.08 + parts[0].shape[0] * scale for parts in sheets) + 0.03))
+    scale = (TEXT_WIDTH - left - 2 * gap) / sum(sheet.shape[1] for sheet in sheets[0])
+    figure = Figure((TEXT_WIDTH, sum(top + 0.08 + parts[0].shape[0] * scale for parts in sheets) + 0.03))
     below = top
     for parts, (_, _, name) in zip(sheets, panels, strict=True):
         place = left
@@ -373,31 +407,38 @@ def draw_prior(
       identities: Name, mean and stddev of p(z | f) float `[2]`, and z float `[N, 2]`, of some sequences.
       dimensions: Which dimensions of z they are.
     """
-    figure = Figure((WIDTH, 2.5), layout="constrained")
-    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    figure = Figure((TEXT_WIDTH, 2.2), layout="constrained")
+    together, single = figure.subfigures(1, 2, width_ratios=(1.55, 1))
+    panels = together.subplots(1, 2, sharex=True, sharey=True)
     # Square roots, since a few cells may hold much.
     colours = ScalarMappable(PowerNorm(0.5, 0, 1000 * max(posterior.max(), prior.max())), SCALE)
     for axes, cells, title in zip(
-        panels, (posterior, prior), (r"mean of $q(z\,|\,x, f)$", r"mean of $p(z\,|\,f)$"), strict=False
+        panels, (posterior, prior), (r"mean of $q(z\,|\,x, f)$", r"mean of $p(z\,|\,f)$"), strict=True
     ):
         axes.pcolorfast(edges[0], edges[1], 1000 * cells, norm=colours.norm, cmap=colours.cmap)
         axes.set_title(title, pad=3)
-    bar = figure.colorbar(colours, ax=panels[:2], aspect=22, pad=0.01, label="mass of a cell, thousandths")
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(length=2)
-    for (name, mean, stddev, points), colour in zip(identities, CLASS_COLOURS, strict=False):
-        panels[2].scatter(*points.T, s=2, color=[colour], linewidths=0)
-        for reach in (1, 2):
-            panels[2].add_patch(Ellipse(mean, *(2 * reach * stddev), fill=False, color=colour, lw=0.9))
-        panels[2].plot([], [], color=colour, label=name)
-    panels[2].legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, handlelength=1, columnspacing=0.8, borderaxespad=0
-    )
-    panels[2].set_title(r"$z$ and $p(z\,|\,f)$ of single sequences", pad=3)
-    for axes in panels:
         axes.set_xlabel(_symbol(dimensions[0]), labelpad=1)
     panels[0].set_ylabel(_symbol(dimensions[1]), labelpad=1)
+    bar = together.colorbar(colours, ax=panels, aspect=22, pad=0.01, label="mass of a cell, thousandths")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2)
+    _draw_identities(single, identities)
     return figure
+
+
+def _draw_identities(figure: SubFigure, identities: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    """Z of single sequences and their p(z | f), a panel each; arguments as of `draw_prior`."""
+    columns = min(2, len(identities))
+    panels = figure.subplots(-(-len(identities) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    figure.suptitle(r"$z$ and $p(z\,|\,f)$ of single sequences", fontsize=8)
+    for axes, (name, mean, stddev, points) in zip(panels, identities, strict=False):
+        axes.scatter(*points.T, s=1.5, color=CLASS_COLOURS[0], linewidths=0)
+        for reach in (1, 2):
+            axes.add_patch(Ellipse(mean, *(2 * reach * stddev), fill=False, color=CLASS_COLOURS[2], lw=0.9))
+        axes.set_title(name, fontsize=7, pad=2)
+        axes.tick_params(length=2, labelsize=6)
+    for axes in panels[len(identities) :]:
+        axes.set_visible(False)
 
 
 CURVES = {  # what is drawn of the log -> title and scale of its axis
@@ -414,7 +455,7 @@ def draw_training(lines: Sequence[dict[str, Any]]) -> Figure:
     Args:
       lines: Of `metrics.jsonl`, with at least one of either split.
     """
-    figure = Figure((WIDTH, 4.0), layout="constrained")
+    figure = Figure((TEXT_WIDTH, 4.0), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     train = [line for line in lines if line["split"] == TRAIN]
     steps, minutes = (np.array([line[name] for line in train], float) for name in ("step", "minutes"))
@@ -450,8 +491,10 @@ def draw_training(lines: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, stem: Path, dpi: int) -> list[Path]:
+def save_plot(figure: Figure, stem: Path, dpi: int) -> list[Path]:
     """Writes `<stem>.pdf`, with frames as they are, and `<stem>.png`; without dates."""
+    for text in figure.findobj(Text):
+        text.set_family(names.font_families())
     images = figure.findobj(AxesImage)
     for image in images:
         image.set_interpolation("none")

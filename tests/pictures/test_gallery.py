@@ -7,16 +7,15 @@ from ddr_tf.data.puppets import Puppets
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 from ddr_tf.pictures import gallery, plots
+from ddr_tf.pictures import selection as selections
 from ddr_tf.pictures.gallery import (
-    LeftOutError,
-    Material,
-    encode_sequence,
     labels_of,
     mass,
     nearest_truth,
     path,
     round_trip,
 )
+from ddr_tf.pictures.selection import LeftOutError, Selection, encode_sequence
 
 
 def tiny_model(frame_shape, **sizes):
@@ -32,14 +31,14 @@ def puppets():
 @pytest.fixture(scope="module")
 def of_puppets(puppets):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gallery, "MAX_SEQUENCES", 5)
-        material = Material(tiny_model((16, 16, 3)), puppets, [], seed=0)
-        assert len(material.codes) == 5
-    return material
+        patch.setattr(selections, "MAX_SEQUENCES", 5)
+        selection = Selection(tiny_model((16, 16, 3)), puppets, [], seed=0)
+        assert len(selection.codes) == 5
+    return selection
 
 
 def of_random(dynamic_dim=2, **sizes):
-    return Material(tiny_model((16, 16, 1), dynamic_dim=dynamic_dim), RandomDataset(**sizes), [], seed=0)
+    return Selection(tiny_model((16, 16, 1), dynamic_dim=dynamic_dim), RandomDataset(**sizes), [], seed=0)
 
 
 def test_only_held_out_sequences_are_shown(of_puppets, puppets):
@@ -49,7 +48,7 @@ def test_only_held_out_sequences_are_shown(of_puppets, puppets):
 
 
 def test_codes_of_many_frames_are_those_of_the_model(of_puppets, puppets, monkeypatch):
-    monkeypatch.setattr(gallery, "CHUNK", 5)
+    monkeypatch.setattr(selections, "FRAMES_AT_ONCE", 5)
     few = np.array([3, 1, 4])
     found = encode_sequence(of_puppets.model, puppets, 7, few, np.arange(12))
     frames = puppets.frames(np.full((1, 3), 7, np.int32), few[None].astype(np.int32))
@@ -70,14 +69,15 @@ def test_the_plane_covers_what_p_of_z_given_f_covers(of_puppets):
 
 
 def test_the_two_dimensions_that_vary_most_are_drawn():
-    material = of_random(dynamic_dim=4)
-    for codes in material.codes:
+    selection = of_random(dynamic_dim=4)
+    for codes in selection.codes:
         codes.dynamic_mean[:] = np.sin(np.arange(len(codes.frame)))[:, None] * codes.prior_stddev * [1, 3, 0, 2]
-    assert material.dimensions == (1, 3)
-    assert "z has 4 dimensions" in gallery.prior(material).caption
+    assert selection.dimensions == (1, 3)
+    assert "z has 4 dimensions" in gallery.prior(selection).caption
 
 
-def test_the_timeline_finds_the_frames_at_the_extremes(of_puppets):
+def test_the_timeline_finds_the_frames_at_the_extremes(of_puppets, monkeypatch):
+    monkeypatch.setattr(of_puppets.sequences, "ordered", True)
     drawn = gallery.timeline(of_puppets)
     codes = of_puppets.encode(of_puppets.order[0])
     np.testing.assert_array_equal(codes.frame, np.arange(12))
@@ -90,8 +90,9 @@ def test_the_timeline_finds_the_frames_at_the_extremes(of_puppets):
     assert f"z_{spread.argmax() + 1}" in drawn.caption
 
 
-def test_long_timelines_take_every_so_manieth_frame(of_puppets, monkeypatch):
-    monkeypatch.setattr(gallery, "MAX_TIMELINE", 5)
+def test_long_timelines_take_evenly_spaced_frames(of_puppets, monkeypatch):
+    monkeypatch.setattr(of_puppets.sequences, "ordered", True)
+    monkeypatch.setattr(selections, "MAX_TIMELINE", 5)
     np.testing.assert_array_equal(of_puppets.encode(7).frame, [0, 3, 6, 9])
     assert "One frame in 3 is drawn." in gallery.timeline(of_puppets).caption
 
@@ -189,8 +190,14 @@ def test_folders_that_cannot_be_written(tmp_path):
         gallery.check_folder(tmp_path / "file/figures")
 
 
-def test_every_figure_has_a_caption(of_puppets):
-    for name, draw in gallery.FIGURES.items():
+def test_every_plot_has_a_caption(of_puppets, monkeypatch):
+    monkeypatch.setattr(of_puppets.sequences, "ordered", True)
+    for name, draw in gallery.PLOTS.items():
         if name != "training":
             with plots.style():
                 assert draw(of_puppets).caption.endswith("."), name
+
+
+def test_frames_in_no_order_have_no_timeline(of_puppets):
+    with pytest.raises(LeftOutError, match="the frames of puppets are in no order that means something"):
+        gallery.timeline(of_puppets)

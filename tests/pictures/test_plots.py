@@ -101,7 +101,7 @@ def test_sheets_of_grey_and_colour_with_and_without_truth(channels):
     diagonal = with_truth.axes[0].images[0].get_array()
     assert diagonal.shape == contact_sheets.grid(np.zeros((4, 4, 16, 32, channels)), (0, 0)).shape
     for figure in (plots.draw_samples(frames), plots.draw_interpolations(frames, frames, (frames[:, :2],) * 2)):
-        assert figure.get_size_inches()[0] == plots.WIDTH
+        assert figure.get_size_inches()[0] == plots.TEXT_WIDTH
         assert len(figure.findobj(AxesImage)) >= 1
 
 
@@ -110,7 +110,7 @@ def test_files_have_true_type_letters_no_dates_and_the_same_bytes(tmp_path):
         folder.mkdir()
         with plots.style():
             figure = plots.draw_samples(np.random.RandomState(0).uniform(size=(2, 3, 16, 16, 1)))
-            return [path.read_bytes() for path in plots.save_figure(figure, folder / "a.b", dpi=80)]
+            return [path.read_bytes() for path in plots.save_plot(figure, folder / "a.b", dpi=80)]
 
     first, second = draw(tmp_path / "first"), draw(tmp_path / "second")
     assert first == second
@@ -120,13 +120,13 @@ def test_files_have_true_type_letters_no_dates_and_the_same_bytes(tmp_path):
     assert b"CreationDate" not in pdf
     assert (tmp_path / "first/a.b.png").exists()
     with Image.open(tmp_path / "first/a.b.png") as image:
-        assert image.width == round(80 * plots.WIDTH)
+        assert image.width == round(80 * plots.TEXT_WIDTH)
 
 
 def test_frames_are_embedded_pixel_by_pixel(tmp_path):
     figure = Figure((2, 2))
     plots._show(figure, np.zeros((68, 68, 3), np.uint8), 0, 0, 2)
-    _, pdf = plots.save_figure(figure, tmp_path / "x", dpi=300)
+    _, pdf = plots.save_plot(figure, tmp_path / "x", dpi=300)
     assert b"/Width 68" in pdf.read_bytes()
 
 
