@@ -1,6 +1,7 @@
 """Command line: pictures of a trained run, for papers."""
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         if not 50 <= flags.dpi <= 1200:
             raise UserError(f"--dpi must be 50 to 1200, got {flags.dpi}.")
+        if importlib.util.find_spec("matplotlib") is None:
+            raise UserError("Plots need matplotlib; pip install -e '.[eval]'.")
         from ddr_tf import runs
         from ddr_tf.pictures import gallery
         from ddr_tf.pictures.selection import Selection

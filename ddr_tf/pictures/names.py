@@ -3,13 +3,8 @@
 import functools
 import unicodedata
 
-from ddr_tf.errors import UserError
-
-try:
-    from matplotlib import font_manager
-    from matplotlib.ft2font import FT2Font
-except ImportError as missing:
-    raise UserError(f"Plots need matplotlib ({missing}); pip install -e '.[eval]'.") from missing
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 
 FONT = "DejaVu Sans"  # matplotlib's own
 LAST_RESORT = "Last Resort High-Efficiency"  # has a box for every character
@@ -25,7 +20,7 @@ def legible(name: str, or_else: str, max_width: int = MAX_WIDTH) -> str:
         matplotlib cannot set.
       max_width: In columns of a terminal.
     """
-    name = "".join(character if character.isprintable() else "·" for character in name)
+    name = "".join("·" if unicodedata.category(character) == "Cc" else character for character in name)
     if any(unicodedata.bidirectional(character) in ("R", "AL") for character in name):
         return or_else
     if any(_family_of(character) is None for character in set(name)):
