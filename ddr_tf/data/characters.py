@@ -1,8 +1,8 @@
 """Characters composed of four layers (body, legs, torso, hair), of which every combination in every pose exists.
 
 6 x 6 x 6 x 6 = 1,296 identities share one set of poses, so the true frame of any swap is known. Storing all frames
-would take gigabytes; instead the lower two layers are composited once (36 combinations), and the other two are laid
-over them when a frame is asked for. The last is opaque or absent at each pixel.
+would take gigabytes; instead the lower two layers are composited once (36 combinations), and the third where it is
+translucent (216); the others are laid over them when a frame is asked for. The last is opaque or absent at each pixel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, SPLIT_SEED, TRAIN, SequenceDa
 
 VALUES = 6  # appearances of each attribute
 ATTRIBUTES = 4
-EIGHT_BITS = np.uint16(8)
 NUM_IDENTITIES = VALUES**ATTRIBUTES
 NUM_TRAIN = 1000  # with the seed, the split of Li & Mandt (2018)
 
@@ -52,7 +51,7 @@ class Characters(SequenceDataset):
     """All 1,296 characters in all P poses; sequence number = identity, frame number = pose.
 
     Identity number: `((a * 6 + b) * 6 + c) * 6 + d`, for values a, b, c, d of the attributes in order.
-    Memory: `72 * P * H * W * 3` bytes.
+    Memory: `60 * P * H * W * 3` bytes, and up to 216 in place of 24 for poses in which the third layer is translucent.
     """
 
     shared_poses = True
@@ -91,33 +90,37 @@ class Characters(SequenceDataset):
             label_names=label_names,
         )
         bottom, second, third, top = layers
-        lower = np.empty((VALUES, VALUES, poses, height, width, 3), np.uint8)
-        black = np.zeros((poses, height, width, 3), np.uint8)
+        # Where the third layer is translucent, its composites are kept, too, behind those of the two layers below.
+        translucent = ((third[..., 3] > 0) & (third[..., 3] < 255)).any(axis=(2, 3))  # [6, P]
+        values, numbers = np.nonzero(translucent)
+        bank = np.empty((VALUES**2, poses + len(numbers), height, width, 3), np.uint8)
         for first in range(VALUES):
-            below = composite_over(black, bottom[first])
+            below = composite_over(np.zeros_like(bank[0, :poses]), bottom[first])
             for other in range(VALUES):
-                lower[first, other] = composite_over(below, second[other])
-        self._lower = tf.convert_to_tensor(lower.reshape(VALUES**2, poses, -1))
-        # of composite_over: colour * alpha + 127, and 255 - alpha
-        alpha = third[..., 3:].astype(np.uint16)
-        self._third = _rows(third[..., :3] * alpha + 127)
-        self._third_kept = _rows(np.broadcast_to(255 - third[..., 3:], third[..., :3].shape))
-        self._top = _rows(top[..., :3] * (top[..., 3:] == 255))
-        self._top_kept = _rows(np.broadcast_to(255 - top[..., 3:], top[..., :3].shape))
+                pair = bank[first * VALUES + other]
+                pair[:poses] = composite_over(below, second[other])
+                pair[poses:] = composite_over(pair[numbers], third[values, numbers])
+        self._bank = tf.convert_to_tensor(bank.reshape(VALUES**2, len(bank[0]), -1))
+        rows = np.tile(np.arange(poses, dtype=np.int32), (VALUES, 1))
+        rows[translucent] = poses + np.arange(len(numbers))
+        self._rows = tf.constant(rows)  # [6, P], of `bank`
+        opaque = np.where(translucent[..., None, None], 0, third[..., 3])
+        self._third, self._third_kept = _masks(third, opaque)
+        self._top, self._top_kept = _masks(top, top[..., 3])
 
     def frames(self, sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
         """See `SequenceDataset.frames`."""
 
-        def rows(bank: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-            return tf.gather_nd(bank, tf.stack([number, frame], axis=-1))
+        def over(pixels: tf.Tensor, colour: tf.Tensor, kept: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+            place = tf.stack([value % VALUES, frame], axis=-1)
+            pixels = tf.bitwise.bitwise_and(pixels, tf.gather_nd(kept, place))
+            return tf.bitwise.bitwise_or(pixels, tf.gather_nd(colour, place))
 
-        lower = tf.cast(rows(self._lower, sequence // VALUES**2), tf.uint16)
-        third = sequence // VALUES % VALUES
-        sums = lower * tf.cast(rows(self._third_kept, third), tf.uint16) + rows(self._third, third)
-        # sums // 255, exact below 65,535, and much faster than a division
-        quotients = tf.bitwise.right_shift(sums + 1 + tf.bitwise.right_shift(sums, EIGHT_BITS), EIGHT_BITS)
-        kept = tf.bitwise.bitwise_and(tf.cast(quotients, tf.uint8), rows(self._top_kept, sequence % VALUES))
-        pixels = tf.bitwise.bitwise_or(kept, rows(self._top, sequence % VALUES))
+        third = sequence // VALUES
+        row = tf.gather_nd(self._rows, tf.stack([third % VALUES, frame], axis=-1))
+        pixels = tf.gather_nd(self._bank, tf.stack([third // VALUES, row], axis=-1))
+        pixels = over(pixels, self._third, self._third_kept, third)
+        pixels = over(pixels, self._top, self._top_kept, sequence)
         return tf.reshape(pixels, tf.concat([tf.shape(frame), self.frame_shape], axis=0))
 
     def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -127,6 +130,8 @@ class Characters(SequenceDataset):
         return self.frames(tf.constant(static_sequence, tf.int32), tf.constant(frame, tf.int32)).numpy()
 
 
-def _rows(layer: np.ndarray) -> tf.Tensor:
-    """`[6, P, H, W, 3]` -> `[6, P, H * W * 3]`."""
-    return tf.convert_to_tensor(layer.reshape(*layer.shape[:2], -1))
+def _masks(layer: np.ndarray, alpha: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """The colours of a layer, 0 where it is not opaque; 255 where what is below shows: uint8 `[6, P, H * W * 3]`."""
+    opaque = np.where(alpha == 255, 255, 0).astype(np.uint8)[..., None]
+    colour, kept = layer[..., :3] & opaque, np.broadcast_to(255 - opaque, layer[..., :3].shape)
+    return tuple(tf.convert_to_tensor(values.reshape(*layer.shape[:2], -1)) for values in (colour, kept))
