@@ -1,6 +1,7 @@
 """What the documentation tells people to write works as it stands."""
 
 import argparse
+import configparser
 import importlib
 import json
 import os
@@ -258,3 +259,18 @@ def test_one_version_of_ruff_everywhere():
     hook = re.search(r"ruff-pre-commit\n *rev: v(\S+)", (ROOT / ".pre-commit-config.yaml").read_text())[1]
     assert f"ruff=={hook}\n" in (ROOT / "setup.cfg").read_text()
     assert re.search(rf"^ruff=={re.escape(hook)}\s", (ROOT / "requirements-ci.txt").read_text(), re.MULTILINE)
+
+
+def test_every_dependency_has_its_reason():
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Dependencies")[1]
+    options = configparser.ConfigParser()
+    options.read(ROOT / "setup.cfg")
+    lines = [options["options"]["install_requires"], *options["options.extras_require"].values()]
+    names = {
+        re.match(r"[\w-]+", line.strip())[0]
+        for text in lines
+        for line in text.splitlines()
+        if line.strip()[:1] not in "#"
+    }
+    assert [name for name in names - {"ddr_tf"} if f"`{name}`" not in table] == []
+    assert [name for name in re.findall(r"`([a-z][\w-]+)`", table) if name not in names] == []
