@@ -7,6 +7,7 @@ are for scripts that train. Whatever needs TensorFlow is imported when it is fir
 import importlib
 import os
 import typing
+from pathlib import Path
 
 from ddr_tf import startup
 
@@ -42,7 +43,7 @@ def load(path: str | os.PathLike) -> "LoadedModel":
       ddr_tf.errors.UserError: If there is neither.
     """
     startup.import_tensorflow()
-    return importlib.import_module("ddr_tf.serving.loading").load(path)
+    return importlib.import_module("ddr_tf.serving.loading").load(Path(path).expanduser())
 
 
 def __getattr__(name: str) -> typing.Any:

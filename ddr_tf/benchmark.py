@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddr_tf import cli, files
+from ddr_tf import cli, config, files
 from ddr_tf.errors import UserError
 
 
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
+        type=config.path_flag,
         metavar="FILE",
         help="configurations, each by itself (default: all shipped ones; then parts and latencies of two of them only)",
     )
@@ -35,7 +36,10 @@ def parser() -> argparse.ArgumentParser:
         help="one setting for all of them, as 'DDR.width=32'; repeatable",
     )
     flags.add_argument(
-        "--data_dir", metavar="DIR", help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)"
+        "--data_dir",
+        type=config.path_flag,
+        metavar="DIR",
+        help="where datasets are (default: $DDR_TF_DATA, else ~/.cache/ddr_tf)",
     )
     flags.add_argument(
         "--max_frames",
@@ -45,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         help="of a step; configurations with more get fewer sequences (default: %(default)s)",
     )
     flags.add_argument("--rounds", type=int, default=3, help="readings of each speed (default: %(default)s)")
-    flags.add_argument("--json", metavar="FILE", help="where to write the results as well")
+    flags.add_argument("--json", type=config.path_flag, metavar="FILE", help="where to write the results as well")
     return flags
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddr_tf import cli, evaluate, files
+from ddr_tf import cli, config, evaluate, files
 from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ def parser() -> argparse.ArgumentParser:
         "evaluated in this way since it finished is evaluated first.",
         epilog="example: python -m ddr_tf.compare runs/sprites_small runs/pooled runs/gvae --out comparison",
     )
-    flags.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="a finished run of ddr_tf.train")
-    flags.add_argument("--out", metavar="PATH", help="write PATH.md and PATH.json (which has all metrics)")
+    flags.add_argument(
+        "run_dirs", nargs="+", type=config.path_flag, metavar="RUN_DIR", help="a finished run of ddr_tf.train"
+    )
+    flags.add_argument(
+        "--out", type=config.path_flag, metavar="PATH", help="write PATH.md and PATH.json (which has all metrics)"
+    )
     flags.add_argument(
         "--metrics",
         "--figures",  # the flag's first name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddr_tf import cli
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ FRAME_COUNTS = (8, 2, 4, 16)
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     """Adds the flags that say how to evaluate."""
-    flags.add_argument("--data_dir", metavar="DIR", help="where datasets are (default: where the run had them)")
+    flags.add_argument(
+        "--data_dir", type=config.path_flag, metavar="DIR", help="where datasets are (default: where the run had them)"
+    )
     flags.add_argument("--seeds", type=int, default=3, help="evaluation seeds, 0 to SEEDS - 1 (default: 3)")
     flags.add_argument(
         "--num_frames",
@@ -56,9 +58,12 @@ def parser() -> argparse.ArgumentParser:
         "it in TensorBoard) or into assets.extra of the exported model.",
     )
     what = flags.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run_dir", metavar="DIR", help="a finished run of ddr_tf.train")
+    what.add_argument("--run_dir", type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train")
     what.add_argument(
-        "--saved_model", metavar="DIR", help="an exported model: saved_models/NAME, or one of its versions"
+        "--saved_model",
+        type=config.path_flag,
+        metavar="DIR",
+        help="an exported model: saved_models/NAME, or one of its versions",
     )
     add_flags(flags)
     return flags

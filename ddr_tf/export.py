@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import cli
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 
@@ -17,8 +17,16 @@ def parser() -> argparse.ArgumentParser:
         description="Write a finished run as the next version of an exported model, whole or not at all.",
         epilog="example: python -m ddr_tf.export --run_dir runs/quickstart --out saved_models/puppets",
     )
-    flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
-    flags.add_argument("--out", required=True, metavar="DIR", help="saved_models/NAME; versions 1, 2, ... go into it")
+    flags.add_argument(
+        "--run_dir", required=True, type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train"
+    )
+    flags.add_argument(
+        "--out",
+        required=True,
+        type=config.path_flag,
+        metavar="DIR",
+        help="saved_models/NAME; versions 1, 2, ... go into it",
+    )
     flags.add_argument(
         "--format",
         choices=("saved_model", "onnx"),

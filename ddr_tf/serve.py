@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import cli
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 HOST = "127.0.0.1"  # nobody but this machine
@@ -24,7 +24,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m ddr_tf.serve --saved_model saved_models/puppets",
     )
     flags.add_argument(
-        "--saved_model", required=True, metavar="DIR", help="saved_models/NAME, for its newest version, or one of them"
+        "--saved_model",
+        required=True,
+        type=config.path_flag,
+        metavar="DIR",
+        help="saved_models/NAME, for its newest version, or one of them",
     )
     flags.add_argument("--port", type=int, default=8501, help="0: any that is free (default: %(default)s)")
     return flags

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddr_tf import cli
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 
@@ -16,9 +16,18 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m ddr_tf.visualize",
         description="Draw pictures of a finished run on held-out sequences: PNG and PDF, some animated, with captions.",
     )
-    flags.add_argument("--run_dir", required=True, metavar="DIR", help="a finished run of ddr_tf.train")
-    flags.add_argument("--out", metavar="DIR", help="where the pictures go (default: figures in the run's folder)")
-    flags.add_argument("--data_dir", metavar="DIR", help="where datasets are (default: where the run had them)")
+    flags.add_argument(
+        "--run_dir", required=True, type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train"
+    )
+    flags.add_argument(
+        "--out",
+        type=config.path_flag,
+        metavar="DIR",
+        help="where the pictures go (default: figures in the run's folder)",
+    )
+    flags.add_argument(
+        "--data_dir", type=config.path_flag, metavar="DIR", help="where datasets are (default: where the run had them)"
+    )
     flags.add_argument("--seed", type=int, default=0, help="draws the sequences and frames that are shown (default: 0)")
     flags.add_argument("--dpi", type=int, default=300, help="of the PNGs, dots an inch, 50 to 1200 (default: 300)")
     return flags

@@ -81,7 +81,9 @@ def main() -> int:
         "--gin_param 'FrameFolders.root=\"my_frames\"' --sheet my_frames.png",
     )
     config.add_flags(flags)
-    flags.add_argument("--sheet", metavar="FILE", help="where to write the contact sheet, a PNG (default: none)")
+    flags.add_argument(
+        "--sheet", type=config.path_flag, metavar="FILE", help="where to write the contact sheet, a PNG (default: none)"
+    )
     given = flags.parse_args()
 
     def body() -> None:

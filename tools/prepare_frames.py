@@ -7,15 +7,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddr_tf import cli
+from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
 
 def parse_flags() -> argparse.Namespace:
     """The command line."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("input", type=Path, help="a video, or a folder that is searched for videos and images")
-    flags.add_argument("--out", type=Path, required=True, help="where the folders of frames go; outside the input")
+    flags.add_argument(
+        "input", type=config.path_flag, help="a video, or a folder that is searched for videos and images"
+    )
+    flags.add_argument(
+        "--out", type=config.path_flag, required=True, help="where the folders of frames go; outside the input"
+    )
     flags.add_argument("--step", type=int, default=1, help="take every STEP-th frame (default: %(default)s)")
     flags.add_argument("--max_frames", type=int, help="take so many frames of each sequence at most (default: all)")
     flags.add_argument("--size", type=int, help="side of the frames in pixels (default: 112 for crops, else unchanged)")
@@ -26,9 +30,16 @@ def parse_flags() -> argparse.Namespace:
         help="jpg is of quality 95; png loses nothing and takes several times the space (default: %(default)s)",
     )
     flags.add_argument("--faces", action="store_true", help="follow one face through each sequence and crop it")
-    flags.add_argument("--boxes", metavar="DIR", help="crop the boxes in DIR/<sequence>/<frame>.pts (Aff-Wild)")
+    flags.add_argument(
+        "--boxes", type=config.path_flag, metavar="DIR", help="crop the boxes in DIR/<sequence>/<frame>.pts (Aff-Wild)"
+    )
     flags.add_argument("--margin", type=float, help="around a box, in sides of it (default: 0.2 with --faces, else 0)")
-    flags.add_argument("--shards", metavar="DIR", help="write the frames as TFRecord shards to DIR, too; needs --size")
+    flags.add_argument(
+        "--shards",
+        type=config.path_flag,
+        metavar="DIR",
+        help="write the frames as TFRecord shards to DIR, too; needs --size",
+    )
     flags.add_argument("--workers", type=int, help="sequences at a time (default: the number of cores)")
     return flags.parse_args()
 
@@ -45,7 +56,7 @@ def main() -> int:
         )
         if flags.shards and not flags.size:
             raise UserError("--shards needs --size, a multiple of 16: all frames of shards are alike.")
-        summary = prepare(flags.input, flags.out, settings, flags.workers)
+        summary = prepare(Path(flags.input), Path(flags.out), settings, flags.workers)
         if flags.shards:
             from ddr_tf.data.frame_folders import FrameFolders
             from ddr_tf.data.shards import write_shards
@@ -55,7 +66,8 @@ def main() -> int:
         if summary.skipped or summary.notes:
             print(f"see {flags.out / SKIPPED_FILE}")
 
-    return cli.run(body, "interrupted; the same command again goes on from here")
+    said = "interrupted; the same command again goes on from here"
+    return cli.run(body, said, needs_tensorflow=bool(flags.shards))
 
 
 if __name__ == "__main__":

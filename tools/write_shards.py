@@ -17,7 +17,7 @@ def main() -> int:
         "--gin_param 'TFRecords.folder=\"shards/sprites\"'",
     )
     config.add_flags(flags)
-    flags.add_argument("--out", required=True, metavar="DIR", help="where the shards go")
+    flags.add_argument("--out", required=True, type=config.path_flag, metavar="DIR", help="where the shards go")
     flags.add_argument("--shard_mb", type=float, help="megabytes of uncompressed frames in a shard (default: 64)")
     flags.add_argument("--workers", type=int, help="threads (default: one a core)")
     given = flags.parse_args()
