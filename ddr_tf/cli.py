@@ -33,12 +33,14 @@ class _Printable:
         return getattr(self._stream, name)
 
 
-def run(body: Callable[[], None], interrupted: str = "stopped", *, needs_tensorflow: bool = True) -> int:
+def run(
+    body: Callable[[], None], interrupted: Callable[[], str] = lambda: "stopped", *, needs_tensorflow: bool = True
+) -> int:
     """Runs the body of a command line.
 
     Args:
       body: Does the work; what a user can put right is a `UserError`.
-      interrupted: What to say after Ctrl-C.
+      interrupted: Gives what to say after Ctrl-C.
       needs_tensorflow: Whether to import TensorFlow first, so that its own notes do not show.
 
     Returns:
@@ -57,6 +59,6 @@ def run(body: Callable[[], None], interrupted: str = "stopped", *, needs_tensorf
         print(f"error: {printable(config.explain(message))}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
-        print(f"\n{interrupted}", file=sys.stderr)
+        print(f"\n{interrupted()}", file=sys.stderr)
         return INTERRUPTED
     return 0

@@ -169,6 +169,11 @@ def load(
         _check_type(name, value)
 
 
+def registered(name: str) -> Callable[..., Any] | None:
+    """The function or class that is configurable under this name; None if there is none."""
+    return _CONFIGURABLES[name][0] if name in _CONFIGURABLES else None
+
+
 def import_folders() -> list[str]:
     """Absolute paths of the folders in which the `import` statements of the last `load` looked for modules."""
     return list(_import_folders)

@@ -92,8 +92,17 @@ def read_json(path: str | os.PathLike, max_bytes: int = 1_000_000_000) -> Any:
       ValueError: If it is no regular file, larger than `max_bytes`, or no JSON in UTF-8.
       OSError: If it cannot be read.
     """
+    return parse_json(read_limited(path, max_bytes))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The content of JSON.
+
+    Raises:
+      ValueError: If it is none, or nested too deeply.
+    """
     try:
-        return json.loads(read_limited(path, max_bytes))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -180,6 +189,22 @@ def remove_abandoned(parent: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
                 second.release()
                 lock.release()
+
+
+@contextlib.contextmanager
+def without_patterns(folder: Path) -> Iterator[Path]:
+    """Another path of a folder, without the characters that TensorFlow takes for a pattern when it reads checkpoints.
+
+    Yields:
+      The folder itself if it has none of them; else a link to it, which is removed afterwards.
+    """
+    if os.name != "posix" or not re.search(r"[][*?{}\\]", str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as place:
+        link = Path(place) / "folder"
+        link.symlink_to(folder.absolute())
+        yield link
 
 
 def sync_all(path: Path) -> None:

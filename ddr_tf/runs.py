@@ -2,45 +2,123 @@
 
 config.gin                the operative gin config
 run.json                  versions, seed, command, progress
-dataset.json              name, licence and split of the data
-checkpoints/last, best    the newest, and the best by held-out ELBO
+dataset.json              name, licence and split of the data, and how to make the dataset again
+checkpoints/last          the newest two checkpoints, each with a JSON file of its checksums
+checkpoints/best          the best by held-out ELBO
 metrics.jsonl             an object a line, each with "step" and "split"
 logs/train, logs/held_out TensorBoard
 model.keras, *.png        when it has finished
 evaluation.json           when it has been evaluated
+lock                      held by the process that trains
 """
 
-import json
+import ast
+import contextlib
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import ddr_tf
-from ddr_tf import config
+from ddr_tf import config, files
+from ddr_tf.data import recipe
 from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 
 CONFIG, RECORD, DATASET, METRICS, MODEL = "config.gin", "run.json", "dataset.json", "metrics.jsonl", "model.keras"
 EVALUATION, EVALUATION_SETTINGS = "evaluation.json", "evaluation_settings.json"
-CHECKPOINTS, LOGS = "checkpoints", "logs"
+CHECKPOINTS, LOGS, LOCK = "checkpoints", "logs", "lock"
+LAST, BEST = "last", "best"
+RECIPE = "recipe"  # in dataset.json
+INDEX, DATA, MANIFEST = ".index", ".data-00000-of-00001", ".json"  # what follows the name of a checkpoint
+TRUST = "DDR_TF_TRUST"  # the environment variable that lets runs of other users import their modules
 
 
-def newest_checkpoint(run_dir: Path) -> str | None:
-    """Where a run resumes; None: there is no checkpoint."""
-    return tf.train.latest_checkpoint(str(run_dir / CHECKPOINTS / "last"))
+class Checkpoint(NamedTuple):
+    """A checkpoint that is in a run directory, whole or not.
+
+    Attributes:
+      path: Without what follows its name, as TensorFlow takes it.
+      step: Updates that the model had had.
+      manifest: `held_out_elbo` at this step or None, `log` for `TrainingLog`, and `files`, name -> blake2b; None: of a
+        version that wrote none, or not readable.
+    """
+
+    path: Path
+    step: int
+    manifest: dict[str, Any] | None
+
+    def damage(self) -> str | None:
+        """What is wrong with it; None: nothing that can be seen without TensorFlow."""
+        if self.manifest is None:
+            missing = [end for end in (INDEX, DATA) if not Path(f"{self.path}{end}").is_file()]
+            return f"{self.path.name}{missing[0]} is missing" if missing else None
+        for name, expected in self.manifest["files"].items():
+            try:
+                if digest(self.path.with_name(name)) != expected:
+                    return f"the checksum of {name} differs"
+            except FileNotFoundError:
+                return f"{name} is missing"
+            except (OSError, ValueError) as error:
+                return f"{name} cannot be read ({error})"
+        return None
+
+
+def digest(path: Path) -> str:
+    """The checksum of a file, as a manifest has it."""
+    with files.open_regular(path) as file:
+        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+
+
+def checkpoints(run_dir: Path, kind: str) -> list[Checkpoint]:
+    """The checkpoints in `checkpoints/last` or `checkpoints/best`, the newest first.
+
+    Where some have manifests, others are what a killed process did not complete, and are left out.
+
+    Raises:
+      UserError: If the folder cannot be read.
+    """
+    folder = run_dir / CHECKPOINTS / kind
+    try:
+        names = os.listdir(folder) if folder.is_dir() else []
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
+    steps = {int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d{1,18})\..*", name))}
+    there = [
+        Checkpoint(folder / f"ckpt-{step}", step, _read_manifest(folder / f"ckpt-{step}{MANIFEST}"))
+        for step in sorted(steps, reverse=True)
+    ]
+    return [each for each in there if each.manifest] or there
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = files.read_json(path)
+        if all(isinstance(expected, str) for expected in manifest["files"].values()):
+            return manifest
+    return None
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """Where a run resumes, of the checkpoints that look whole; None: there is none."""
+    every = [each for kind in (LAST, BEST) for each in checkpoints(run_dir, kind)]
+    return next((each.path for each in sorted(every, key=lambda each: -each.step) if each.damage() is None), None)
 
 
 def last_good(run_dir: Path) -> str:
-    """What to tell those whose run went wrong about its checkpoints."""
+    """What to tell people whose run went wrong about its checkpoints."""
     path = newest_checkpoint(run_dir)
     return f"the last good checkpoint is {path}" if path else "there was no checkpoint yet"
 
 
-def check_same_data(run_dir: Path, record: dict[str, Any], data: str) -> None:
+def check_same_data(run_dir: Path, record: Mapping[str, Any], data: str) -> None:
     """Raises UserError if the fingerprint of the dataset is not the one that the run was begun with."""
     if record.get("data") != data:
         raise UserError(
@@ -58,14 +136,48 @@ def load_model(run_dir: Path) -> DDR:
     path = run_dir / MODEL
     if not path.is_file():
         raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
+    if (run_dir / RECORD).is_file() and not read_record(run_dir)["finished"]:
+        raise UserError(
+            f"{run_dir} is being trained for longer and has not finished: its model.keras is of before. The command "
+            "that trains it finishes it."
+        )
+    return read_keras_model(path)
+
+
+def load_keras_model(path: str) -> DDR:
+    """The model of a finished run, of a `.keras` file, or of an exported model that holds its `.keras` file.
+
+    Raises:
+      UserError: If there is none, or it cannot be read.
+    """
+    place = files.local_path(path)
+    if place.is_file():
+        return read_keras_model(place)
+    exported = [place, *sorted((each for each in place.glob("*") if each.name.isdecimal()), key=lambda p: -int(p.name))]
+    for folder in exported:
+        if (model := folder / "assets.extra" / MODEL).is_file():
+            return read_keras_model(model)
+    return load_model(place)
+
+
+def read_keras_model(path: Path) -> DDR:
+    """The model in a `.keras` file.
+
+    Raises:
+      UserError: If the file is damaged, or of another version of this package.
+    """
     try:
-        return keras.models.load_model(path, compile=False)  # to be used, not trained on
-    except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        model = keras.models.load_model(path, compile=False)  # to be used, not trained on
+    except Exception as error:  # of a damaged file Keras raises whatever its bytes lead to
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{path} cannot be read by ddr_tf {ddr_tf.__version__} ({reason}); run.json beside it says which version "
-            "wrote it."
+            "wrote it. If that is this one it is damaged: delete it, and the command that trained the run writes it "
+            "again from its checkpoint."
         ) from error
+    if not isinstance(model, DDR):
+        raise UserError(f"{path} holds no model of ddr_tf, but a {type(model).__name__}.")
+    return model
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -74,37 +186,29 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     Raises:
       UserError: If it cannot be read.
     """
+    return _read_object(run_dir / RECORD, {"settings": dict, "versions": dict})
+
+
+def read_dataset(run_dir: Path) -> dict[str, Any]:
+    """`dataset.json`.
+
+    Raises:
+      UserError: If it cannot be read.
+    """
+    return _read_object(run_dir / DATASET, {"name": str})
+
+
+def _read_object(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+    """An object in a JSON file that has at least these fields, of these types."""
     try:
-        return json.loads((run_dir / RECORD).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{run_dir / 'run.json'} cannot be read ({error}).") from error
-
-
-def load_sequences(directory: Path, data_dir: str | None = None) -> SequenceDataset:
-    """The dataset that a run was trained on.
-
-    Args:
-      directory: Holds `config.gin` and `run.json` of the run.
-      data_dir: Where datasets are; None: where the run had them.
-
-    Raises:
-      UserError: If the sequences are others now, so that held-out ones may have been trained on.
-    """
-    record = read_record(directory)
-    config.load([str(directory / CONFIG)], data_dir=data_dir)
-    sequences = config.bound("train.sequences")()
-    check_same_data(directory, record, sequences.fingerprint())
-    return sequences
-
-
-def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, SequenceDataset]:
-    """The final model of a run and the dataset that it was trained on.
-
-    Raises:
-      UserError: If the run has not finished; or as `load_sequences`.
-    """
-    model = load_model(run_dir)
-    return model, load_sequences(run_dir, data_dir)
+        content = files.read_json(path)
+        for name, kind in fields.items():
+            if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+                raise ValueError(f"it holds no {name}")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); it belongs to a run, bring it back from a copy.") from error
+    return content
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -115,9 +219,128 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """
     path = run_dir / METRICS
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}).") from error
+        lines = files.read_limited(path, 10_000_000_000).decode().splitlines()
+        return [_metrics_line(line, number) for number, line in enumerate(lines, start=1)]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); remove the lines that are damaged.") from error
+
+
+def _metrics_line(line: str, number: int) -> dict[str, Any]:
+    try:
+        return parse_metrics(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is damaged: {error}") from error
+
+
+def parse_metrics(line: str) -> dict[str, Any]:
+    """A line of `metrics.jsonl`.
+
+    Raises:
+      ValueError: If it is damaged.
+    """
+    content = files.parse_json(line)
+    if not isinstance(content, dict) or not isinstance(content.get("step"), int) or "split" not in content:
+        raise ValueError("it has no step and split")
+    return content
+
+
+def load_sequences(directory: Path, data_dir: str | None = None) -> SequenceDataset:
+    """The dataset that a run was trained on.
+
+    Args:
+      directory: Holds `run.json` of the run, and `dataset.json` if a version from 0.3.0 wrote it.
+      data_dir: Where its data are; None: where the run had them.
+
+    Raises:
+      UserError: If the sequences are others now, so that held-out ones may have been trained on.
+    """
+    record = read_record(directory)
+    made = read_dataset(directory).get(RECIPE) if (directory / DATASET).is_file() else None
+    made = made or _recipe_from_settings(directory, record["settings"])
+    if recipe.is_foreign(made):
+        check_trusted(directory, f"the module {made['module']}")
+    sequences = recipe.make(made, data_dir)
+    check_same_data(directory, record, sequences.fingerprint())
+    return sequences
+
+
+def check_trusted(directory: Path, what: str) -> None:
+    """Raises UserError if reading a run would execute code of its own, and another user made it."""
+    owner = (directory / RECORD).stat().st_uid
+    if owner != getattr(os, "getuid", lambda: owner)() and os.environ.get(TRUST) != "1":
+        raise UserError(
+            f"{directory} is a run of another user, and to make its dataset {what} would be executed; look at it, and "
+            f"set the environment variable {TRUST}=1 if you trust it."
+        )
+
+
+def _recipe_from_settings(directory: Path, settings: Mapping[str, str]) -> dict[str, Any]:
+    """The recipe of a dataset from the settings as `run.json` has them, "Name.parameter" -> a value in gin's notation.
+
+    Raises:
+      UserError: If it cannot be told from them.
+    """
+    reference = settings.get("train.sequences", "")
+    name = reference.lstrip("@").rsplit(".", 1)[-1]
+    try:
+        cls = config.registered(name) or _import_what_config_imports(directory) or config.registered(name)
+        arguments = {
+            parameter.removeprefix(f"{name}."): _value(text, settings)
+            for parameter, text in settings.items()
+            if parameter.startswith(f"{name}.")
+        }
+        made = {"class": cls.__qualname__, "module": cls.__module__, "module_folder": None}
+    except (AttributeError, KeyError, ValueError, SyntaxError) as error:
+        raise UserError(
+            f"run.json in {directory} does not tell which dataset the run was trained on ({reference or 'nothing'})."
+        ) from error
+    return made | {"arguments": arguments}
+
+
+def _import_what_config_imports(directory: Path) -> None:
+    """Imports the modules that `config.gin` imports, for datasets that are not of this package.
+
+    Raises:
+      UserError: If another user made the run, or there is no such module.
+    """
+    text = files.read_limited(directory / CONFIG, 10_000_000).decode()
+    for module in re.findall(r"^import ([\w.]+)$", text, re.MULTILINE):
+        check_trusted(directory, f"the module {module}")
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"{directory / CONFIG} imports {module}, which is not there ({error}).") from error
+
+
+def _value(text: str, settings: Mapping[str, str]) -> Any:
+    """A value in gin's notation, macros resolved."""
+    return _value(settings[text[1:]], settings) if text.startswith("%") else ast.literal_eval(text)
+
+
+def image_fit(directory: Path) -> str:
+    """How images became square in training: see `images.FrameFormat`.
+
+    Args:
+      directory: Holds `dataset.json` or `run.json` of a run.
+
+    Raises:
+      UserError: If they cannot be read.
+    """
+    made = read_dataset(directory).get(RECIPE) if (directory / DATASET).is_file() else None
+    if made:
+        return made["arguments"].get("fit", "crop")
+    return ast.literal_eval(read_record(directory)["settings"].get("FrameFolders.fit", "'crop'"))
+
+
+def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, SequenceDataset]:
+    """The final model of a run and the dataset that it was trained on.
+
+    Raises:
+      UserError: If the run has not finished; or as `load_sequences`.
+    """
+    model = load_model(run_dir)
+    return model, load_sequences(run_dir, data_dir)
 
 
 def cost(run_dir: Path, model: DDR) -> dict[str, float]:

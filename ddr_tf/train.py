@@ -48,15 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         config.load(flags.gin_file, bindings, flags.data_dir)
         # Before anything else of TensorFlow, which wants it so.
-        strategy = devices.make_strategy(flags.strategy, [config.settings(train)["batch_size"]])
-        # What batch systems send first is as Ctrl-C; after the strategy, which makes TensorFlow swallow it.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with devices.lost_workers(strategy, lambda: last_good(Path(run_dir))):
-            config.call(train, run_dir=run_dir, strategy=strategy)
+        used = devices.make_devices(flags.strategy, [config.settings(train)["batch_size"]])
+        # What batch systems send is as Ctrl-C; after the devices, which make TensorFlow swallow it.
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.default_int_handler)
+        with used.lost_workers(lambda: last_good(Path(run_dir))):
+            config.call(train, run_dir=run_dir, devices=used)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
 
+    def stopped() -> str:
+        from ddr_tf.runs import newest_checkpoint
+
+        path = newest_checkpoint(Path(run_dir))
+        return f"stopped; the same command resumes from {path}" if path else "stopped before the first checkpoint"
+
     print(f"ddr_tf {ddr_tf.__version__}: {' and '.join(flags.gin_file)} to {run_dir}", flush=True)
-    return cli.run(body, f"stopped; the same command resumes from the last checkpoint in {run_dir}")
+    return cli.run(body, stopped)
 
 
 if __name__ == "__main__":

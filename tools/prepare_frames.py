@@ -47,7 +47,6 @@ def parse_flags() -> argparse.Namespace:
 def main() -> int:
     """Returns the exit status."""
     flags = parse_flags()
-    out = Path(flags.out)
 
     def body() -> None:
         from ddr_tf.preparation.videos import SKIPPED_FILE, Settings, prepare
@@ -57,15 +56,15 @@ def main() -> int:
         )
         if flags.shards and not flags.size:
             raise UserError("--shards needs --size, a multiple of 16: all frames of shards are alike.")
-        summary = prepare(Path(flags.input), out, settings, flags.workers)
+        summary = prepare(Path(flags.input), Path(flags.out), settings, flags.workers)
         if flags.shards:
             from ddr_tf.data.frame_folders import FrameFolders
             from ddr_tf.data.shards import write_shards
 
-            write_shards(FrameFolders(str(out), flags.size), Path(flags.shards), workers=flags.workers)
-        print(f"{out}: {summary}")
+            write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
+        print(f"{flags.out}: {summary}")
         if summary.skipped or summary.notes:
-            print(f"see {out / SKIPPED_FILE}")
+            print(f"see {flags.out / SKIPPED_FILE}")
 
     said = "interrupted; the same command again goes on from here"
     return cli.run(body, said, needs_tensorflow=bool(flags.shards))

@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR, as_float
+from ddr_tf.model.bounds import as_float
+from ddr_tf.model.ddr import DDR
+from ddr_tf.training.devices import Devices
+from ddr_tf.training.steps import train_function
 
 MATRIX = 2048  # rows and columns of what sgemm multiplies
 
@@ -19,36 +22,34 @@ def noise(batch_size: int, num_frames: int, frame_shape: tuple[int, int, int]) -
     return tf.constant(np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8))
 
 
-def sgemm(strategy: tf.distribute.Strategy, batch_splits: int) -> Callable[[], Any]:
+def sgemm(devices: Devices) -> Callable[[], Any]:
     """`batch_splits` products of two float32 `[MATRIX, MATRIX]` side by side on each device."""
-    matrices = [tf.random.stateless_normal([MATRIX, MATRIX], [0, split]) for split in range(batch_splits)]
+    matrices = [tf.random.stateless_normal([MATRIX, MATRIX], [0, split]) for split in range(devices.batch_splits)]
 
     def products(*matrices: tf.Tensor) -> list[tf.Tensor]:
         return [matrix @ matrix for matrix in matrices]
 
-    return on_devices(strategy, products, matrices)
+    return on_devices(devices.strategy, products, matrices)
 
 
-def training_steps(ddr: DDR, batch_size: int, num_frames: int, steps: int) -> Callable[[], None]:
+def training_steps(ddr: DDR, devices: Devices, batch_size: int, num_frames: int, steps: int) -> Callable[[], None]:
     """One execution of the function that training calls, `steps` updates, on one batch of noise repeated.
 
     Raises:
       UserError: When called, if the ELBO becomes NaN or infinite, since fewer steps are done then.
     """
-    ddr.steps_per_execution = steps
-    ddr.make_train_function(force=True)
     batches = tf.data.Dataset.from_tensors(noise(batch_size, num_frames, ddr.frame_shape)).repeat()
-    iterator = iter(ddr.distribute_strategy.experimental_distribute_dataset(batches))
-    train_function = ddr.train_function  # other numbers of steps replace it
+    iterator = iter(devices.strategy.experimental_distribute_dataset(batches))
+    run = train_function(ddr, steps, devices.batch_splits)
 
     def execute() -> None:
-        if not math.isfinite(train_function(iterator)["elbo"]):
+        if not math.isfinite(run(iterator)["elbo"]):
             raise UserError("Training on noise became NaN, so it cannot be timed; lower train.learning_rate.")
 
     return execute
 
 
-def parts(ddr: DDR, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]]:
+def parts(ddr: DDR, devices: Devices, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]]:
     """Forward, and forward and backward, of each part of the model by itself, compiled; and the optimizer's update.
 
     Backward is the gradient by the part's weights and by its inputs, except for frames. Each device gets its part of
@@ -56,17 +57,17 @@ def parts(ddr: DDR, frames: tf.Tensor) -> dict[str, dict[str, Callable[[], Any]]
 
     Args:
       ddr: A compiled model.
+      devices: What it is trained on.
       frames: uint8 `[B, N, H, W, C]`.
 
     Returns:
       Part -> "forward" and "forward_and_backward" -> what runs it; "optimizer" -> "update".
     """
-    strategy = ddr.distribute_strategy
     passes = {}
     for part, (layer, function, fixed, inputs) in _layers(ddr, frames).items():
         both = _with_gradient(layer, function, len(fixed))
         passes[part] = {
-            name: on_devices(strategy, _in_splits(computed, ddr.batch_splits), (*fixed, *inputs))
+            name: on_devices(devices.strategy, _in_splits(computed, devices.batch_splits), (*fixed, *inputs))
             for name, computed in {"forward": function, "forward_and_backward": both}.items()
         }
     return passes | {"optimizer": {"update": _update(ddr)}}

@@ -28,6 +28,7 @@ from ddr_tf.benchmarking.timing import Timed, bar, in_turns
 from ddr_tf.errors import UserError
 from ddr_tf.model import flops
 from ddr_tf.model.ddr import DDR
+from ddr_tf.training.devices import Devices
 
 FRAME_COUNTS = (2, 4, 8, 16, 32, 64)  # N, to see what a frame costs with each
 FRAME_COUNT_STEPS = 2  # updates in one execution, there
@@ -56,11 +57,11 @@ def measure(
         if number < 1:
             raise UserError(f"--{name} must be at least 1, got {number}.")
     configurations = Configurations(gin_files, bindings, data_dir, max_frames)
-    strategy = configurations.strategy()
+    devices = configurations.devices()
     with bar(configurations.gin_files, "compiling") as paths:
-        subjects = [configurations.build(path, strategy) for path in paths]
+        subjects = [configurations.build(path, devices) for path in paths]
     detailed = [subject for subject in subjects if gin_files or subject.name in DETAILED]
-    gflops = _train_and_sgemm(subjects, strategy, rounds)
+    gflops = _train_and_sgemm(subjects, devices, rounds)
     limit = statistics.median(gflops)
     results = {
         "machine": machine(),
@@ -89,14 +90,13 @@ def measure(
     return results
 
 
-def _train_and_sgemm(subjects: Sequence[Subject], strategy: tf.distribute.Strategy, rounds: int) -> list[float]:
+def _train_and_sgemm(subjects: Sequence[Subject], devices: Devices, rounds: int) -> list[float]:
     """Times the training steps of all subjects, and returns the readings of sgemm between them, in GFLOP/s."""
-    batch_splits = subjects[0].ddr.batch_splits
-    product = Timed(computations.sgemm(strategy, batch_splits))
+    product = Timed(computations.sgemm(devices))
     # sgemm before each of the others, and after the last, so that it has seen the same noise.
     timed = [one for subject in subjects for one in (product, subject.training)]
     in_turns([*timed, product], rounds, "training steps and sgemm")
-    operations = 2 * computations.MATRIX**3 * batch_splits * strategy.num_replicas_in_sync
+    operations = 2 * computations.MATRIX**3 * devices.batch_splits * devices.num_replicas
     return [operations / seconds / 1e9 for seconds in product.readings]
 
 
@@ -140,13 +140,14 @@ def _input(subject: Subject) -> dict[str, Any]:
 
 def _frame_counts(subject: Subject, max_frames: int, rounds: int) -> dict[str, dict[str, float]]:
     """What a frame costs with other N, at the same number of frames a step: a sequence in each split, or more."""
-    splits = subject.ddr.distribute_strategy.num_replicas_in_sync * subject.ddr.batch_splits
+    splits = subject.devices.num_replicas * subject.devices.batch_splits
     frames = max(subject.frames, min(splits * FRAME_COUNTS[-1], max_frames))
-    possible = [count for count in FRAME_COUNTS if subject.ddr.num_static_frames < count <= frames // splits]
+    possible = [count for count in FRAME_COUNTS if subject.ddr.options.num_static_frames < count <= frames // splits]
     batch_sizes = {count: frames // count for count in possible if frames // count % splits == 0}
     with bar(batch_sizes, f"compiling {subject.name} for other N") as counts:
         timed = {
-            count: Timed(training_steps(subject.ddr, batch_sizes[count], count, FRAME_COUNT_STEPS)) for count in counts
+            count: Timed(training_steps(subject.ddr, subject.devices, batch_sizes[count], count, FRAME_COUNT_STEPS))
+            for count in counts
         }
     in_turns(timed.values(), rounds, f"{subject.name} with other N")
     return {
@@ -167,8 +168,9 @@ def _parts(subject: Subject, input_results: dict[str, Any], rounds: int) -> dict
       input_results: What `_input` gives for it.
       rounds: Readings.
     """
-    step = Timed(training_steps(subject.ddr, subject.batch_size, subject.num_frames, 1))
-    passes = computations.parts(subject.ddr, noise(subject.batch_size, subject.num_frames, subject.ddr.frame_shape))
+    step = Timed(training_steps(subject.ddr, subject.devices, subject.batch_size, subject.num_frames, 1))
+    frames = noise(subject.batch_size, subject.num_frames, subject.ddr.frame_shape)
+    passes = computations.parts(subject.ddr, subject.devices, frames)
     timed = {part: {name: Timed(call) for name, call in calls.items()} for part, calls in passes.items()}
     in_turns([step, *(one for calls in timed.values() for one in calls.values())], rounds, f"{subject.name} by part")
     results = {part: _part(subject, part, calls) for part, calls in timed.items()}
@@ -193,7 +195,7 @@ def _part(subject: Subject, part: str, calls: dict[str, Timed]) -> dict[str, flo
 
 def _latencies(subjects: Sequence[Subject]) -> dict[str, dict[str, dict[str, float]]]:
     """Name of a subject -> what `latency` gives for its model."""
-    splits = subjects[0].ddr.batch_splits
+    splits = subjects[0].devices.batch_splits
     with bar(subjects, "latency") as bar_of_subjects, _where_operations_have_all_cores(splits) as call:
         return {
             subject.name: call(latency, subject.ddr.get_config(), LATENCY_CALLS, LATENCY_FRAMES)

@@ -15,7 +15,10 @@ from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model import flops
 from ddr_tf.model.ddr import DDR
-from ddr_tf.training import devices, loop
+from ddr_tf.training.build import build
+from ddr_tf.training.devices import Devices, make_devices
+from ddr_tf.training.loop import train
+from ddr_tf.training.settings import Settings
 
 DETAILED = ("sprites", "sprites_small")  # of the shipped configurations: the paper's network and that for 2 cores
 
@@ -42,6 +45,7 @@ class Subject:
     Attributes:
       name: The name of its gin file, without the suffix.
       gin_file: Its path.
+      devices: What it is trained on.
       ddr: Its model, compiled as for training.
       batch_size: B of its steps here.
       num_frames: N.
@@ -53,6 +57,7 @@ class Subject:
 
     name: str
     gin_file: str
+    devices: Devices
     ddr: DDR
     batch_size: int
     num_frames: int
@@ -109,13 +114,13 @@ class Configurations:
             raise UserError(f"Two gin files have the same name: {', '.join(self.names)}.")
         self._batch_sizes = [self._checked_batch_size(path) for path in self.gin_files]
 
-    def strategy(self) -> tf.distribute.Strategy:
-        """The devices, one strategy for all: two in a process would share TensorFlow's collectives."""
-        return devices.make_strategy(batch_sizes=self._batch_sizes)
+    def devices(self) -> Devices:
+        """The devices, with one strategy for all: two in a process would share TensorFlow's collectives."""
+        return make_devices(batch_sizes=self._batch_sizes)
 
     def _load(self, gin_file: str) -> dict[str, Any]:
         config.load([gin_file], self._bindings, self._data_dir)
-        return config.settings(loop.train)
+        return config.settings(train)
 
     def _shipped(self) -> list[str]:
         """The shipped gin files that need no more settings; why others are left out goes to `left_out`."""
@@ -146,7 +151,7 @@ class Configurations:
         """B of a configuration here."""
         return min(settings["batch_size"], max(self._max_frames // settings["num_frames"] // replicas, 1) * replicas)
 
-    def build(self, gin_file: str, strategy: tf.distribute.Strategy) -> Subject:
+    def build(self, gin_file: str, devices: Devices) -> Subject:
         """Builds, compiles and warms up a configuration.
 
         Raises:
@@ -154,8 +159,7 @@ class Configurations:
         """
         settings = self._load(gin_file)
         num_frames, steps = settings["num_frames"], settings["steps_per_execution"]
-        batch_size = self._batch_size(settings, strategy.num_replicas_in_sync)
-        devices.check_batch_size(strategy, batch_size)
+        batch_size = self._batch_size(settings, devices.num_replicas)
         source = self._source(settings["sequences"])
         dataset = source.dataset
         shape = (
@@ -165,19 +169,16 @@ class Configurations:
         )
         if shape is None:
             raise UserError(source.reason)
-        names = ("optimizer", "steps", "learning_rate", "final_learning_rate", "seed")
-        ddr = loop.compiled_model(
-            strategy, settings["model"], shape, num_frames, **{name: settings[name] for name in names}
-        )
-        ddr.batch_splits = devices.batch_splits(strategy, batch_size)
+        ddr = build(Settings(**settings | {"batch_size": batch_size}), devices, shape)
         return Subject(
             name=Path(gin_file).stem,
             gin_file=gin_file,
+            devices=devices,
             ddr=ddr,
             batch_size=batch_size,
             num_frames=num_frames,
             steps=steps,
-            training=Timed(training_steps(ddr, batch_size, num_frames, steps)),
+            training=Timed(training_steps(ddr, devices, batch_size, num_frames, steps)),
             source=source,
             batches=dataset.batches(TRAIN, batch_size, num_frames, settings["seed"]) if dataset else None,
         )

@@ -100,6 +100,8 @@ class AffWild(ArrayDataset):
     held out and those of neither are trained on; otherwise videos are held out at random.
     """
 
+    PATHS = ("data_dir", "cache_dir")
+
     def __init__(
         self,
         data_dir: str,

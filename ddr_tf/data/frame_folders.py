@@ -23,6 +23,8 @@ class FrameFolders(ArrayDataset):
     apart. Labels come from `<root>/labels.csv`, if it is there (see `read_labels`), and from `name_pattern`.
     """
 
+    PATHS = ("root", "cache_dir")
+
     def __init__(
         self,
         root: str,

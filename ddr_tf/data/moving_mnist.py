@@ -202,6 +202,7 @@ class MovingMNIST(SequenceDataset):
     round. `static_labels`: digit_1, digit_2; `frame_labels`: y_1, x_1, y_2, x_2, in pixels.
     """
 
+    PATHS = ("data_dir",)
     licence = "CC-BY-SA 3.0 (MNIST, of which it is made)"
 
     def __init__(self, data_dir: str, num_train: int = 10000, num_held_out: int = 1000, seed: int = 0) -> None:
@@ -287,6 +288,7 @@ class MovingMNIST(SequenceDataset):
 class PublishedMovingMNIST(SequenceDataset):
     """The file `mnist_test_seq.npy`: 10,000 sequences without labels, memory-mapped; a tenth of them held out."""
 
+    PATHS = ("data_dir",)
     licence = "not stated by its authors"
 
     def __init__(self, data_dir: str, held_out_fraction: float = 0.1) -> None:

@@ -2,6 +2,7 @@
 
 import abc
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -81,11 +82,24 @@ class SequenceDataset(abc.ABC):
       shared_poses: Whether frames of the same number show the same pose in all sequences.
       ordered: Whether the numbers of frames are an order that means something, such as time. The model never uses it.
       licence: Of the data, in words; None where it is not known.
+      PATHS: Which arguments of `__init__` are paths of files or folders; the first is where the data are.
+      arguments: Those of `__init__`, defaults included, by which the dataset can be made again.
     """
 
     shared_poses = False
     ordered = True
     licence: str | None = None
+    PATHS: Sequence[str] = ()
+    arguments: Mapping[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "SequenceDataset":
+        """Keeps the arguments."""
+        dataset = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind(dataset, *args, **kwargs)
+        bound.apply_defaults()
+        _, *given = bound.arguments.items()
+        dataset.arguments = dict(given)
+        return dataset
 
     def __init__(
         self,

@@ -174,6 +174,7 @@ class Sprites(Characters):
     `static_labels`: body, legs, torso, hair; `frame_labels`: action, direction (index into `DIRECTIONS`), step.
     """
 
+    PATHS = ("data_dir",)
     licence = "CC-BY-SA 3.0 and GPL 3.0, the work of many artists: AUTHORS.txt of the Universal LPC collection"
 
     def __init__(self, data_dir: str) -> None:

@@ -44,6 +44,8 @@ class TFRecords(SequenceDataset):
     cannot be traced: it is for pictures, not for training.
     """
 
+    PATHS = ("folder",)
+
     def __init__(self, folder: str, memory_mb: int = 256, draws_per_record: int = 4) -> None:
         """Opens the folder and checks that all shards are there, whole.
 

@@ -6,16 +6,16 @@
     q(f | x_1..N) = N(., .)                     DDR.static_posterior
     q(z_i | x_i, f) = N(., .)                   DDR.dynamic_posterior
 
-    ELBO of N frames of a sequence              DDR.elbo_terms, and elbo.py
+    ELBO of N frames of a sequence              Bounds.elbo_terms, and elbo.py
 
 Shapes: B sequences, N frames, H W C a frame, F static, Z dynamic. Frames are uint8, or float in [0, 1].
-Not in the paper, and marked where they are: what the decoder has before its deconvolutions, bounded scales, the warm-up
-of the KL terms, gradient clipping.
+Four things are not in the paper, and are marked where they are: the layers before the decoder's deconvolutions, bounded
+scales, the warm-up of the KL terms, and gradient clipping.
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,12 +23,11 @@ import tensorflow as tf
 from ddr_tf.config import configurable
 from ddr_tf.errors import UserError
 from ddr_tf.model import densities
+from ddr_tf.model.architecture import Architecture, TrainingOptions
+from ddr_tf.model.bounds import BOUND_METRICS, Bounds, as_float
 from ddr_tf.model.densities import tfd
-from ddr_tf.model.elbo import ElboTerms, elbo_terms, pixel_entropy
+from ddr_tf.model.elbo import ElboTerms
 from ddr_tf.model.networks import (
-    AGGREGATIONS,
-    DOWNSAMPLING,
-    MIN_STDDEV,
     Decoder,
     DynamicPosterior,
     DynamicPrior,
@@ -41,13 +40,6 @@ from ddr_tf.model.networks import (
 )
 
 DTYPES = ("float32", "mixed_bfloat16")
-# Names of the figures that `train_step` and `test_step` return, in nats a frame.
-FIGURES = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
-
-
-def as_float(frames: tf.Tensor) -> tf.Tensor:
-    """uint8 frames -> float32 in [0, 1]; float frames are returned as float32."""
-    return tf.cast(frames, tf.float32) / (255.0 if frames.dtype == tf.uint8 else 1.0)
 
 
 def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.Distribution) -> tf.Tensor:
@@ -56,92 +48,6 @@ def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.
     mu_target + sigma_target (z - mu_source) / sigma_source, any float `[..., Z]`.
     """
     return target.mean() + target.stddev() * (dynamic - source.mean()) / source.stddev()
-
-
-class PosteriorSample(NamedTuple):
-    """A sample of the codes of sequences, and the densities that it is from.
-
-    Attributes:
-      static: f, float32 `[B, F]`.
-      dynamic: z, float32 `[B, N, Z]`.
-      static_posterior: q(f | ..), batch `[B]`.
-      dynamic_posterior: q(z_i | x_i, f), batch `[B, N]`.
-    """
-
-    static: tf.Tensor
-    dynamic: tf.Tensor
-    static_posterior: tfd.Distribution
-    dynamic_posterior: tfd.Distribution
-
-
-class Bounds:
-    """Bounds on log p(x_1..N) of whatever has the densities of the model as methods, as `DDR` has."""
-
-    def sample_posterior(
-        self,
-        frames: tf.Tensor,
-        static_noise: tf.Tensor,
-        dynamic_noise: tf.Tensor,
-        static_frames: tf.Tensor | None = None,
-    ) -> PosteriorSample:
-        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`."""
-        features = self.features(frames)
-        static_features = features if static_frames is None else self.features(static_frames)
-        static_posterior = self.static_posterior(static_features)
-        static = static_posterior.mean() + static_posterior.stddev() * static_noise
-        dynamic_posterior = self.dynamic_posterior(features, static)
-        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
-        return PosteriorSample(static, dynamic, static_posterior, dynamic_posterior)
-
-    def elbo_terms(
-        self,
-        frames: tf.Tensor,
-        static_noise: tf.Tensor,
-        dynamic_noise: tf.Tensor,
-        static_frames: tf.Tensor | None = None,
-    ) -> ElboTerms:
-        """The bound for one reparameterised sample of f and z.
-
-        Args:
-          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`.
-          static_noise: float32 `[B, F]`, standard normal.
-          dynamic_noise: float32 `[B, N, Z]`, standard normal.
-          static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
-        """
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise, static_frames)
-        return elbo_terms(
-            as_float(frames),
-            self.likelihood(sample.static, sample.dynamic),
-            sample.static_posterior,
-            self.static_prior(),
-            sample.dynamic_posterior,
-            self.dynamic_prior(sample.static),
-        )
-
-    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
-        """The log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
-
-        Its mean over samples is the bound that `elbo_terms` has, and the log of the mean of its exponential a tighter
-        one (Burda et al., "Importance Weighted Autoencoders", 2016). Arguments as of `elbo_terms`.
-        """
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise)
-        static, dynamic = sample.static, sample.dynamic
-        of_frames = (
-            self.likelihood(static, dynamic).log_prob(as_float(frames))
-            + self.dynamic_prior(static).log_prob(dynamic)
-            - sample.dynamic_posterior.log_prob(dynamic)
-        )
-        of_sequence = self.static_prior().log_prob(static) - sample.static_posterior.log_prob(static)
-        return tf.reduce_sum(of_frames, axis=-1) + of_sequence
-
-    def bound_metrics(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
-        """`FIGURES`, each the mean over sequences in nats a frame, from `elbo_terms` of these frames."""
-        num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
-        figures = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
-        figures["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
-        entropy = tf.reduce_mean(pixel_entropy(as_float(frames)))
-        figures["reconstruction_excess"] = -figures["reconstruction"] - entropy
-        return figures
 
 
 @configurable(not_in_gin=("frame_shape", "noise_seed", "name", "trainable"))
@@ -204,63 +110,49 @@ class DDR(Bounds, keras.Model):
         if policy_name not in DTYPES:
             raise UserError(f"DDR.dtype must be one of {', '.join(DTYPES)}, got {policy_name!r}.")
         super().__init__(name=name, trainable=trainable, dtype=policy_name)
-        frame_shape = tuple(frame_shape)
-        if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in frame_shape[:2]):
-            raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {frame_shape}.")
-        sizes = dict(
-            static_dim=static_dim, dynamic_dim=dynamic_dim, width=width, pair_width=pair_width, dense_units=dense_units
+        self.supports_jit = False  # XLA compiles the bound alone, if `xla` says so
+        self.architecture = Architecture(
+            tuple(frame_shape),
+            static_dim,
+            dynamic_dim,
+            width,
+            pair_width,
+            dense_units,
+            initializer,
+            initial_static_stddev,
+            static_aggregation,
+            learned_prior,
         )
-        for name, size in sizes.items():
-            if size < 1:
-                raise UserError(f"DDR.{name} must be at least 1, got {size}.")
-        for name, count in dict(kl_warmup_steps=kl_warmup_steps, num_static_frames=num_static_frames).items():
-            if count < 0:
-                raise UserError(f"DDR.{name} must be 0 or more, got {count}.")
-        if static_aggregation not in AGGREGATIONS:
-            raise UserError(
-                f"DDR.static_aggregation must be one of {', '.join(AGGREGATIONS)}, got {static_aggregation!r}."
-            )
-        if not gradient_clip_norm > 0:
-            raise UserError(f"DDR.gradient_clip_norm must be above 0, got {gradient_clip_norm}.")
-        if not initial_static_stddev > MIN_STDDEV:
-            raise UserError(f"DDR.initial_static_stddev must be above {MIN_STDDEV}, got {initial_static_stddev}.")
-        try:
-            keras.initializers.get(initializer)
-        except ValueError as error:
-            raise UserError(f"DDR.initializer: Keras knows no initializer {initializer!r}.") from error
-        self._sizes = sizes
-        self._initial = dict(initializer=initializer, initial_static_stddev=initial_static_stddev)
-        self._compared = dict(static_aggregation=static_aggregation, learned_prior=learned_prior)
-        self.frame_shape = frame_shape
-        self.static_dim = static_dim
-        self.dynamic_dim = dynamic_dim
-        self.kl_warmup_steps = kl_warmup_steps
-        self.num_static_frames = num_static_frames
-        self.gradient_clip_norm = gradient_clip_norm
-        self.xla = xla
-        self.noise_seed = noise_seed
-        self.batch_splits = 1  # of each replica's batch, computed side by side in training; changes speed and rounding
+        self.options = TrainingOptions(kl_warmup_steps, gradient_clip_norm, num_static_frames, xla, noise_seed)
+        self.frame_shape, self.static_dim, self.dynamic_dim = self.architecture.frame_shape, static_dim, dynamic_dim
+        self._make_networks(self.architecture)
+        self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in BOUND_METRICS]
+        self.build((None, None, *self.frame_shape))
 
-        policy = self.dtype_policy
-        self.frame_encoder = FrameEncoder(width, initializer, dtype=policy)
+    def _make_networks(self, sizes: Architecture) -> None:
+        policy, units, initializer = self.dtype_policy, sizes.dense_units, sizes.initializer
+        self.frame_encoder = FrameEncoder(sizes.width, initializer, dtype=policy)
         self.static_posterior_net = StaticPosterior(
-            static_dim, pair_width, dense_units, initializer, initial_static_stddev, static_aggregation, dtype=policy
+            sizes.static_dim,
+            sizes.pair_width,
+            units,
+            initializer,
+            sizes.initial_static_stddev,
+            sizes.static_aggregation,
+            dtype=policy,
         )
-        self.dynamic_posterior_net = DynamicPosterior(dynamic_dim, dense_units, initializer, dtype=policy)
+        self.dynamic_posterior_net = DynamicPosterior(sizes.dynamic_dim, units, initializer, dtype=policy)
         self.dynamic_prior_net = (
-            DynamicPrior(dynamic_dim, dense_units, initializer, dtype=policy)
-            if learned_prior
-            else StandardPrior(dynamic_dim, dtype=policy)
+            DynamicPrior(sizes.dynamic_dim, units, initializer, dtype=policy)
+            if sizes.learned_prior
+            else StandardPrior(sizes.dynamic_dim, dtype=policy)
         )
-        self.decoder = Decoder(frame_shape, width, dense_units, initializer, dtype=policy)
-        self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in FIGURES]
-        self.build((None, None, *frame_shape))
+        self.decoder = Decoder(sizes.frame_shape, sizes.width, units, initializer, dtype=policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates all weights; the shapes follow from `frame_shape`, so `__init__` does it."""
-        height, width, _ = self.frame_shape
-        features = (None, None, height // DOWNSAMPLING, width // DOWNSAMPLING, self._sizes["width"])
         static, dynamic = (None, self.static_dim), (None, None, self.dynamic_dim)
+        features = (None, None, *self.architecture.feature_shape)
         self.frame_encoder.build(input_shape)
         self.static_posterior_net.build(features)
         self.dynamic_posterior_net.build(features, static)
@@ -271,15 +163,8 @@ class DDR(Bounds, keras.Model):
         """The arguments of `__init__`."""
         return {
             **super().get_config(),
-            **self._sizes,
-            **self._initial,
-            **self._compared,
-            "frame_shape": self.frame_shape,
-            "kl_warmup_steps": self.kl_warmup_steps,
-            "num_static_frames": self.num_static_frames,
-            "gradient_clip_norm": self.gradient_clip_norm,
-            "xla": self.xla,
-            "noise_seed": self.noise_seed,
+            **dataclasses.asdict(self.architecture),
+            **dataclasses.asdict(self.options),
         }
 
     # Densities.
@@ -313,12 +198,10 @@ class DDR(Bounds, keras.Model):
 
     def features_of_many(self, frames: tf.Tensor) -> tf.Tensor:
         """`features`, some frames at a time."""
-        height, width, _ = self.frame_shape
-        shape = [None, height // DOWNSAMPLING, width // DOWNSAMPLING, self._sizes["width"]]
         rows = in_chunks(
             lambda rows: self.features(rows[:, None])[:, 0],
             [merge_frames(frames)],
-            tf.TensorSpec(shape, self.compute_dtype),
+            tf.TensorSpec([None, *self.architecture.feature_shape], self.compute_dtype),
         )
         return split_frames(rows, like=frames)
 
@@ -374,86 +257,72 @@ class DDR(Bounds, keras.Model):
         """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1]."""
         return self.mean_frames(static, dynamic)
 
-    # Training.
+    # Training. Keras calls `train_step` in `fit` and `test_step` in `evaluate`; `training.steps` calls them, too.
 
     def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
         """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
-        return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.kl_warmup_steps, 1))
+        return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.options.kl_warmup_steps, 1))
 
-    def _noise(self, frames: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Standard normal noise for this replica's share of the global batch.
+    def noise(self, frames: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Standard normal noise for this replica's part of the batch, `[B, F]` and `[B, N, Z]`.
 
-        Drawn for the whole batch and cut, so that replicas see different noise and their number changes nothing.
+        It is drawn for the whole batch and cut, so that replicas see different noise and their number changes nothing.
         """
         replica = tf.distribute.get_replica_context()
-        share, num_frames = tf.shape(frames)[0], tf.shape(frames)[1]
-        total = share * replica.num_replicas_in_sync
-        mine = tf.range(share) + share * replica.replica_id_in_sync_group
+        part, num_frames = tf.shape(frames)[0], tf.shape(frames)[1]
+        total = part * replica.num_replicas_in_sync
+        rows = tf.range(part) + part * replica.replica_id_in_sync_group
         static_seed, dynamic_seed = tf.unstack(tf.random.split(seed, 2))
         static = tf.random.stateless_normal([total, self.static_dim], static_seed)
         dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
-        return tf.gather(static, mine), tf.gather(dynamic, mine)
+        return tf.gather(static, rows), tf.gather(dynamic, rows)
 
-    def _terms_and_gradients(
+    def terms_and_gradients(
         self,
         frames: tf.Tensor,
-        noise: tuple[tf.Tensor, tf.Tensor],
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
         static_frames: tf.Tensor | None,
         kl_weight: tf.Tensor,
     ) -> tuple[ElboTerms, list[tf.Tensor]]:
-        """The bound, and the gradients of the loss in nats a frame, of the batch that is given."""
+        """The bound, as `elbo_terms` has it, and the gradients of the loss in nats a frame by all weights."""
         with tf.GradientTape() as tape:
-            terms = self.elbo_terms(frames, *noise, static_frames)
+            terms = self.elbo_terms(frames, static_noise, dynamic_noise, static_frames)
             loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1], tf.float32)
         return terms, tape.gradient(loss, [variable.value for variable in self.trainable_variables])
 
-    def _of_shares(
-        self,
-        of_loss: Callable[..., tuple[ElboTerms, list[tf.Tensor]]],
-        frames: tf.Tensor,
-        noise: tuple[tf.Tensor, tf.Tensor],
-        static_frames: tf.Tensor | None,
-        kl_weight: tf.Tensor,
-    ) -> tuple[ElboTerms, list[tf.Tensor]]:
-        """`of_loss` of the batch that is given, from that of each of its `batch_splits` equal shares."""
+    def train_step(self, frames: tf.Tensor, batch_splits: int = 1) -> dict[str, tf.Tensor]:
+        """One update.
 
-        def shares(tensor: tf.Tensor) -> list[tf.Tensor]:
-            return tf.split(tensor, self.batch_splits)
-
-        static_shares = [None] * self.batch_splits if static_frames is None else shares(static_frames)
-        inputs = zip(shares(frames), zip(*map(shares, noise), strict=True), static_shares, strict=True)
-        terms, gradients = zip(*(of_loss(*each, kl_weight) for each in inputs), strict=True)
-        joined = ElboTerms(*(tf.concat(term, axis=0) for term in zip(*terms, strict=True)))
-        return joined, [tf.add_n(each) / self.batch_splits for each in zip(*gradients, strict=True)]
-
-    def train_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One update on this replica's share of the batch.
+        Args:
+          frames: This replica's part of the batch, `[B, N, H, W, C]`, uint8, or float in [0, 1].
+          batch_splits: Into how many equal parts to split it; they are computed side by side. It changes the speed, and
+            the result by rounding.
 
         Returns:
-          `FIGURES` in nats a frame, `gradient_norm` before clipping, `kl_weight` and `learning_rate`: scalars whose
-          mean over replicas is the figure of the whole batch.
+          `BOUND_METRICS` in nats a frame, `gradient_norm` before clipping, `kl_weight` and `learning_rate`: scalars, of
+          the whole batch, the same on all replicas.
         """
+        frames = as_float(_without_targets(frames))
         step = tf.convert_to_tensor(self.optimizer.iterations)
-        kl_weight = self.kl_weight(step)
-        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        kl_weight, learning_rate = self.kl_weight(step), tf.convert_to_tensor(self.optimizer.learning_rate)
         static_frames = None
-        if self.num_static_frames:  # frames come in random order, so the first ones are as good as any
-            static_frames, frames = frames[:, : self.num_static_frames], frames[:, self.num_static_frames :]
-        noise = self._noise(frames, tf.random.fold_in([self.noise_seed & 0x7FFFFFFF, 0], step))
-        of_loss = tf.function(self._terms_and_gradients, jit_compile=True) if self.xla else self._terms_and_gradients
-        terms, gradients = self._of_shares(of_loss, frames, noise, static_frames, kl_weight)
+        if count := self.options.num_static_frames:  # frames come in random order, so the first ones are as good as any
+            static_frames, frames = frames[:, :count], frames[:, count:]
+        noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step))
+        compiled = tf.function(self.terms_and_gradients, jit_compile=True) if self.options.xla else None
+        terms, gradients = _split_and_join(
+            compiled or self.terms_and_gradients, batch_splits, [frames, *noise, static_frames], kl_weight
+        )
         norm = self.update(gradients)
-        return self.bound_metrics(frames, terms) | {
-            "gradient_norm": norm,
-            "kl_weight": kl_weight,
-            "learning_rate": learning_rate,
-        }
+        schedule = {"gradient_norm": norm, "kl_weight": kl_weight, "learning_rate": learning_rate}
+        return _means_over_replicas(self.bound_metrics(frames, terms)) | schedule
 
     def update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         """Updates all weights.
 
         Args:
-          gradients: Of each weight, by the loss of this replica's share.
+          gradients: Of each weight, by the loss of this replica's part of the batch.
 
         Returns:
           The global norm, before clipping, of their mean over replicas.
@@ -462,71 +331,47 @@ class DDR(Bounds, keras.Model):
         gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         norm = tf.linalg.global_norm(gradients)
         # Clipped, and divided since the optimizer sums over replicas once more.
-        scale = tf.minimum(1.0, self.gradient_clip_norm / norm) / replica.num_replicas_in_sync
+        scale = tf.minimum(1.0, self.options.gradient_clip_norm / norm) / replica.num_replicas_in_sync
         self.optimizer.apply([scale * gradient for gradient in gradients], self.trainable_variables)
         return norm
 
     def test_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`FIGURES` of the batches since `evaluate` began; the same noise for every batch and every evaluation."""
-        terms = self.elbo_terms(frames, *self._noise(frames, tf.constant([self.noise_seed & 0x7FFFFFFF, 1])))
-        figures = self.bound_metrics(frames, terms)
+        """`BOUND_METRICS` of the batches since the last `reset_metrics`; with the same noise for every batch."""
+        frames = as_float(_without_targets(frames))
+        terms = self.elbo_terms(frames, *self.noise(frames, tf.constant([self.options.noise_seed & 0x7FFFFFFF, 1])))
+        metrics = _means_over_replicas(self.bound_metrics(frames, terms))
         for mean in self._held_out_means:
-            mean.update_state(figures[mean.name])
+            mean.update_state(metrics[mean.name])
         return {mean.name: mean.result() for mean in self._held_out_means}
 
-    def make_train_function(self, force: bool = False) -> None:
-        """A call of Keras's train function runs `steps_per_execution` steps and returns their mean figures.
-
-        Keras's own cannot run several steps under MirroredStrategy. This one also stops at a step whose figures are
-        not finite, which `optimizer.iterations` then names.
-        """
-        if self.train_function is not None and not force:
-            return
-        steps = self.steps_per_execution
-        one_step = functools.partial(self._mean_over_replicas, self.train_step)
-
-        @tf.function
-        def train_function(iterator: Any) -> dict[str, tf.Tensor]:
-            def more(done: tf.Tensor, total: dict[str, tf.Tensor]) -> tf.Tensor:
-                finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(total.values()))))
-                return finite & (done < steps)
-
-            def add_step(done: tf.Tensor, total: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-                figures = one_step(iterator)
-                return done + 1, {name: value + figures[name] for name, value in total.items()}
-
-            done, total = tf.while_loop(more, add_step, (1, one_step(iterator)))
-            return {name: value / tf.cast(done, tf.float32) for name, value in total.items()}
-
-        self.train_function = train_function
-
-    def make_test_function(self, force: bool = False) -> None:
-        """As Keras's own, of `steps_per_execution` steps, which fails where replicas are in several processes."""
-        if self.test_function is not None and not force:
-            return
-        steps = self.steps_per_execution
-        one_step = functools.partial(self._mean_over_replicas, self.test_step)
-
-        @tf.function
-        def test_function(iterator: Any) -> dict[str, tf.Tensor]:
-            _, figures = tf.while_loop(
-                lambda done, _: done < steps,
-                lambda done, _: (done + 1, one_step(iterator)),  # the figures are of all batches so far
-                (1, one_step(iterator)),
-            )
-            return figures
-
-        self.test_function = test_function
-
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Keras's own, but without a look at the data, of which it would average a batch over processes.
+        """Does what Keras's own does, but without a look at the data, of which it would average a batch over replicas.
 
         That fails for uint8, and is not needed: everything but the optimizer is built from the start.
         """
         super()._maybe_symbolic_build()
 
-    def _mean_over_replicas(self, step: Callable[..., dict[str, tf.Tensor]], iterator: Any) -> dict[str, tf.Tensor]:
-        """The figures of a step on the next batch."""
-        strategy = self.distribute_strategy
-        per_replica = strategy.run(step, args=(next(iterator),))
-        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in per_replica.items()}
+
+def _without_targets(data: Any) -> tf.Tensor:
+    """The frames of a batch, which Keras gives as a tuple if they were an array."""
+    return keras.utils.unpack_x_y_sample_weight(data)[0]
+
+
+def _split_and_join(
+    function: Callable[..., tuple[ElboTerms, list[tf.Tensor]]],
+    splits: int,
+    inputs: list[tf.Tensor | None],
+    kl_weight: tf.Tensor,
+) -> tuple[ElboTerms, list[tf.Tensor]]:
+    """`terms_and_gradients` of a batch, from those of its equal parts."""
+    parts = zip(*([None] * splits if each is None else tf.split(each, splits) for each in inputs), strict=True)
+    terms, gradients = zip(*(function(*part, kl_weight) for part in parts), strict=True)
+    joined = ElboTerms(*(tf.concat(term, axis=0) for term in zip(*terms, strict=True)))
+    return joined, [tf.add_n(each) / splits for each in zip(*gradients, strict=True)]
+
+
+def _means_over_replicas(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Scalars of this replica's part of a batch -> those of the whole batch."""
+    replica = tf.distribute.get_replica_context()
+    means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(metrics.values())))
+    return dict(zip(metrics, tf.unstack(means), strict=True))

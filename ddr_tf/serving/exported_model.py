@@ -5,7 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from ddr_tf.model import densities
-from ddr_tf.model.ddr import Bounds, as_float
+from ddr_tf.model.bounds import Bounds, as_float
 from ddr_tf.model.densities import tfd
 
 MIN_PROBABILITY = 1e-7  # of a pixel; a frame as float32 cannot tell less from 0

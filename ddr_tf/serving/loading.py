@@ -1,9 +1,8 @@
 """A trained model for users: arrays, images or folders in, NumPy arrays out, from a run or an exported model."""
 
-import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +11,7 @@ from PIL import Image
 from ddr_tf.errors import UserError
 from ddr_tf.folders import natural_order
 from ddr_tf.images import FrameFormat, is_named_as_image, read_frame, to_frame, upright
-from ddr_tf.runs import load_model, read_record
+from ddr_tf.runs import image_fit, load_model
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model
 from ddr_tf.serving.signatures import Signatures
@@ -163,11 +162,6 @@ def load(path: Path) -> LoadedModel:
       UserError: If there is neither.
     """
     if (path / "config.gin").is_file():
-        return LoadedModel(Signatures(load_model(path)).functions(), _fit(read_record(path)))
+        return LoadedModel(Signatures(load_model(path)).functions(), image_fit(path))
     version = find_saved_model(path)
-    return LoadedModel(tf.saved_model.load(str(version)).signatures, _fit(read_record(version / EXTRA)))
-
-
-def _fit(record: Mapping[str, Any]) -> str:
-    """How images became square in training: as `FrameFolders` had it, else as all other datasets do."""
-    return ast.literal_eval(record["settings"].get("FrameFolders.fit", "'crop'"))
+    return LoadedModel(tf.saved_model.load(str(version)).signatures, image_fit(version / EXTRA))

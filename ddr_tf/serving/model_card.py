@@ -11,7 +11,7 @@ from ddr_tf import files
 from ddr_tf.data.sequence_dataset import HELD_OUT
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, EVALUATION, read_metrics, read_record
+from ddr_tf.runs import CONFIG, DATASET, EVALUATION, RECIPE, read_metrics, read_record
 from ddr_tf.tables import markdown_table
 
 INTENDED_USE = (
@@ -42,6 +42,7 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, 
         raise UserError(f"{run_dir} is not complete ({error}).") from error
     # Runs of earlier versions have no description of their data.
     dataset = dataset or {"name": record["settings"]["train.sequences"].strip("@"), "licence": None, "splits": None}
+    dataset.pop(RECIPE, None)  # paths of the machine that trained it
     height, width, channels = model.frame_shape
     return {
         "name": name,

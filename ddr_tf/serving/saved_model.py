@@ -12,7 +12,7 @@ import tensorflow as tf
 from ddr_tf import files
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, RECORD, load_model
+from ddr_tf.runs import CONFIG, DATASET, RECORD, load_model
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
 
@@ -153,7 +153,7 @@ def export(
 ) -> Path:
     """Writes the next version of an exported model.
 
-    Its `assets.extra` holds the run's `config.gin` and `run.json`, `model_card.json` and `.md`, and, if
+    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, `model_card.json` and `.md`, and, if
     tensorflow-serving-api is installed, `tf_serving_warmup_requests`.
 
     Args:
@@ -176,8 +176,9 @@ def export(
         write_saved_model(model, version, weights)
         extra = version / EXTRA
         extra.mkdir()
-        for file in (CONFIG, RECORD):
-            shutil.copyfile(run_dir / file, extra / file)
+        for file in (CONFIG, RECORD, DATASET):
+            if (run_dir / file).is_file():  # runs of early versions have no dataset.json
+                shutil.copyfile(run_dir / file, extra / file)
         write_card(card, extra)
         try:
             write_warmup(model, name, extra / WARMUP)

@@ -3,8 +3,8 @@
 import math
 import sys
 import time
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -12,30 +12,32 @@ from tqdm import tqdm
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN
 from ddr_tf.errors import UserError
 from ddr_tf.evaluation import codes as code_metrics
-from ddr_tf.model.ddr import DDR, FIGURES
+from ddr_tf.model.ddr import DDR
 from ddr_tf.model.elbo import bits_per_dim
 from ddr_tf.pictures import contact_sheets
 from ddr_tf.runs import last_good
-from ddr_tf.training.run_directory import Run, steps_done
+from ddr_tf.training.run_directory import Run
+from ddr_tf.training.settings import Settings
+from ddr_tf.training.steps import Evaluation
 
 SLOW_RUN_SECONDS = 24 * 3600
 ESTIMATE_AFTER_SECONDS = 20
 
 
-class _StepCallback(keras.callbacks.Callback):
-    """Calls `after_step(step, logs)` with the number of steps done, at multiples of `every` and after the last."""
+class Execution(NamedTuple):
+    """One call of the compiled function.
 
-    def __init__(self, every: int = 1, last: int | None = None) -> None:
-        super().__init__()
-        self._every, self._last = every, last
+    Attributes:
+      step: Updates that the model has had after it.
+      steps: Of this call.
+      metrics: Means over these.
+      seconds: That it took.
+    """
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        step = steps_done(self.model)
-        if step % self._every == 0 or step == self._last:
-            self.after_step(step, logs)
-
-    def after_step(self, step: int, logs: dict[str, float]) -> None:
-        raise NotImplementedError
+    step: int
+    steps: int
+    metrics: dict[str, float]
+    seconds: float
 
 
 def _check_finite(values: dict[str, float], where: str, run: Run) -> None:
@@ -48,116 +50,125 @@ def _check_finite(values: dict[str, float], where: str, run: Run) -> None:
             )
 
 
-class StopIfNotFinite(_StepCallback):
-    """Stops the run at the step whose figures are NaN or infinite, before anything is written."""
+class StopIfNotFinite:
+    """Stops the run at the step whose metrics are NaN or infinite, before anything is written."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__()
         self._run = run
 
-    def after_step(self, step: int, logs: dict[str, float]) -> None:
-        _check_finite(logs, f"at step {step}", self._run)
+    def after(self, execution: Execution) -> None:
+        _check_finite(execution.metrics, f"at step {execution.step}", self._run)
 
 
-class Progress(_StepCallback):
+class Progress:
     """One bar: steps, frames/s, ELBO in nats a frame, time left; and a warning if the run would take days."""
 
-    def __init__(self, start: int, steps: int, frames_per_step: int, smaller_config: str | None) -> None:
-        super().__init__()
-        self._frames_per_step, self._smaller_config = frames_per_step, smaller_config
-        interactive = sys.stderr.isatty()
+    def __init__(self, start: int, settings: Settings) -> None:
+        self._steps, self._frames_per_step = settings.steps, settings.frames_per_step
+        self._smaller_config = settings.smaller_config
         self._bar = tqdm(
             initial=start,
-            total=steps,
+            total=settings.steps,
             unit="step",
             dynamic_ncols=True,
-            mininterval=0.2 if interactive else 30.0,
-            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps{postfix} [{elapsed}, {remaining} left]",
+            mininterval=0.2 if sys.stderr.isatty() else 30.0,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps{postfix}",
         )
-        self._steps = steps
         self._first: tuple[int, float] | None = None  # step and time after the first call, which compiles
+        self._begun = time.perf_counter()
         self._warned = False
 
-    def after_step(self, step: int, logs: dict[str, float]) -> None:
+    def after(self, execution: Execution) -> None:
         now = time.perf_counter()
+        elbo = f"ELBO {execution.metrics['elbo']:,.1f} nats/frame"
+        elapsed = tqdm.format_interval(now - self._begun)
         if self._first is None:
-            self._first = (step, now)
-            speed, rate = "compiled", math.nan
+            self._first = (execution.step, now)
+            self._bar.set_postfix_str(f"compiled, {elbo} [{elapsed}]", refresh=False)
         else:
-            rate = (step - self._first[0]) * self._frames_per_step / (now - self._first[1])
-            speed = f"{rate:,.0f} frames/s"
-        self._bar.set_postfix_str(f"{speed}, ELBO {logs['elbo']:,.1f} nats/frame", refresh=False)
-        self._bar.update(step - self._bar.n)
-        if not self._warned and now - self._first[1] > ESTIMATE_AFTER_SECONDS:
-            self._warned = True
-            seconds = (self._steps - step) * self._frames_per_step / rate
-            if seconds > SLOW_RUN_SECONDS:
-                smaller = f"; {self._smaller_config} is made for small machines" if self._smaller_config else ""
-                self._bar.write(
-                    f"warning: at {rate:,.0f} frames/s this run takes about {seconds / 86400:.1f} days on this "
-                    f"machine{smaller}.",
-                    file=sys.stderr,
-                )
+            seconds_of_step = (now - self._first[1]) / (execution.step - self._first[0])
+            left = (self._steps - execution.step) * seconds_of_step
+            speed = f"{self._frames_per_step / seconds_of_step:,.0f} frames/s"
+            times = f"[{elapsed}, {tqdm.format_interval(left)} left]"
+            self._bar.set_postfix_str(f"{speed}, {elbo} {times}", refresh=False)
+            self._warn_if_slow(now, left, speed)
+        self._bar.update(execution.step - self._bar.n)
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+    def _warn_if_slow(self, now: float, left: float, speed: str) -> None:
+        if self._warned or now - self._first[1] < ESTIMATE_AFTER_SECONDS:
+            return
+        self._warned = True
+        if left > SLOW_RUN_SECONDS:
+            smaller = f"; {self._smaller_config} is made for small machines" if self._smaller_config else ""
+            self._bar.write(
+                f"warning: at {speed} this run takes about {left / 86400:.1f} days on this machine{smaller}.",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Ends the bar."""
         self._bar.close()
 
 
-class TrainingLog(_StepCallback):
-    """Means over the last `every` steps, and frames/s without evaluation and checkpoints."""
+class TrainingLog:
+    """Means over the last `log_every` steps, and frames/s without evaluation and checkpoints."""
 
-    def __init__(self, run: Run, every: int, frames_per_step: int) -> None:
-        super().__init__()
-        self._run, self._log_every, self._frames_per_step = run, every, frames_per_step
-        self._sums: dict[str, float] = {}
-        self._calls, self._seconds, self._begun = 0, 0.0, 0.0
+    def __init__(self, run: Run, settings: Settings, ddr: DDR) -> None:
+        self._run, self._settings, self._frame_shape = run, settings, ddr.frame_shape
+        self._sums: dict[str, float] = dict(run.log_state.get("sums", {}))
+        self._steps, self._seconds = run.log_state.get("steps", 0), run.log_state.get("seconds", 0.0)
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._begun = time.perf_counter()
+    @property
+    def state(self) -> dict[str, Any]:
+        """What has been gathered and not written yet, for a checkpoint."""
+        return {"sums": self._sums, "steps": self._steps, "seconds": self._seconds} if self._steps else {}
 
-    def after_step(self, step: int, logs: dict[str, float]) -> None:
-        self._run.seconds.assign_add(time.perf_counter() - self._begun)
-        self._seconds += time.perf_counter() - self._begun
-        self._calls += 1
-        for name, value in logs.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        if step % self._log_every == 0:
-            values = {name: value / self._calls for name, value in self._sums.items()}
-            values["bits_per_dim"] = bits_per_dim(values["elbo"], self.model.frame_shape)
-            steps = self._calls * self.model.steps_per_execution
-            values["frames_per_second"] = steps * self._frames_per_step / self._seconds
-            self._run.log(TRAIN, step, values)
-            self._sums, self._calls, self._seconds = {}, 0, 0.0
+    def after(self, execution: Execution) -> None:
+        self._run.add_seconds(execution.seconds)
+        self._seconds += execution.seconds
+        self._steps += execution.steps
+        for name, value in execution.metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * execution.steps
+        if execution.step % self._settings.log_every == 0:
+            self._write(execution.step)
+
+    def _write(self, step: int) -> None:
+        values = {name: value / self._steps for name, value in self._sums.items()}
+        values["bits_per_dim"] = bits_per_dim(values["elbo"], self._frame_shape)
+        values["frames_per_second"] = self._steps * self._settings.frames_per_step / self._seconds
+        self._run.log(TRAIN, step, values)
+        self._sums, self._steps, self._seconds = {}, 0, 0.0
 
 
-class HeldOut(_StepCallback):
-    """Held-out figures, pictures and checkpoints, every so many steps and at the end."""
+class HeldOut:
+    """Held-out metrics, pictures and checkpoints, every `checkpoint_every` steps and at the end."""
 
     def __init__(
         self,
         run: Run,
-        batches: tf.distribute.DistributedDataset,
-        num_batches: int,
+        settings: Settings,
+        ddr: DDR,
+        evaluation: Evaluation,
         encoded: tf.data.Dataset,
         shown: tf.Tensor,
-        every: int,
-        steps: int,
-        seed: int,
+        log: TrainingLog,
     ) -> None:
         """Args: encoded: batches for `active_units`; shown: frames for pictures."""
-        super().__init__(every, last=steps)
-        self._run, self._batches, self._num_batches = run, batches, num_batches
-        self._encoded, self._shown, self._seed = encoded, shown, seed
+        self._run, self._settings, self._ddr = run, settings, ddr
+        self._evaluation, self._encoded, self._shown, self._log = evaluation, encoded, shown, log
 
-    def after_step(self, step: int, logs: dict[str, float]) -> None:
-        values = self.model.evaluate(self._batches, steps=self._num_batches, return_dict=True, verbose=0)
-        values = {name: float(values[name]) for name in FIGURES}
+    def after(self, execution: Execution) -> None:
+        step = execution.step
+        if step % self._settings.checkpoint_every and step != self._settings.steps:
+            return
+        values = self._evaluation()
         _check_finite(values, f"on held-out sequences after step {step}", self._run)
-        values["bits_per_dim"] = bits_per_dim(values["elbo"], self.model.frame_shape)
-        values |= active_units(self.model, self._encoded)
+        values["bits_per_dim"] = bits_per_dim(values["elbo"], self._ddr.frame_shape)
+        values |= active_units(self._ddr, self._encoded)
         self._run.log(HELD_OUT, step, values)
-        self._run.log_images(step, contact_sheets.contact_sheets(self.model, self._shown, self._seed))
-        self._run.save(step, values["elbo"])
+        sheets = contact_sheets.contact_sheets(self._ddr, self._shown, self._settings.seed)
+        self._run.log_images(step, sheets)
+        self._run.save(step, values["elbo"], self._log.state)
 
 
 def active_units(ddr: DDR, batches: tf.data.Dataset) -> dict[str, int]:

@@ -1,8 +1,8 @@
-"""Over which devices, of one machine or of several, a run is trained.
+"""The devices, of one machine or of several, that a run is trained on.
 
-One process a machine. Each has one replica of the model a device, all replicas have the same weights, and each gets its
-share of every batch, so their number changes nothing but the speed (and the last bits of sums). With several processes
-the first is the chief: what it writes is the run directory.
+There is one process a machine, and in it one replica of the model a device. All replicas have the same weights, and
+each gets its part of every batch, so their number changes nothing but the speed (and the last bits of sums). With
+several processes the first is the chief: what it writes is the run directory.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ddr_tf.errors import UserError
@@ -30,33 +31,133 @@ def num_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _give_each_operation_one_core() -> None:
-    """As many operations as there are cores at once, each on one: nothing waits for what is not divided among cores.
+class Devices:
+    """What a run is trained on.
 
-    TensorFlow takes this only before it has done anything; afterwards it stays as it was.
+    Attributes:
+      strategy: TensorFlow's, with one replica a device.
+      batch_splits: Into how many equal parts each replica splits its part of a batch, to compute them side by side on
+        the cores; 1 if operations use all cores.
+      num_workers: How many processes train together.
+      worker: Which of them this is; 0 is the chief.
     """
-    with contextlib.suppress(RuntimeError):
+
+    def __init__(self, strategy: tf.distribute.Strategy, batch_splits: int = 1) -> None:
+        """Keeps them."""
+        self.strategy, self.batch_splits = strategy, batch_splits
+        resolver = strategy.cluster_resolver
+        self.addresses = resolver.cluster_spec().job_tasks("worker") if resolver else ["localhost"]
+        self.num_workers, self.worker = len(self.addresses), resolver.task_id if resolver else 0
+
+    @property
+    def num_replicas(self) -> int:
+        """How many replicas there are, over all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises UserError if the devices cannot share a batch equally."""
+        if batch_size % self.num_replicas:
+            raise UserError(
+                f"train.batch_size must be a multiple of the {self.num_replicas} devices, got {batch_size}."
+            )
+
+    def distributed(self, batches: Callable[..., tf.data.Dataset]) -> tf.distribute.DistributedDataset:
+        """A stream of batches, shared by the replicas in the order of the batch.
+
+        Args:
+          batches: Gives the stream of one worker for `worker` and `num_workers`, as `SequenceDataset.batches` does.
+        """
+        replicas = self.num_replicas // self.num_workers
+
+        def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            stream = batches(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
+            share = stream.element_spec.shape[0]
+            return stream.rebatch(share // replicas, drop_remainder=True) if replicas > 1 else stream
+
+        return self.strategy.distribute_datasets_from_function(of_replicas)
+
+    def check_same(self, values: dict[str, Any]) -> None:
+        """Waits for all workers, and checks that they are about to do the same.
+
+        Args:
+          values: What must be the same for all -> its value, anything with a `repr`.
+
+        Raises:
+          UserError: If one of them is not.
+        """
+        digests = [hashlib.blake2b(repr(value).encode(), digest_size=4).digest() for value in values.values()]
+        rows = self._of_all_replicas([float(int.from_bytes(digest)) for digest in digests])
+        for name, column in zip(values, rows.T, strict=True):
+            if (column != column[0]).any():
+                other = int((column != column[0]).argmax()) * self.num_workers // len(column)
+                raise UserError(
+                    f"Workers 0 and {other} differ in {name}. All need the same command, and the same --run_dir on a "
+                    "file system that they share."
+                )
+
+    def _of_all_replicas(self, numbers: list[float]) -> np.ndarray:
+        """The numbers of each replica, float64 `[replicas, len(numbers)]`."""
+
+        def of_one() -> tf.Tensor:
+            replica = tf.distribute.get_replica_context()
+            row = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync, dtype=tf.float64)
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * tf.constant([numbers], tf.float64))
+
+        run = tf.function(lambda: self.strategy.experimental_local_results(self.strategy.run(of_one))[0])
+        return run().numpy()
+
+    @contextlib.contextmanager
+    def lost_workers(self, last_good: Callable[[], str]) -> Iterator[None]:
+        """Turns what TensorFlow raises when another worker has ended, or does not answer, into a `UserError`.
+
+        Args:
+          last_good: Says from where the run resumes.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            lost = re.search(
+                r"Collective ops is aborted by: .*?/job:worker/(?:replica:0/)?task:(\d+)", str(error), re.DOTALL
+            )
+            if not lost:
+                raise
+            reason = "it stopped answering" if "heartbeats" in str(error) else "its connection closed"
+            raise UserError(
+                f"Worker {lost[1]} at {self.addresses[int(lost[1])]} is gone ({reason}); start all workers again with "
+                f"the same command: {last_good()}."
+            ) from error
+
+
+def _give_each_operation_one_core() -> bool:
+    """Lets as many operations run at once as there are cores, each on one: none waits for what cannot be divided.
+
+    TensorFlow takes this only before it has done anything.
+
+    Returns:
+      Whether it took it.
+    """
+    try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(num_cores())
+    except RuntimeError:
+        return False
+    return True
 
 
-def batch_splits(strategy: tf.distribute.Strategy, batch_size: int) -> int:
-    """Into how many equal shares each replica divides its sequences, to compute them side by side on the cores.
-
-    As many as there are cores, if `make_strategy` has prepared for that; otherwise 1.
-    """
-    cores = tf.config.threading.get_inter_op_parallelism_threads()  # 0: not set
-    if not cores or tf.config.threading.get_intra_op_parallelism_threads() != 1:
-        return 1
-    return cores if batch_size // strategy.num_replicas_in_sync % cores == 0 else 1
+def even_splits(batch_sizes: Iterable[int], num_workers: int) -> int:
+    """Into how many parts batches of all these sizes can be divided, one a core; otherwise 1."""
+    cores, sizes = num_cores(), list(batch_sizes)
+    divisible = sizes and not any(size % (num_workers * cores) for size in sizes)
+    return cores if divisible and cores <= MAX_BATCH_SPLITS and not tf.config.list_physical_devices("GPU") else 1
 
 
-def make_strategy(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> tf.distribute.Strategy:
+def make_devices(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> Devices:
     """The devices that a run is trained on.
 
     Without a GPU, if every batch can be divided among the cores, operations then have one core each, in all of this
     process, and `batch_splits` is the number of cores. So what is not split has one core: in training, the held-out
-    evaluations. Not with more than `MAX_BATCH_SPLITS` cores, since a graph holds the model once for each split.
+    evaluations. This is not done with more than `MAX_BATCH_SPLITS` cores, since a graph holds the model once for each
+    part.
 
     Args:
       name: "mirrored": all GPUs of this machine, or its CPU. "multi_worker": those of all machines that the environment
@@ -67,13 +168,17 @@ def make_strategy(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> tf.d
       UserError: If TF_CONFIG is missing or wrong, or this worker's port is in use.
     """
     addresses, index = read_tf_config(os.environ.get("TF_CONFIG")) if name == MULTI_WORKER else (["localhost"], 0)
-    of_worker = [batch_size / len(addresses) for batch_size in batch_sizes]
-    divisible = of_worker and num_cores() <= MAX_BATCH_SPLITS and not any(each % num_cores() for each in of_worker)
-    if divisible and not tf.config.list_physical_devices("GPU"):
-        _give_each_operation_one_core()
+    splits = even_splits(batch_sizes, len(addresses))
+    if splits > 1 and not _give_each_operation_one_core():
+        splits = 1
     if name == MIRRORED:
         gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-        return tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
+        return Devices(tf.distribute.MirroredStrategy(gpus or ["CPU:0"]), splits)
+    return Devices(_join(addresses, index), splits)
+
+
+def _join(addresses: list[str], index: int) -> tf.distribute.Strategy:
+    """Waits for all workers."""
     _check_port(addresses[index])
     print(f"worker {index} of {len(addresses)} at {addresses[index]}: waiting for all to start", flush=True)
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits in C++, where Python's would never be called
@@ -127,101 +232,3 @@ def _check_port(address: str) -> None:
             server.bind(("", port))
         except (OSError, OverflowError) as error:
             raise UserError(f"Port {port} of {address} cannot be used ({error}); give another in TF_CONFIG.") from error
-
-
-def _addresses(strategy: tf.distribute.Strategy) -> list[str]:
-    resolver = strategy.cluster_resolver
-    return resolver.cluster_spec().job_tasks("worker") if resolver else ["localhost"]
-
-
-def num_workers(strategy: tf.distribute.Strategy) -> int:
-    """How many processes train together."""
-    return len(_addresses(strategy))
-
-
-def worker(strategy: tf.distribute.Strategy) -> int:
-    """Which of them this is; 0 is the chief."""
-    resolver = strategy.cluster_resolver
-    return resolver.task_id if resolver else 0
-
-
-def check_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> None:
-    """Raises UserError if the devices cannot share a batch equally."""
-    devices = strategy.num_replicas_in_sync
-    if batch_size % devices:
-        raise UserError(f"train.batch_size must be a multiple of the {devices} devices, got {batch_size}.")
-
-
-def distributed(
-    strategy: tf.distribute.Strategy, batches: Callable[..., tf.data.Dataset]
-) -> tf.distribute.DistributedDataset:
-    """A stream of batches, shared by the replicas in the order of the batch.
-
-    Args:
-      strategy: Of which this process is a worker.
-      batches: Gives the stream of one worker for `worker` and `num_workers`, as `SequenceDataset.batches` does.
-    """
-    replicas = strategy.num_replicas_in_sync // num_workers(strategy)
-
-    def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        mine = batches(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
-        share = mine.element_spec.shape[0]
-        return mine.rebatch(share // replicas, drop_remainder=True) if replicas > 1 else mine
-
-    return strategy.distribute_datasets_from_function(of_replicas)
-
-
-def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None:
-    """Waits for all workers, and checks that they are about to do the same.
-
-    Args:
-      strategy: Of which this process is a worker.
-      values: What must be the same for all -> its value, anything with a `repr`.
-
-    Raises:
-      UserError: If one of them is not.
-    """
-    digests = [hashlib.blake2b(repr(value).encode(), digest_size=4).digest() for value in values.values()]
-    mine = [float(int.from_bytes(digest)) for digest in digests]
-
-    @tf.function
-    def of_all() -> tf.Tensor:
-        def of_one() -> tf.Tensor:
-            replica = tf.distribute.get_replica_context()
-            row = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync, dtype=tf.float64)
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * tf.constant([mine], tf.float64))
-
-        return strategy.experimental_local_results(strategy.run(of_one))[0]
-
-    rows = of_all().numpy()
-    for name, column in zip(values, rows.T, strict=True):
-        if (column != column[0]).any():
-            other = int((column != column[0]).argmax()) * num_workers(strategy) // len(column)
-            raise UserError(
-                f"Workers 0 and {other} differ in {name}. All need the same command, and the same --run_dir on a file "
-                "system that they share."
-            )
-
-
-@contextlib.contextmanager
-def lost_workers(strategy: tf.distribute.Strategy, last_good: Callable[[], str]) -> Iterator[None]:
-    """Turns what TensorFlow raises when another worker has ended, or does not answer, into a `UserError`.
-
-    Args:
-      strategy: Of which this process is a worker.
-      last_good: Says from where the run resumes.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        lost = re.search(
-            r"Collective ops is aborted by: .*?/job:worker/(?:replica:0/)?task:(\d+)", str(error), re.DOTALL
-        )
-        if not lost:
-            raise
-        address = _addresses(strategy)[int(lost[1])]
-        reason = "it stopped answering" if "heartbeats" in str(error) else "its connection closed"
-        raise UserError(
-            f"Worker {lost[1]} at {address} is gone ({reason}); start all workers again with the same command: "
-            f"{last_good()}."
-        ) from error

@@ -1,33 +1,40 @@
-"""Strategy, compile, fit, callbacks, resume: one function that turns a dataset and a model into a run directory."""
+"""Settings -> build -> fit: one function that turns a dataset and a model into a run directory."""
 
 import contextlib
 import functools
-import json
-import math
+import sys
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from ddr_tf import config
+from ddr_tf import config, files
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 from ddr_tf.pictures import contact_sheets
-from ddr_tf.runs import DATASET, last_good
-from ddr_tf.training import devices
-from ddr_tf.training.callbacks import HeldOut, Progress, StopIfNotFinite, TrainingLog
+from ddr_tf.runs import last_good
+from ddr_tf.training.build import build
+from ddr_tf.training.callbacks import Execution, HeldOut, Progress, StopIfNotFinite, TrainingLog
+from ddr_tf.training.checkpoints import steps_done
+from ddr_tf.training.devices import Devices, make_devices
 from ddr_tf.training.optimizers import Adam
 from ddr_tf.training.run_directory import Run
+from ddr_tf.training.settings import Settings
+from ddr_tf.training.signals import Stop
+from ddr_tf.training.steps import Evaluation, train_function
+
+ENOUGH_SEQUENCES = {TRAIN: 50, HELD_OUT: 10}  # with fewer there is a warning
 
 
-@config.configurable(not_in_gin=("run_dir", "strategy"))
+@config.configurable(not_in_gin=("run_dir", "devices"))
 def train(
     run_dir: str,
     sequences: Callable[[], SequenceDataset],
     steps: int,
-    strategy: tf.distribute.Strategy | None = None,
+    devices: Devices | None = None,
     model: Callable[..., DDR] = DDR,
     optimizer: Callable[..., keras.optimizers.Optimizer] = Adam,
     batch_size: int = 16,
@@ -40,6 +47,7 @@ def train(
     steps_per_execution: int = 10,
     held_out_batches: int = 10,
     smaller_config: str | None = None,
+    initial_model: str | None = None,
 ) -> DDR:
     """Trains, or resumes, the run in `run_dir`, to its end.
 
@@ -47,11 +55,11 @@ def train(
       run_dir: Folder of the run; made if it does not exist.
       sequences: Gives the dataset.
       steps: Updates in total.
-      strategy: The devices, of this machine or several, of `distribution.make_strategy`; None: all of this one.
+      devices: Of this machine or several, from `make_devices`; None: all of this one.
       model: Gives the model for `frame_shape` and `noise_seed`.
+      optimizer: Gives the optimizer for a schedule of the learning rate: `Adam` or `Muon`.
       batch_size: B, sequences a step, over all replicas.
       num_frames: N, frames of each sequence.
-      optimizer: Gives the optimizer for a schedule of the learning rate: `Adam` or `Muon`.
       learning_rate: At the first step.
       final_learning_rate: At the last step, along half a cosine; equal to `learning_rate`: constant.
       seed: Of the initial weights, the batches and the noise.
@@ -60,100 +68,135 @@ def train(
       steps_per_execution: Most steps in one call of the compiled function.
       held_out_batches: Batches of the held-out evaluation; always the same ones.
       smaller_config: What to suggest to those whom this run would take days.
+      initial_model: A finished run, or the `.keras` file of one, to begin from; see `build`.
 
     Returns:
       The trained model.
 
     Raises:
-      UserError: If a setting is not possible, `run_dir` holds a run with other settings, or a figure became NaN or
-        infinite, or the data could not be read any more.
+      UserError: If a setting is not possible, `run_dir` holds a run with other settings or is being trained by another
+        process, a metric became NaN or infinite, or the data could not be read any more.
+      KeyboardInterrupt: If the process was told to stop; there is a checkpoint of the last step then.
     """
-    counts = dict(steps=steps, batch_size=batch_size, num_frames=num_frames, checkpoint_every=checkpoint_every)
-    counts |= dict(log_every=log_every, steps_per_execution=steps_per_execution, held_out_batches=held_out_batches)
-    for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"train.{name} must be at least 1, got {count}.")
-    for name, rate in dict(learning_rate=learning_rate, final_learning_rate=final_learning_rate).items():
-        if not 0 < rate < math.inf:
-            raise UserError(f"train.{name} must be above 0, got {rate}.")
-    strategy = strategy or devices.make_strategy(batch_sizes=[batch_size])
-    devices.check_batch_size(strategy, batch_size)
-    replicas = strategy.num_replicas_in_sync
-    chief = devices.worker(strategy) == 0
+    given = locals()
+    settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
+    directory = files.local_path(run_dir)
+    devices = devices or make_devices(batch_sizes=[batch_size])
+    devices.check_batch_size(batch_size)
     dataset = sequences()
-    ddr = compiled_model(
-        strategy, model, dataset.frame_shape, num_frames, optimizer, steps, learning_rate, final_learning_rate, seed
-    )
-
-    ddr.batch_splits = devices.batch_splits(strategy, batch_size)
-
-    run = Run(Path(run_dir), seed, dataset.fingerprint(), strategy)
-    start = run.open(ddr, steps)
-    (run.directory / DATASET).write_text(json.dumps(dataset.description(), indent=2) + "\n")
-    if run.finished:
-        print(f"{run_dir} has already finished its {steps} steps.", flush=True)
-        return ddr
-    with _data_errors(dataset, run):
-        shown = dataset.batches(HELD_OUT, batch_size=8, num_frames=8, seed=seed).take(1).get_single_element()
-    if start >= steps:  # stopped between the last checkpoint and the final model
-        run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, seed))
-        return ddr
-    ddr.steps_per_execution = math.gcd(steps_per_execution, steps - start, checkpoint_every, log_every, start)
-    share = functools.partial(dataset.batches, batch_size=batch_size, num_frames=num_frames, seed=seed)
-    batches = devices.distributed(strategy, functools.partial(share, TRAIN, start_step=start))
-    held_out = devices.distributed(strategy, functools.partial(share, HELD_OUT))
-    encoded = share(HELD_OUT).take(held_out_batches)
-    callbacks = [
-        StopIfNotFinite(run),
-        TrainingLog(run, log_every, batch_size * num_frames),
-        HeldOut(run, held_out, held_out_batches, encoded, shown, checkpoint_every, steps, seed),
-    ]
-    if chief:
-        print(
-            f"{dataset.name}: {len(dataset.splits[TRAIN])} train and {len(dataset.splits[HELD_OUT])} held-out "
-            f"sequences; {ddr.count_params():,} parameters; steps {start} to {steps} on {replicas} device(s), "
-            f"{ddr.batch_splits} share(s) of a batch side by side on each; run directory {run_dir}",
-            flush=True,
-        )
-        callbacks.insert(1, Progress(start, steps, batch_size * num_frames, smaller_config))
-    with _data_errors(dataset, run):
-        ddr.fit(batches, steps_per_epoch=steps - start, callbacks=callbacks, shuffle=False, verbose=0)
-    run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, seed))
+    ddr = build(settings, devices, dataset.frame_shape)
+    run = Run(directory, seed, dataset, devices)
+    with run.opened(ddr, steps) as start:
+        if run.finished:
+            print(f"{run_dir} has already finished its {steps} steps.", flush=True)
+        else:
+            fit(Training(settings, devices, dataset, ddr, run), start)
     return ddr
 
 
-def compiled_model(
-    strategy: tf.distribute.Strategy,
-    model: Callable[..., DDR],
-    frame_shape: tuple[int, int, int],
-    num_frames: int,
-    optimizer: Callable[..., keras.optimizers.Optimizer],
-    steps: int,
-    learning_rate: float,
-    final_learning_rate: float,
-    seed: int,
-) -> DDR:
-    """The model as it is before its first step, with its optimizer; the arguments are those of `train`.
+class Training(NamedTuple):
+    """A run that is built and opened."""
+
+    settings: Settings
+    devices: Devices
+    dataset: SequenceDataset
+    ddr: DDR
+    run: Run
+
+    def batches(self, split: str, start_step: int = 0, **worker: int) -> tf.data.Dataset:
+        """The stream of batches of a split; see `SequenceDataset.batches`."""
+        settings = self.settings
+        return self.dataset.batches(
+            split, settings.batch_size, settings.num_frames, settings.seed, start_step, **worker
+        )
+
+    def shown(self) -> tf.Tensor:
+        """The frames of the pictures: 8 of 8 held-out sequences, uint8 `[8, 8, H, W, C]`."""
+        stream = self.dataset.batches(HELD_OUT, batch_size=8, num_frames=8, seed=self.settings.seed)
+        return stream.take(1).get_single_element()
+
+
+def fit(training: Training, start: int) -> None:
+    """Trains from a step to the end, and writes the final model.
+
+    Args:
+      training: What to train.
+      start: The step that the model is at.
 
     Raises:
-      UserError: If a setting of the model is not possible, by itself or with these.
+      UserError, KeyboardInterrupt: As of `train`.
     """
-    with strategy.scope():
-        keras.utils.set_random_seed(seed & 0x7FFFFFFF)
-        ddr = model(frame_shape=frame_shape, noise_seed=seed)
-        if ddr.num_static_frames >= num_frames:
-            raise UserError(
-                f"DDR.num_static_frames must leave frames to decode: it is {ddr.num_static_frames}, and "
-                f"train.num_frames {num_frames}."
-            )
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, final_learning_rate / learning_rate)
-        ddr.compile(optimizer=optimizer(schedule), jit_compile=False)
-        ddr.optimizer.build(ddr.trainable_variables)
-    return ddr
+    settings, ddr, run = training.settings, training.ddr, training.run
+    with _data_errors(training.dataset, run):
+        shown = training.shown()
+        if start < settings.steps:  # otherwise it was stopped between the last checkpoint and the final model
+            _run_steps(training, start, shown)
+    run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, settings.seed))
+
+
+def _run_steps(training: Training, start: int, shown: tf.Tensor) -> None:
+    settings, devices, ddr = training.settings, training.devices, training.ddr
+    stream = devices.distributed(functools.partial(training.batches, TRAIN, start_step=start))
+    batches = iter(stream)
+    function = train_function(ddr, settings.execution_steps(start), devices.batch_splits)
+    progress = None
+    if devices.worker == 0:
+        print(_what_is_trained(training, start), flush=True)
+        _warn_of_few_sequences(training.dataset)
+        progress = Progress(start, settings)
+    log = TrainingLog(training.run, settings, ddr)
+    callbacks = [StopIfNotFinite(training.run), *([progress] if progress else []), log]
+    callbacks.append(_held_out(training, shown, log))
+    step = start
+    try:
+        with Stop(devices) as stop:
+            while step < settings.steps:
+                begun = time.perf_counter()
+                metrics = {name: float(value) for name, value in function(batches).items()}
+                steps, step = steps_done(ddr) - step, steps_done(ddr)
+                execution = Execution(step, steps, metrics, time.perf_counter() - begun)
+                for callback in callbacks:
+                    callback.after(execution)
+                if stop.requested and step < settings.steps:
+                    training.run.save(step, None, log.state)
+                    raise KeyboardInterrupt
+    finally:
+        if progress:
+            progress.close()
+
+
+def _held_out(training: Training, shown: tf.Tensor, log: TrainingLog) -> HeldOut:
+    settings, ddr = training.settings, training.ddr
+    stream = training.devices.distributed(functools.partial(training.batches, HELD_OUT))
+    evaluation = Evaluation(ddr, stream, settings.held_out_batches)
+    encoded = training.batches(HELD_OUT).take(settings.held_out_batches)
+    return HeldOut(training.run, settings, ddr, evaluation, encoded, shown, log)
+
+
+def _what_is_trained(training: Training, start: int) -> str:
+    dataset, devices = training.dataset, training.devices
+    counts = [len(dataset.splits[split]) for split in (TRAIN, HELD_OUT)]
+    return (
+        f"{dataset.name}: {counts[0]} train and {counts[1]} held-out sequences; {training.ddr.count_params():,} "
+        f"parameters; steps {start} to {training.settings.steps} on {devices.num_replicas} device(s), "
+        f"{devices.batch_splits} share(s) of a batch side by side on each; run directory {training.run.shared}"
+    )
+
+
+def _warn_of_few_sequences(dataset: SequenceDataset) -> None:
+    counts = {split: len(dataset.splits[split]) for split in ENOUGH_SEQUENCES}
+    if any(counts[split] < enough for split, enough in ENOUGH_SEQUENCES.items()):
+        print(
+            f"warning: {counts[TRAIN]} training and {counts[HELD_OUT]} held-out sequences are few; f learns what "
+            f"differs between sequences from {ENOUGH_SEQUENCES[TRAIN]} or more, and metrics mean something from "
+            f"{ENOUGH_SEQUENCES[HELD_OUT]} held-out ones.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextlib.contextmanager
-def _data_errors(dataset: SequenceDataset, run: "Run") -> Iterator[None]:
+def _data_errors(dataset: SequenceDataset, run: Run) -> Iterator[None]:
     """Turns files that vanish or prove damaged into a `UserError`."""
     try:
         yield

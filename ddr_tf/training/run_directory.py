@@ -1,46 +1,68 @@
 """The writing side of a run directory: what is in it, see `runs`; what a resumed run finds there."""
 
+import ast
 import atexit
+import contextlib
 import json
-import math
 import os
 import platform
-import resource
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from tensorboard.plugins.hparams import api as hparams
 
 import ddr_tf
-from ddr_tf import config
-from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN
+from ddr_tf import config, files, runs
+from ddr_tf.data.recipe import recipe
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
+from ddr_tf.model.bounds import BOUND_METRICS
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import RECORD, check_same_data, newest_checkpoint
-from ddr_tf.training import devices
+from ddr_tf.runs import CONFIG, DATASET, LOCK, LOGS, METRICS, MODEL, RECIPE, RECORD, Checkpoint
+from ddr_tf.training.checkpoints import Checkpoints, steps_done
+from ddr_tf.training.devices import Devices
+from ddr_tf.training.events import forget_events_after
+from ddr_tf.training.projector import write_projector
 
-# Where things are on a machine; may differ between those that train together.
-OF_A_MACHINE = {"data_dir", "AffWild.cache_dir", "FrameFolders.cache_dir"}
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+# Versions whose networks, optimizers and checkpoints are those of this one.
+SAME_NETWORKS = ("0.2.0", ddr_tf.__version__)
+# Where things are on a machine; may differ between those that train together, and change when data are moved.
+OF_A_MACHINE = {
+    "data_dir",
+    "AffWild.cache_dir",
+    "AffWild.data_dir",
+    "FrameFolders.cache_dir",
+    "FrameFolders.root",
+    "MovingMNIST.data_dir",
+    "PublishedMovingMNIST.data_dir",
+    "Sprites.data_dir",
+    "TFRecords.folder",
+}
 # Settings that a resumed run may change: they do not alter what a step does. (`train.steps` alters the schedule of
 # the learning rate unless it is constant; continuing for longer is worth that.)
 MAY_CHANGE = OF_A_MACHINE | {
     f"train.{name}" for name in ("steps", "checkpoint_every", "log_every", "steps_per_execution", "smaller_config")
 }
-
-
-def steps_done(ddr: DDR) -> int:
-    """Updates that the model has had."""
-    return int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
+PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pillow", "gin-config")
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has had resident so far, in megabytes (10^6 bytes)."""
+    """The most memory that this process has had resident so far, in megabytes (10^6 bytes); 0: Windows does not say."""
+    if resource is None:
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -50,158 +72,258 @@ class Run:
 
     All workers do the same, since reading the variables of a metric needs them all, but only what the chief writes is
     kept.
+
+    Attributes:
+      shared: The run directory; what was there before is read here.
+      finished: All steps are done and everything is written.
     """
 
-    def __init__(self, directory: Path, seed: int, data: str, strategy: tf.distribute.Strategy) -> None:
-        """Args: data: the fingerprint of the dataset; strategy: tells whether this is the chief."""
-        self.shared = directory  # what was there before is read here
-        self._strategy = strategy
-        self.directory = directory
-        if devices.worker(strategy):
-            self.directory = Path(tempfile.mkdtemp(prefix="ddr_tf_"))
-            atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
-        self._data = data
-        self.metrics_path = self.directory / "metrics.jsonl"
-        self._seed = seed
+    def __init__(self, directory: Path, seed: int, dataset: SequenceDataset, devices: Devices) -> None:
+        """Args: seed: Of `train`; devices: tell whether this is the chief."""
+        self.shared, self._directory = directory, directory
+        self._devices, self._seed, self._dataset = devices, seed, dataset
+        self._data = dataset.fingerprint()
+        self._lock: files.Lock | None = None
+        if devices.worker:
+            self._directory = Path(tempfile.mkdtemp(prefix="ddr_tf_"))
+            atexit.register(shutil.rmtree, self._directory, ignore_errors=True)
         self._peak_memory_mb = 0  # of the sessions before
-        self.finished = False  # all steps done and everything written
-        self.best_elbo = tf.Variable(-math.inf, dtype=tf.float64)
-        self.seconds = tf.Variable(0.0, dtype=tf.float64)  # of training, over all sessions of this run
+        self.finished = False
+        self.log_state: dict[str, Any] = {}  # what `TrainingLog` had gathered at the checkpoint that was restored
 
-    def open(self, ddr: DDR, steps: int) -> int:
-        """Makes or checks the directory, restores the newest checkpoint into the model; returns the step it is at.
+    @contextlib.contextmanager
+    def opened(self, ddr: DDR, steps: int) -> Iterator[int]:
+        """Makes or checks the directory, and restores the newest checkpoint into the model.
+
+        Yields:
+          The step that the model is at. The directory is this process's until the block ends.
 
         Raises:
-          UserError: If the directory cannot be written, or holds a run with other settings.
+          UserError: If the directory cannot be written, holds a run with other settings, or is another process's.
         """
-        settings = config.operative()
+        with self._errors():
+            record = self._existing_record()
+            settings = self._checked_settings(record)
+            self._take_lock()
         try:
-            self.shared.mkdir(parents=True, exist_ok=True)
-            record_path = self.shared / RECORD
-            record = json.loads(record_path.read_text()) if record_path.exists() else None
-            if record is None and any(self.shared.iterdir()):
-                raise UserError(f"{self.shared} is not empty and holds no run; give another --run_dir.")
-            before = record["settings"] if record else settings
-            # What was not a setting yet when the run was begun was as it is by default now.
-            before = {name: value for name, value in settings.items() if config.is_default(name, value)} | before
-            changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
-            changed = [name for name in changed if name not in MAY_CHANGE]
-            if changed:
-                name = changed[0]
-                more = f", and {len(changed) - 1} more" if changed[1:] else ""
-                raise UserError(
-                    f"{self.shared} holds a run with other settings ({name} was {before.get(name)}, now "
-                    f"{settings.get(name)}{more}); give another --run_dir."
-                )
-            if record:
-                version = record["versions"]["ddr_tf"]
-                if version != ddr_tf.__version__:
-                    raise UserError(
-                        f"{self.shared} holds a run of ddr_tf {version}, whose networks are not those of "
-                        f"{ddr_tf.__version__}; give another --run_dir."
-                    )
-                check_same_data(self.shared, record, self._data)
-                self._peak_memory_mb = record.get("peak_memory_mb", 0)
-            self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
-            self._last, self._best = (
-                tf.train.CheckpointManager(self._checkpoint, str(self.directory / "checkpoints" / name), max_to_keep=1)
-                for name in ("last", "best")
-            )
-            if newest := newest_checkpoint(self.shared):
-                self._restore(newest)
-            step = steps_done(ddr)
-            common = {name: value for name, value in settings.items() if name not in OF_A_MACHINE}
-            same = {"their settings": common, "the sequences found": self._data, "the step of the checkpoint": step}
-            devices.check_same(self._strategy, same)  # also keeps the chief from writing before all have read
-            self.finished = bool(record and record["finished"] and record["step"] == step and step >= steps)
-            self._forget_after(step)
-            (self.directory / "config.gin").write_text(config.operative_text())
-            self._write_record(settings, step, self.finished)
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"The run directory {self.shared} cannot be used: {error}.") from error
-        self.train_writer, self.held_out_writer = (
-            tf.summary.create_file_writer(str(self.directory / "logs" / split)) for split in (TRAIN, HELD_OUT)
-        )
-        with self.train_writer.as_default():
-            tf.summary.text(
-                "config", "\n".join(f"    {line}" for line in config.operative_text().splitlines()), step=step
-            )
-        return step
+            with self._errors():
+                step = self._restore(ddr, record, steps)
+                self._check_workers(settings, step)
+                self._forget_after(step)
+                self._write_beginning(settings, step)
+            yield step
+        finally:
+            if self._lock:
+                self._lock.release()
 
-    def _restore(self, path: str) -> None:
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns an `OSError` into a `UserError`."""
         try:
-            self._checkpoint.restore(path).assert_consumed()
-        except (tf.errors.OpError, IndexError, RuntimeError, ValueError, AssertionError) as error:  # all seen from here
-            reason = str(error).splitlines()[0]
+            yield
+        except OSError as error:
             raise UserError(
-                f"The checkpoint {path} cannot be read ({reason}); put checkpoints/best in its place, or give "
-                "another --run_dir."
+                f"The run directory {self.shared} cannot be used ({error}); {runs.last_good(self.shared)}."
             ) from error
 
-    def _forget_after(self, step: int) -> None:
-        """Drops the lines of `metrics.jsonl` that a resumed run will write again, and a line cut short by a kill."""
-        if not self.metrics_path.exists():
+    def _existing_record(self) -> dict[str, Any] | None:
+        """`run.json`; None: a run begins here. Makes the directory."""
+        self.shared.mkdir(parents=True, exist_ok=True)
+        if (self.shared / RECORD).exists():
+            record = runs.read_record(self.shared)
+            self._peak_memory_mb = record.get("peak_memory_mb") or 0
+            return record
+        names = {path.name for path in self.shared.iterdir() if not path.name.startswith(files.PREFIX)} - {LOCK}
+        if names:
+            if names & {CONFIG, METRICS, MODEL}:
+                raise UserError(f"{self.shared} holds a run without its run.json; bring that back from a copy.")
+            raise UserError(f"{self.shared} is not empty and holds no run; give another --run_dir.")
+        return None
+
+    def _checked_settings(self, record: dict[str, Any] | None) -> dict[str, str]:
+        """The settings of now, which must be those that the run was begun with, of the same networks and data."""
+        settings = config.operative()
+        if record is None:
+            return settings
+        # What was not a setting yet when the run was begun was as it is by default now.
+        before = {name: value for name, value in settings.items() if config.is_default(name, value)}
+        before |= record["settings"]
+        changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
+        changed = [name for name in changed if name not in MAY_CHANGE]
+        if changed:
+            name, more = changed[0], f", and {len(changed) - 1} more" if changed[1:] else ""
+            raise UserError(
+                f"{self.shared} holds a run with other settings ({name} was {before.get(name)}, now "
+                f"{settings.get(name)}{more}); give another --run_dir."
+            )
+        version = record["versions"].get("ddr_tf")
+        if version not in SAME_NETWORKS:
+            raise UserError(
+                f"{self.shared} holds a run of ddr_tf {version}, whose networks are not those of "
+                f"{ddr_tf.__version__}; give another --run_dir."
+            )
+        runs.check_same_data(self.shared, record, self._data)
+        return settings
+
+    def _take_lock(self) -> None:
+        """Keeps other processes out of the directory, and removes what killed ones have left."""
+        if self._devices.worker:
             return
-        kept = []
-        for line in self.metrics_path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except json.JSONDecodeError:
-                continue
-        self.metrics_path.write_text("".join(kept))
+        self._lock = files.Lock(self.shared / LOCK)
+        if not self._lock.acquire():
+            raise UserError(f"{self.shared} is being trained by another process; wait for it, or end it first.")
+        files.remove_abandoned(self.shared)
+
+    def _restore(self, ddr: DDR, record: dict[str, Any] | None, steps: int) -> int:
+        """Restores the newest checkpoint, and returns the step that it is at."""
+        self._checkpoints = Checkpoints(self._directory, self.shared, ddr)
+        if not self._devices.worker:
+            self._checkpoints.remove_abandoned()
+        restored = self._checkpoints.restore()
+        reached = record["step"] if record else 0
+        is_finished = bool(record and record["finished"])
+        if restored is None and reached:
+            if not (is_finished and steps <= reached and (self.shared / MODEL).is_file()):
+                raise UserError(self._lost(reached))
+            ddr.set_weights(runs.load_model(self.shared).get_weights())
+            self.finished = True
+            return reached
+        step = steps_done(ddr)
+        if restored:
+            self._resume_from(restored)
+        written = is_finished and reached == step and (self.shared / MODEL).is_file()
+        self.finished = written and step >= steps
+        return step
+
+    def _lost(self, reached: int) -> str:
+        good = f"; {MODEL} is still there" if (self.shared / MODEL).is_file() else ""
+        return (
+            f"run.json says that {self.shared} had reached step {reached}, but there is no checkpoint{good}. Bring "
+            "checkpoints/ back from a copy, or give another --run_dir to begin anew."
+        )
+
+    def _resume_from(self, restored: Checkpoint) -> None:
+        self.log_state = (restored.manifest or {}).get("log") or {}
+        if not self._devices.worker:
+            self._checkpoints.complete_best(restored)
+
+    def _check_workers(self, settings: dict[str, str], step: int) -> None:
+        """Checks that all workers do the same; also keeps the chief from writing before all have read."""
+        common = {name: value for name, value in settings.items() if name not in OF_A_MACHINE}
+        self._devices.check_same(
+            {"their settings": common, "the sequences found": self._data, "the step of the checkpoint": step}
+        )
+
+    def _forget_after(self, step: int) -> None:
+        """Drops from `metrics.jsonl` and TensorBoard what a resumed run writes again and what a kill cut short."""
+        path = self._directory / METRICS
+        if path.exists():
+            lines = path.read_bytes().decode(errors="replace").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            files.write_text(path, "".join(f"{line}\n" for line in kept))
+        for split in (TRAIN, HELD_OUT):
+            forget_events_after(self._directory / LOGS / split, step)
+
+    def _write_beginning(self, settings: dict[str, str], step: int) -> None:
+        """Writes the settings, and what the data are, as they are now."""
+        files.write_text(self._directory / CONFIG, config.operative_text())
+        files.write_json(self._directory / DATASET, self._dataset.description() | {RECIPE: recipe(self._dataset)})
+        self._write_record(settings, step, self.finished)
+        self._train_writer, self._held_out_writer = (
+            tf.summary.create_file_writer(str(self._directory / LOGS / split)) for split in (TRAIN, HELD_OUT)
+        )
+        with self._train_writer.as_default():
+            text = "\n".join(f"    {line}" for line in config.operative_text().splitlines())
+            tf.summary.text("config", text, step=step)
+        with self._held_out_writer.as_default():
+            hparams.hparams(_hyperparameters(settings), trial_id=self.shared.name)
 
     def _write_record(self, settings: dict[str, str], step: int, finished: bool) -> None:
-        packages = ("tensorflow", "keras", "tensorflow-probability", "numpy", "pillow", "gin-config")
         record = {
             "command": " ".join([Path(sys.executable).name, *sys.argv]),
             "seed": self._seed,
             "data": self._data,
             "step": step,
             "finished": finished,
-            "training_minutes": round(float(self.seconds) / 60, 2),
+            "training_minutes": round(self.seconds / 60, 2),
             "peak_memory_mb": max(self._peak_memory_mb, round(peak_memory_mb())),
             "cpus": os.cpu_count(),
             "versions": {
                 "ddr_tf": ddr_tf.__version__,
                 "python": platform.python_version(),
-                **{name: metadata.version(name) for name in packages},
+                **{name: metadata.version(name) for name in PACKAGES},
             },
             "settings": settings,
         }
-        partial = (self.directory / RECORD).with_suffix(".part")
-        partial.write_text(json.dumps(record, indent=2) + "\n")
-        partial.replace(self.directory / RECORD)
+        files.write_json(self._directory / RECORD, record)
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, over all sessions."""
+        return float(self._checkpoints.seconds)
+
+    def add_seconds(self, seconds: float) -> None:
+        """Counts time of training."""
+        self._checkpoints.seconds.assign_add(seconds)
 
     def log(self, split: str, step: int, values: dict[str, float]) -> None:
         """Appends one line to `metrics.jsonl` and the scalars to TensorBoard."""
-        line = {"step": step, "split": split, "minutes": round(float(self.seconds) / 60, 3), **values}
-        with self.metrics_path.open("a") as file:
+        line = {"step": step, "split": split, "minutes": round(self.seconds / 60, 3), **values}
+        with self._errors(), (self._directory / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
-        with (self.train_writer if split == TRAIN else self.held_out_writer).as_default(step=step):
+        with (self._train_writer if split == TRAIN else self._held_out_writer).as_default(step=step):
             for name, value in values.items():
-                tf.summary.scalar(name, value)
+                tf.summary.scalar(_tag(name), value)
 
     def log_images(self, step: int, sheets: dict[str, np.ndarray]) -> None:
         """Shows contact sheets in TensorBoard."""
-        with self.held_out_writer.as_default(step=step):
+        with self._held_out_writer.as_default(step=step):
             for name, sheet in sheets.items():
                 tf.summary.image(name, sheet[None])
-        self.held_out_writer.flush()
+        self._held_out_writer.flush()
 
-    def save(self, step: int, elbo: float) -> None:
-        """Writes the last checkpoint, and the best if this held-out ELBO is."""
-        better = elbo > float(self.best_elbo)
-        if better:
-            self.best_elbo.assign(elbo)
-        self._last.save(checkpoint_number=step)
-        if better:
-            self._best.save(checkpoint_number=step)
-        self._write_record(config.operative(), step, finished=False)
+    def save(self, step: int, held_out_elbo: float | None, log: dict[str, Any]) -> None:
+        """Writes a checkpoint; see `Checkpoints.save`."""
+        with self._errors():
+            if (metrics := self._directory / METRICS).exists():
+                files.sync_all(metrics)  # so that what it says of this step is not lost before the checkpoint is
+            self._checkpoints.save(step, held_out_elbo, log)
+            self._write_record(config.operative(), step, finished=False)
 
     def finish(self, ddr: DDR, sheets: dict[str, np.ndarray]) -> None:
-        """Writes the final model and the contact sheets, and marks the run as finished."""
-        ddr.save(self.directory / "model.keras")
-        for name, sheet in sheets.items():
-            Image.fromarray(sheet).save(self.directory / f"{name}.png")
-        self._write_record(config.operative(), steps_done(ddr), finished=True)
+        """Writes the final model, the contact sheets and the projector's points, and marks the run as finished."""
+        with self._errors():
+            with files.replaced(self._directory / MODEL) as partial:
+                ddr.save(partial)
+            for name, sheet in sheets.items():
+                with files.replaced(self._directory / f"{name}.png") as partial:
+                    Image.fromarray(sheet).save(partial)
+            write_projector(self._directory / LOGS / HELD_OUT, ddr, self._dataset, self._seed)
+            self._write_record(config.operative(), steps_done(ddr), finished=True)
+
+
+def _tag(name: str) -> str:
+    """The name of a metric in TensorBoard, which groups by what comes before the slash."""
+    if name in BOUND_METRICS or name == "bits_per_dim":
+        return f"bound/{name}"
+    return f"codes/{name}" if name.startswith("active_units") else f"training/{name}"
+
+
+def _hyperparameters(settings: dict[str, str]) -> dict[str, bool | float | str]:
+    """Settings as TensorBoard compares runs by them."""
+    values = {}
+    for name, text in settings.items():
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text  # a reference or a macro
+        values[name] = value if isinstance(value, (bool, int, float, str)) else text
+    return values
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of `metrics.jsonl`; infinity: the line is damaged."""
+    try:
+        return runs.parse_metrics(line)["step"]
+    except ValueError:
+        return float("inf")

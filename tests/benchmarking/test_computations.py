@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from ddr_tf import config
 from ddr_tf.benchmarking.computations import noise, training_steps
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR
-from ddr_tf.training import devices, loop, optimizers
+from ddr_tf.training.build import build
+from ddr_tf.training.devices import make_devices
+from ddr_tf.training.loop import train
+from ddr_tf.training.settings import Settings
 
 
 def test_noise_is_the_same_each_time():
@@ -16,18 +19,10 @@ def test_noise_is_the_same_each_time():
 
 
 def test_training_that_becomes_nan_is_not_timed():
-    ddr = loop.compiled_model(
-        devices.make_strategy(),
-        DDR,
-        (16, 16, 1),
-        2,
-        optimizers.Adam,
-        steps=9,
-        learning_rate=1e30,
-        final_learning_rate=1e30,
-        seed=0,
-    )
-    execute = training_steps(ddr, 1, 2, 2)
+    config.load([], ["train.sequences = @Puppets", "train.steps = 9", "train.learning_rate = 1e30"])
+    settings = Settings(**config.settings(train) | {"num_frames": 2, "batch_size": 1})
+    devices = make_devices()
+    execute = training_steps(build(settings, devices, (16, 16, 1)), devices, 1, 2, 2)
     with pytest.raises(UserError, match="became NaN"):
         for _ in range(5):
             execute()

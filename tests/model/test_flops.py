@@ -56,8 +56,8 @@ def test_against_the_layers_as_they_are_called(settings, monkeypatch):
     model = DDR(**SMALL, **settings)
     batch, num_frames = 3, 4
     frames = np.zeros((batch, num_frames, *model.frame_shape), np.uint8)
-    static = frames[:, :1] if model.num_static_frames else None
-    decoded = frames[:, 1:] if model.num_static_frames else frames
+    static = frames[:, :1] if model.options.num_static_frames else None
+    decoded = frames[:, 1:] if model.options.num_static_frames else frames
     noise = np.zeros((batch, 4), np.float32), np.zeros((*decoded.shape[:2], 2), np.float32)
     model.elbo_terms(decoded, *noise, static)
     found = flops.total(flops.per_frame(num_frames, model.get_config()))

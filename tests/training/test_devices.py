@@ -68,57 +68,72 @@ def test_a_port_in_use_is_refused(monkeypatch):
         task = {"type": "worker", "index": 0}
         monkeypatch.setenv("TF_CONFIG", tf_config(cluster={"worker": [address]}, task=task))
         with pytest.raises(UserError, match=rf"Port \d+ of {address} cannot be used \(.*in use"):
-            devices.make_strategy("multi_worker")
+            devices.make_devices("multi_worker")
 
 
 def test_replicas_get_the_batch_in_its_order():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert (devices.num_workers(strategy), devices.worker(strategy)) == (1, 0)
+    two = devices.Devices(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    assert (two.num_replicas, two.num_workers, two.worker) == (2, 1, 0)
     asked = []
 
     def batches(worker, num_workers):
         asked.append((worker, num_workers))
         return RandomDataset().batches("train", 4, 3, 0, 5, worker, num_workers)
 
-    parts = strategy.experimental_local_results(next(iter(devices.distributed(strategy, batches))))
+    parts = two.strategy.experimental_local_results(next(iter(two.distributed(batches))))
     whole = next(iter(RandomDataset().batches("train", 4, 3, 0, 5)))
     assert asked == [(0, 1)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 @pytest.mark.parametrize(
-    ("intra", "inter", "batch_size", "shares"),
-    [(0, 0, 8, 1), (1, 0, 8, 1), (2, 2, 8, 1), (1, 2, 8, 2), (1, 4, 8, 4), (1, 16, 8, 1), (1, 3, 8, 1), (1, 3, 6, 3)],
+    ("cores", "workers", "batch_size", "splits"),
+    [(2, 1, 8, 2), (4, 1, 8, 4), (16, 1, 8, 1), (3, 1, 8, 1), (3, 1, 6, 3), (17, 1, 17, 1), (4, 2, 8, 4), (4, 2, 4, 1)],
 )
-def test_shares_are_equal_and_one_a_core(intra, inter, batch_size, shares, monkeypatch):
-    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: intra)
-    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: inter)
-    assert devices.batch_splits(tf.distribute.MirroredStrategy(["CPU:0"]), batch_size) == shares
-    assert devices.batch_splits(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 2 * batch_size) == shares
+def test_splits_are_equal_and_one_a_core(cores, workers, batch_size, splits, monkeypatch):
+    monkeypatch.setattr(devices, "num_cores", lambda: cores)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    assert devices.even_splits([batch_size], workers) == splits
+    assert devices.even_splits([batch_size, 2 * batch_size], workers) == splits
+    assert devices.even_splits([batch_size, 2 * batch_size + 1], workers) == 1
+    assert devices.even_splits([], workers) == 1
+
+
+def test_batches_are_not_split_among_the_cores_of_a_machine_with_a_gpu(monkeypatch):
+    monkeypatch.setattr(devices, "num_cores", lambda: 2)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["GPU:0"])
+    assert devices.even_splits([8], 1) == 1
 
 
 def test_threads_stay_as_they_are_where_tensorflow_has_been_used():
-    strategy = devices.make_strategy(batch_sizes=[devices.num_cores()])
+    assert devices.make_devices(batch_sizes=[devices.num_cores()]).batch_splits == 1
     assert tf.config.threading.get_intra_op_parallelism_threads() == 0
-    assert devices.batch_splits(strategy, devices.num_cores()) == 1
 
 
 def test_operations_have_one_core_each_if_batches_can_be_divided_among_all():
     code = (
-        "import sys, tensorflow as tf; from ddr_tf import distribution; batch_size = int(sys.argv[1]);"
-        "print(distribution.batch_splits(distribution.make_strategy(batch_sizes=[batch_size]), batch_size))"
+        "import sys; from ddr_tf.training import devices;"
+        "print(devices.make_devices(batch_sizes=[int(sys.argv[1])]).batch_splits)"
     )
     cores = devices.num_cores()
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
-    found = [
+    splits = [
         int(subprocess.check_output([sys.executable, "-c", code, str(batch_size)], text=True, env=environment))
         for batch_size in (3 * cores, 3 * cores + 1)
     ]
-    assert found == [cores if cores <= devices.MAX_BATCH_SPLITS else 1, 1]
+    assert splits == [cores if cores <= devices.MAX_BATCH_SPLITS else 1, 1]
+
+
+def test_a_batch_must_be_shared_equally():
+    two = devices.Devices(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two.check_batch_size(4)
+    with pytest.raises(UserError, match="must be a multiple of the 2 devices, got 3"):
+        two.check_batch_size(3)
 
 
 def test_one_worker_agrees_with_itself():
-    devices.check_same(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), {"the step": 3, "the data": "x"})
+    two = devices.Devices(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two.check_same({"the step": 3, "the data": "x"})
 
 
 @contextlib.contextmanager

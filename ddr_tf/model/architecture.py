@@ -1,0 +1,95 @@
+"""The settings of the model: what its networks are, and how training uses it."""
+
+import dataclasses
+import functools
+
+import keras
+
+from ddr_tf.errors import UserError
+from ddr_tf.model.networks import AGGREGATIONS, DOWNSAMPLING, MIN_STDDEV
+
+
+def _at_least(minimum: int, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < minimum:
+            wanted = "0 or more" if minimum == 0 else f"at least {minimum}"
+            raise UserError(f"DDR.{name} must be {wanted}, got {count}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What the networks are.
+
+    Attributes:
+      frame_shape: (H, W, C); H and W multiples of 16.
+      static_dim: F.
+      dynamic_dim: Z.
+      width: K, channels of the encoder's and decoder's convolutions.
+      pair_width: Channels of the convolution over pairs and of the one that follows it.
+      dense_units: Units of every hidden dense layer.
+      initializer: Keras's name of the initial kernels of all layers with a ReLU.
+      initial_static_stddev: Stddev of q(f | x_1..N) before training.
+      static_aggregation: How q(f | x_1..N) joins frames, one of `AGGREGATIONS`; see `networks.StaticPosterior`.
+      learned_prior: Whether p(z | f) is learned, or N(0, I).
+    """
+
+    frame_shape: tuple[int, int, int]
+    static_dim: int
+    dynamic_dim: int
+    width: int
+    pair_width: int
+    dense_units: int
+    initializer: str
+    initial_static_stddev: float
+    static_aggregation: str
+    learned_prior: bool
+
+    def __post_init__(self) -> None:
+        """Raises UserError if a setting is not possible."""
+        sides = self.frame_shape[:2]
+        if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in sides):
+            raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {self.frame_shape}.")
+        sizes = ("static_dim", "dynamic_dim", "width", "pair_width", "dense_units")
+        _at_least(1, **{name: getattr(self, name) for name in sizes})
+        if self.static_aggregation not in AGGREGATIONS:
+            raise UserError(
+                f"DDR.static_aggregation must be one of {', '.join(AGGREGATIONS)}, got {self.static_aggregation!r}."
+            )
+        if not self.initial_static_stddev > MIN_STDDEV:
+            raise UserError(f"DDR.initial_static_stddev must be above {MIN_STDDEV}, got {self.initial_static_stddev}.")
+        try:
+            keras.initializers.get(self.initializer)
+        except ValueError as error:
+            raise UserError(f"DDR.initializer: Keras knows no initializer {self.initializer!r}.") from error
+
+    @functools.cached_property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """(h, w, K), of the features of a frame."""
+        height, width, _ = self.frame_shape
+        return height // DOWNSAMPLING, width // DOWNSAMPLING, self.width
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How the model is trained; its networks do not depend on it.
+
+    Attributes:
+      kl_warmup_steps: Steps over which the weight of both KL terms rises from 0 to 1; 0: no warm-up.
+      gradient_clip_norm: Largest global norm of the gradient of the loss in nats a frame.
+      num_static_frames: Frames of each sequence that q(f | ..) is computed from, the others being decoded; 0: all
+        frames are used for both.
+      xla: Whether XLA compiles the bound and its gradient.
+      noise_seed: Seed of the reparameterisation noise.
+    """
+
+    kl_warmup_steps: int
+    gradient_clip_norm: float
+    num_static_frames: int
+    xla: bool
+    noise_seed: int
+
+    def __post_init__(self) -> None:
+        """Raises UserError if a setting is not possible."""
+        _at_least(0, kl_warmup_steps=self.kl_warmup_steps, num_static_frames=self.num_static_frames)
+        if not self.gradient_clip_norm > 0:
+            raise UserError(f"DDR.gradient_clip_norm must be above 0, got {self.gradient_clip_norm}.")

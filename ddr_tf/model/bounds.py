@@ -1,0 +1,104 @@
+"""Bounds on the log-likelihood of frames, from the densities of a model."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ddr_tf.model.densities import tfd
+from ddr_tf.model.elbo import ElboTerms, elbo_terms, pixel_entropy
+
+# What `Bounds.bound_metrics` returns, in nats a frame.
+BOUND_METRICS = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
+
+
+def as_float(frames: tf.Tensor) -> tf.Tensor:
+    """uint8 frames -> float32 in [0, 1]; float frames are returned as float32."""
+    return tf.cast(frames, tf.float32) / 255.0 if frames.dtype == tf.uint8 else tf.cast(frames, tf.float32)
+
+
+class PosteriorSample(NamedTuple):
+    """A sample of the codes of sequences, and the densities that it was drawn from.
+
+    Attributes:
+      static: f, float32 `[B, F]`.
+      dynamic: z, float32 `[B, N, Z]`.
+      static_posterior: q(f | ..), batch `[B]`.
+      dynamic_posterior: q(z_i | x_i, f), batch `[B, N]`.
+    """
+
+    static: tf.Tensor
+    dynamic: tf.Tensor
+    static_posterior: tfd.Distribution
+    dynamic_posterior: tfd.Distribution
+
+
+class Bounds:
+    """Bounds on log p(x_1..N) for any class that has the densities of the model as methods, as `DDR` has."""
+
+    def sample_posterior(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        static_frames: tf.Tensor | None = None,
+    ) -> PosteriorSample:
+        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`."""
+        features = self.features(frames)
+        static_features = features if static_frames is None else self.features(static_frames)
+        static_posterior = self.static_posterior(static_features)
+        static = static_posterior.mean() + static_posterior.stddev() * static_noise
+        dynamic_posterior = self.dynamic_posterior(features, static)
+        dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
+        return PosteriorSample(static, dynamic, static_posterior, dynamic_posterior)
+
+    def elbo_terms(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        static_frames: tf.Tensor | None = None,
+    ) -> ElboTerms:
+        """The bound for one reparameterised sample of f and z.
+
+        Args:
+          frames: uint8, or float in [0, 1], `[B, N, H, W, C]`.
+          static_noise: float32 `[B, F]`, standard normal.
+          dynamic_noise: float32 `[B, N, Z]`, standard normal.
+          static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
+        """
+        frames = as_float(frames)
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise, static_frames)
+        return elbo_terms(
+            frames,
+            self.likelihood(sample.static, sample.dynamic),
+            sample.static_posterior,
+            self.static_prior(),
+            sample.dynamic_posterior,
+            self.dynamic_prior(sample.static),
+        )
+
+    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
+        """Log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
+
+        Its mean over samples is the bound of `elbo_terms`; the log of the mean of its exponential is a tighter bound
+        (Burda et al., "Importance Weighted Autoencoders", 2016). The arguments are those of `elbo_terms`.
+        """
+        frames = as_float(frames)
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise)
+        static, dynamic = sample.static, sample.dynamic
+        log_weight_of_frames = (
+            self.likelihood(static, dynamic).log_prob(frames)
+            + self.dynamic_prior(static).log_prob(dynamic)
+            - sample.dynamic_posterior.log_prob(dynamic)
+        )
+        log_weight_of_sequence = self.static_prior().log_prob(static) - sample.static_posterior.log_prob(static)
+        return tf.reduce_sum(log_weight_of_frames, axis=-1) + log_weight_of_sequence
+
+    def bound_metrics(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:
+        """`BOUND_METRICS`, each the mean over sequences in nats a frame, from `elbo_terms` of these frames."""
+        num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
+        metrics = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
+        metrics["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
+        entropy = tf.reduce_mean(pixel_entropy(as_float(frames)))
+        metrics["reconstruction_excess"] = -metrics["reconstruction"] - entropy
+        return metrics

@@ -1,0 +1,58 @@
+"""From settings to a model that is ready for its first step."""
+
+import keras
+
+from ddr_tf import runs
+from ddr_tf.errors import UserError
+from ddr_tf.model.ddr import DDR
+from ddr_tf.training.devices import Devices
+from ddr_tf.training.settings import Settings
+
+
+def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int]) -> DDR:
+    """The model as it is before its first step, with its optimizer.
+
+    With `initial_model` it has the networks and weights of that one, whatever `DDR` is set to, and no warm-up of the KL
+    terms, since its codes carry something already.
+
+    Args:
+      settings: As of `train`.
+      devices: What it will be trained on.
+      frame_shape: (H, W, C) of the dataset.
+
+    Raises:
+      UserError: If a setting of the model is not possible, by itself or with these.
+    """
+    devices.check_batch_size(settings.batch_size)
+    with devices.strategy.scope():
+        keras.utils.set_random_seed(settings.seed & 0x7FFFFFFF)
+        ddr = _begin(settings, frame_shape)
+        _check_static_frames(ddr.options.num_static_frames, settings.num_frames)
+        ratio = settings.final_learning_rate / settings.learning_rate
+        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps, ratio)
+        ddr.compile(optimizer=settings.optimizer(schedule), jit_compile=False)
+        ddr.optimizer.build(ddr.trainable_variables)
+    return ddr
+
+
+def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
+    if settings.initial_model is None:
+        return settings.model(frame_shape=frame_shape, noise_seed=settings.seed)
+    initial = runs.load_keras_model(settings.initial_model)
+    if initial.frame_shape != tuple(frame_shape):
+        sizes = [" x ".join(map(str, shape)) for shape in (initial.frame_shape, frame_shape)]
+        raise UserError(
+            f"train.initial_model: the frames of {settings.initial_model} are {sizes[0]}, and those of the dataset "
+            f"{sizes[1]}."
+        )
+    ddr = type(initial).from_config(initial.get_config() | {"noise_seed": settings.seed, "kl_warmup_steps": 0})
+    ddr.set_weights(initial.get_weights())
+    return ddr
+
+
+def _check_static_frames(num_static_frames: int, num_frames: int) -> None:
+    if num_static_frames >= num_frames:
+        raise UserError(
+            f"DDR.num_static_frames must leave frames to decode: it is {num_static_frames}, and train.num_frames "
+            f"{num_frames}."
+        )

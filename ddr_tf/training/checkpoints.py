@@ -1,0 +1,149 @@
+"""Checkpoints of a run: written whole, with checksums, the newest two and the best; damaged ones are passed over."""
+
+import math
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ddr_tf import files, runs
+from ddr_tf.errors import UserError
+from ddr_tf.model.ddr import DDR
+from ddr_tf.runs import BEST, CHECKPOINTS, LAST, MANIFEST, Checkpoint
+
+KEPT = 2  # of the newest
+# What TensorFlow raises for damaged files; each was seen.
+_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError, AssertionError, OSError)
+
+
+def steps_done(ddr: DDR) -> int:
+    """Updates that the model has had."""
+    return int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
+
+
+class Checkpoints:
+    """Writes the checkpoints of a run, and finds where it resumes.
+
+    Attributes:
+      best_elbo: The best held-out ELBO so far, a float64 variable.
+      seconds: Of training, over all sessions of the run, a float64 variable.
+    """
+
+    def __init__(self, directory: Path, shared: Path, ddr: DDR) -> None:
+        """Args: directory: Where this process writes; shared: the run directory, where it reads."""
+        self._folder, self._shared = directory / CHECKPOINTS, shared
+        self.best_elbo = tf.Variable(-math.inf, dtype=tf.float64)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64)
+        self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
+        self._checkpoint.save_counter.assign(0)  # makes it, since checkpoints of version 0.2.0 have one
+        self._saved_step = -1
+
+    def restore(self) -> Checkpoint | None:
+        """Restores the newest checkpoint that is whole, with a warning about those that are not; None: there is none.
+
+        Raises:
+          UserError: If there are some, and all are damaged.
+        """
+        candidates = [each for kind in (LAST, BEST) for each in runs.checkpoints(self._shared, kind)]
+        problems = []
+        for each in sorted(candidates, key=lambda each: -each.step):
+            if reason := each.damage() or self._read(each):
+                problems.append(f"The checkpoint {each.path} cannot be read ({reason})")
+                continue
+            for problem in problems:
+                print(f"warning: {problem}; going on from {each.path}.", file=sys.stderr)
+            self._saved_step = each.step
+            return each
+        if problems:
+            raise UserError(f"{'. '.join(problems)}. No other is left; bring one back, or give another --run_dir.")
+        return None
+
+    def _read(self, checkpoint: Checkpoint) -> str | None:
+        """Restores it; what is wrong with it, or None."""
+        try:
+            with files.without_patterns(checkpoint.path.parent) as folder:
+                self._checkpoint.restore(str(folder / checkpoint.path.name)).assert_consumed()
+        except _UNREADABLE as error:
+            return (str(error) or type(error).__name__).splitlines()[0]
+        return None
+
+    def save(self, step: int, held_out_elbo: float | None, log: dict[str, Any]) -> None:
+        """Writes a checkpoint, and the best if this held-out ELBO is the best so far.
+
+        Args:
+          step: Updates so far.
+          held_out_elbo: None: it was not measured at this step.
+          log: What `TrainingLog` has gathered and not written yet.
+
+        Raises:
+          UserError: If it cannot be written.
+        """
+        if step == self._saved_step:
+            return
+        better = held_out_elbo is not None and held_out_elbo > float(self.best_elbo)
+        if better:
+            self.best_elbo.assign(held_out_elbo)
+        try:
+            self._write(step, {"held_out_elbo": held_out_elbo, "log": log})
+            if better:
+                self._keep_as_best(step)
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UserError(
+                f"The checkpoint of step {step} cannot be written to {self._folder} ({reason}); "
+                f"{runs.last_good(self._shared)}, from which the same command resumes."
+            ) from error
+        self._saved_step = step
+
+    def _write(self, step: int, manifest: dict[str, Any]) -> None:
+        folder = self._folder / LAST
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.temporary_folder(folder) as partial:
+            with files.without_patterns(partial) as plain:
+                self._checkpoint.write(str(plain / f"ckpt-{step}"))
+            _complete(sorted(partial.glob("ckpt-*")), folder, step, manifest)
+        _forget_others(folder, runs.checkpoints(self._folder.parent, LAST)[:KEPT])
+
+    def _keep_as_best(self, step: int) -> None:
+        """Copies the newest checkpoint to `checkpoints/best`."""
+        newest, folder = runs.checkpoints(self._folder.parent, LAST)[0], self._folder / BEST
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.temporary_folder(folder) as partial:
+            copies = [Path(shutil.copy(newest.path.with_name(name), partial)) for name in newest.manifest["files"]]
+            _complete(copies, folder, step, newest.manifest)
+        _forget_others(folder, [each for each in runs.checkpoints(self._folder.parent, BEST) if each.step == step])
+
+    def complete_best(self, restored: Checkpoint) -> None:
+        """Writes the best checkpoint if a kill came between the newest, which is the best, and its copy."""
+        if not restored.manifest or restored.manifest.get("held_out_elbo") != float(self.best_elbo):
+            return
+        whole = (each for each in runs.checkpoints(self._shared, BEST) if each.damage() is None)
+        if all(each.step != restored.step for each in whole) and restored.path.parent.name == LAST:
+            self._keep_as_best(restored.step)
+
+    def remove_abandoned(self) -> None:
+        """Removes what killed processes have left."""
+        for kind in (LAST, BEST):
+            files.remove_abandoned(self._folder / kind)
+
+
+def _complete(parts: Iterable[Path], folder: Path, step: int, manifest: dict[str, Any]) -> None:
+    """Moves the files of a checkpoint to their place, and then says that it is whole."""
+    checksums = {}
+    for part in parts:
+        checksums[part.name] = runs.digest(part)
+        files.put_in_place(part, folder / part.name)
+    files.write_json(folder / f"ckpt-{step}{MANIFEST}", manifest | {"files": checksums})
+    files.write_text(folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')  # for tf.train.latest_checkpoint
+
+
+def _forget_others(folder: Path, kept: Iterable[Checkpoint]) -> None:
+    """Removes the files of all checkpoints but these, manifests first, so that no half of one is taken for whole."""
+    names = tuple(f"{each.path.name}." for each in kept)
+    others = [path for path in folder.glob("ckpt-*") if not path.name.startswith(names)]
+    for path in sorted(others, key=lambda path: path.suffix != MANIFEST):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

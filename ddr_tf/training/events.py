@@ -1,0 +1,37 @@
+"""TensorBoard's event files of a run that resumes."""
+
+from pathlib import Path
+
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+
+from ddr_tf import files
+
+
+def forget_events_after(folder: Path, step: int) -> None:
+    """Removes from event files what a resumed run writes again, so that each curve is one, and what a kill cut short.
+
+    Args:
+      folder: Of event files; need not exist.
+      step: Where the run resumes; what is of later steps goes.
+    """
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        kept, whole = _records_until(path, step)
+        if not whole:
+            with files.replaced(path, sync=False) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+                for record in kept:
+                    writer.write(record)
+
+
+def _records_until(path: Path, step: int) -> tuple[list[bytes], bool]:
+    """The records of an event file up to a step, and whether that is all of it."""
+    kept, whole = [], True
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            if Event.FromString(record).step <= step:
+                kept.append(record)
+            else:
+                whole = False
+    except (tf.errors.DataLossError, ValueError):  # cut short
+        whole = False
+    return kept, whole

@@ -1,0 +1,156 @@
+"""Training that is killed at any file operation goes on to the weights and metrics of training that is not."""
+
+import functools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from deaths import Death, FileOperations
+
+from conftest import GIN, RandomDataset
+from ddr_tf import runs
+from ddr_tf.errors import UserError
+from ddr_tf.model.ddr import DDR
+from ddr_tf.training.devices import Devices
+from ddr_tf.training.loop import train
+
+SETTINGS = dict(
+    sequences=RandomDataset,
+    model=functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8),
+    steps=3,
+    batch_size=2,
+    num_frames=2,
+    checkpoint_every=1,
+    log_every=3,
+    held_out_batches=1,
+)
+FLAGS = [
+    *("train.steps=6", "train.checkpoint_every=2", "train.log_every=3", "train.held_out_batches=1"),
+    *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=4"),
+    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+]
+
+
+def flags(run_dir, *bindings):
+    settings = [part for binding in (*FLAGS, *bindings) for part in ("--gin_param", binding)]
+    return ["--gin_file", str(GIN / "quickstart.gin"), *settings, "--run_dir", str(run_dir)]
+
+
+def timeless(lines):
+    """Lines of metrics.jsonl without what depends on the clock."""
+    return [{name: line[name] for name in line.keys() - {"minutes", "frames_per_second"}} for line in lines]
+
+
+def check_same(whole, other):
+    """That two runs have the same weights, bit for bit, the same metrics, and the same files."""
+    for left, right in zip(runs.load_model(whole).get_weights(), runs.load_model(other).get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert timeless(runs.read_metrics(whole)) == timeless(runs.read_metrics(other))
+    files = [
+        {str(path.relative_to(run)) for path in run.rglob("*") if "tfevents" not in path.name} for run in (whole, other)
+    ]
+    assert files[0] == files[1]
+    for kind in ("last", "best"):
+        steps = [[each.step for each in runs.checkpoints(run, kind)] for run in (whole, other)]
+        assert steps[0] == steps[1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody killed, and how many file operations it took."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with FileOperations() as operations:
+        train(str(folder), **SETTINGS)
+    return folder, operations.count
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.97])
+def test_a_run_that_dies_at_a_file_operation_resumes_to_the_same(whole, tmp_path, place):
+    with pytest.raises(Death), FileOperations(int(place * whole[1])):
+        train(str(tmp_path / "run"), **SETTINGS)
+    train(str(tmp_path / "run"), **SETTINGS)
+    check_same(whole[0], tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_runs_that_die_at_random_file_operations_resume_to_the_same(tmp_path, replicas):
+    devices = Devices(tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(replicas)]))
+    with FileOperations() as operations:
+        train(str(tmp_path / "whole"), devices=devices, **SETTINGS)
+    random = np.random.RandomState(replicas)
+    for number, fatal in enumerate(random.choice(operations.count, 20, replace=False)):
+        run = tmp_path / str(number)
+        for step in (fatal, random.randint(operations.count)):  # killed again while it resumes
+            try:
+                with FileOperations(step):
+                    train(str(run), devices=devices, **SETTINGS)
+            except Death:
+                continue
+        train(str(run), devices=devices, **SETTINGS)
+        check_same(tmp_path / "whole", run)
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_resume_to_the_same(tmp_path):
+    script = Path(__file__).with_name("deaths.py")
+
+    def run(fatal, folder):
+        return subprocess.run(
+            [sys.executable, script, str(fatal), *flags(folder)], capture_output=True, text=True, env=os.environ
+        )
+
+    answer = run("count", tmp_path / "whole")
+    assert answer.returncode == 0, answer.stderr
+    count = int(re.search(r"operations: (\d+)", answer.stdout)[1])
+    for number, fatal in enumerate(np.random.RandomState(0).choice(count, 10, replace=False)):
+        folder = tmp_path / str(number)
+        assert run(fatal, folder).returncode == -signal.SIGKILL
+        assert run("count", folder).returncode == 0
+        check_same(tmp_path / "whole", folder)
+
+
+def start(folder, *bindings):
+    command = [sys.executable, "-m", "ddr_tf.train", *flags(folder, *bindings)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+LONG = ("train.steps=20000", "train.checkpoint_every=20000", "train.log_every=1", "train.steps_per_execution=1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_answered_by_a_checkpoint(tmp_path, number):
+    with start(tmp_path / "run", *LONG) as process:
+        while not (tmp_path / "run/metrics.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=100)
+    assert process.returncode == 130, error
+    (checkpoint,) = runs.checkpoints(tmp_path / "run", "last")
+    assert checkpoint.damage() is None and checkpoint.step > 0
+    assert "stopping after a checkpoint of this step" in error
+    assert f"stopped; the same command resumes from {checkpoint.path}" in error
+    assert runs.read_record(tmp_path / "run")["step"] == checkpoint.step
+
+
+def test_a_second_process_is_refused_and_a_crash_leaves_no_lock(tmp_path):
+    from ddr_tf.files import Lock
+
+    train(str(tmp_path / "run"), **SETTINGS)
+    lock = Lock(tmp_path / "run/lock")
+    assert lock.acquire()
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="is being trained by another process"):
+        train(str(tmp_path / "run"), **SETTINGS | {"steps": 4})
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+    lock.release()
+    train(str(tmp_path / "run"), **SETTINGS)

@@ -1,0 +1,96 @@
+"""Runs and exported models of version 0.2.0, which was made with puppets of 32 x 32 and 4 steps."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import ddr_tf
+from conftest import GIN
+from ddr_tf import export, runs, train
+from ddr_tf.serving.exported_model import ExportedModel
+
+OLD = Path(__file__).parent / "old"
+SETTINGS = [
+    *("train.checkpoint_every=2", "train.log_every=2", "train.steps_per_execution=1", "Puppets.num_poses=8"),
+    *("DDR.width=8", "DDR.pair_width=8", "DDR.dense_units=8", "DDR.static_dim=4", "train.held_out_batches=1"),
+]
+FRAMES = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+
+
+def unpacked(name, folder):
+    with zipfile.ZipFile(OLD / f"{name}_0_2_0.zip") as archive:
+        archive.extractall(folder)
+    return folder / f"old_{name}"
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    return unpacked("run", tmp_path)
+
+
+@pytest.fixture
+def old_model(tmp_path):
+    return unpacked("model", tmp_path)
+
+
+def train_old(run_dir, steps):
+    flags = [part for binding in (*SETTINGS, f"train.steps={steps}") for part in ("--gin_param", binding)]
+    return train.main(["--gin_file", str(GIN / "quickstart.gin"), *flags, "--run_dir", str(run_dir)])
+
+
+def test_the_dataset_of_an_old_run_is_found_in_its_settings_without_gin(old_run):
+    sequences = runs.load_sequences(old_run)
+    assert (sequences.name, sequences.frame_shape) == ("puppets", (32, 32, 3))
+    assert sequences.arguments == {"size": 32, "num_poses": 8}
+    assert runs.image_fit(old_run) == "crop"
+
+
+def test_reading_a_run_imports_no_trainer(old_run):
+    code = (
+        "import sys, pathlib; from ddr_tf import runs; run = pathlib.Path(sys.argv[1])\n"
+        "model, sequences = runs.load_run(run); print(runs.cost(run, model)['parameters'], sequences.name)\n"
+        "assert not [name for name in sys.modules if name.startswith('ddr_tf.training')]"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, str(old_run)], capture_output=True, text=True, env=os.environ)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split()[-1] == "puppets"
+
+
+def test_an_old_run_is_resumed_and_gives_the_model_that_it_had(old_run, capsys):
+    before = runs.load_model(old_run).get_weights()
+    (old_run / "model.keras").unlink()
+    assert train_old(old_run, 4) == 0, capsys.readouterr().err
+    for left, right in zip(before, runs.load_model(old_run).get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert train_old(old_run, 6) == 0
+    assert [line["step"] for line in runs.read_metrics(old_run) if line["split"] == "held_out"] == [2, 4, 6]
+
+
+def test_an_old_run_is_exported_and_used(old_run, tmp_path, capsys):
+    assert export.main(["--run_dir", str(old_run), "--out", str(tmp_path / "models/puppets")]) == 0, (
+        capsys.readouterr().err
+    )
+    codes = ddr_tf.load(tmp_path / "models/puppets").encode(FRAMES)
+    np.testing.assert_allclose(codes.static_mean, ddr_tf.load(old_run).encode(FRAMES).static_mean, atol=1e-4)
+
+
+def test_an_old_exported_model_is_used_and_has_its_densities(old_model):
+    model = ddr_tf.load(old_model)
+    assert model.encode(FRAMES).static_mean.shape == (4,)
+    assert model.reconstruct(FRAMES).shape == FRAMES.shape
+    assert ExportedModel(old_model / "1").static_dim == 4
+    assert runs.load_sequences(old_model / "1/assets.extra").name == "puppets"
+
+
+def test_a_model_of_an_old_run_can_be_trained_by_keras(old_run):
+    import ddr_tf.training  # noqa: F401
+
+    model = keras.models.load_model(old_run / "model.keras")
+    model.compile("adam")
+    assert np.isfinite(model.fit(FRAMES[None], verbose=0).history["elbo"]).all()

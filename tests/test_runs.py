@@ -1,0 +1,108 @@
+import json
+import os
+import shutil
+
+import pytest
+
+from ddr_tf import runs
+from ddr_tf.errors import UserError
+
+
+@pytest.fixture
+def run(run_dir, tmp_path):
+    """A copy of a finished run."""
+    return shutil.copytree(run_dir, tmp_path / "run")
+
+
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_run_is_read(run_dir):
+    model, sequences = runs.load_run(run_dir)
+    assert model.frame_shape == sequences.frame_shape == (16, 16, 3)
+    costs = runs.cost(run_dir, model)
+    assert costs["parameters"] == model.count_params()
+    assert costs["training_frames_per_second"] > 0
+    assert runs.read_dataset(run_dir)["recipe"]["class"] == "Puppets"
+
+
+def test_other_data_are_refused(run):
+    change(run / "run.json", data="0" * 32)
+    with pytest.raises(UserError, match="The data have changed since"):
+        runs.load_sequences(run)
+
+
+DAMAGES = {
+    "emptied": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "zeroed": lambda content: bytes(len(content)),
+    "no text": lambda content: b"\xff" + content,
+    "a list": lambda content: b"[]",
+    "a number": lambda content: b"1",
+    "deep": lambda content: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", ["run.json", "dataset.json", "metrics.jsonl", "model.keras"])
+def test_damaged_files_are_named_in_one_line(run, name, damage):
+    path = run / name
+    path.write_bytes(damage(path.read_bytes()))
+    readers = {
+        "run.json": runs.load_run,
+        "dataset.json": runs.load_sequences,
+        "metrics.jsonl": runs.read_metrics,
+        "model.keras": runs.load_model,
+    }
+    if (name, path.read_bytes()) == ("metrics.jsonl", b"") or (name, damage) == ("model.keras", DAMAGES["no text"]):
+        return  # of a run that has just begun; and an archive may have something before it
+    with pytest.raises(UserError, match=name) as error:
+        readers[name](run)
+    assert "\n" not in str(error.value)
+
+
+def test_flips_in_a_model_are_one_line_or_harmless(run):
+    content = (run / "model.keras").read_bytes()
+    for place in range(0, len(content), len(content) // 15):
+        flipped = bytearray(content)
+        flipped[place] ^= 255
+        (run / "model.keras").write_bytes(flipped)
+        try:
+            runs.load_model(run)
+        except UserError as error:
+            assert "model.keras cannot be read" in str(error)
+
+
+def test_files_that_are_none_are_not_read(run):
+    (run / "metrics.jsonl").unlink()
+    os.mkfifo(run / "metrics.jsonl")
+    with pytest.raises(UserError, match="a FIFO"):
+        runs.read_metrics(run)
+
+
+def test_an_extended_run_has_no_final_model(run):
+    change(run / "run.json", finished=False)
+    with pytest.raises(UserError, match="is being trained for longer and has not finished"):
+        runs.load_model(run)
+
+
+def test_modules_of_other_users_are_not_executed(run, monkeypatch):
+    recipe = runs.read_dataset(run)["recipe"] | {"module": "their_module"}
+    change(run / "dataset.json", recipe=recipe)
+    monkeypatch.setattr(os, "getuid", lambda: (run / "run.json").stat().st_uid + 1)
+    with pytest.raises(UserError, match="the module their_module would be executed"):
+        runs.load_sequences(run)
+    monkeypatch.setenv(runs.TRUST, "1")
+    with pytest.raises(UserError, match="their_module is not there any more"):
+        runs.load_sequences(run)
+
+
+def test_macros_in_the_settings_of_old_runs_are_resolved(run):
+    (run / "dataset.json").unlink()
+    settings = json.loads((run / "run.json").read_text())["settings"]
+    change(run / "run.json", settings=settings | {"Puppets.size": "%side", "side": "16"})
+    assert runs.load_sequences(run).frame_shape == (16, 16, 3)
+    change(run / "run.json", settings=settings | {"train.sequences": "@Nothing"})
+    with pytest.raises(UserError, match="does not tell which dataset"):
+        runs.load_sequences(run)

@@ -1,0 +1,47 @@
+import os
+import signal
+import threading
+
+import pytest
+import tensorflow as tf
+
+from ddr_tf.training.devices import Devices
+from ddr_tf.training.signals import SIGNALS, Stop
+
+
+@pytest.fixture
+def devices():
+    return Devices(tf.distribute.MirroredStrategy(["CPU:0"]))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_asks_the_run_to_stop(devices, number, capsys):
+    before = signal.getsignal(number)
+    with Stop(devices) as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+    assert "the same signal again stops at once" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_signal_ends_the_process(devices, monkeypatch):
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    with Stop(devices):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert statuses == [128 + signal.SIGTERM]
+
+
+def test_other_threads_take_no_signals(devices):
+    handlers = []
+
+    def enter():
+        with Stop(devices):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
