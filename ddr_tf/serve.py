@@ -1,6 +1,7 @@
 """Command line: a development server of an exported model, with the explorer."""
 
 import argparse
+import asyncio
 import gc
 import logging
 import socket
@@ -8,11 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
-HOST = "127.0.0.1"  # nobody but this machine
+HOST = "127.0.0.1"  # reached by nobody but this machine
+DRAIN_SECONDS = 60  # that requests have to be answered after SIGTERM or Ctrl-C
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +34,13 @@ def parser() -> argparse.ArgumentParser:
         help="saved_models/NAME, for its newest version, or one of them",
     )
     flags.add_argument("--port", type=int, default=8501, help="0: any that is free (default: %(default)s)")
+    flags.add_argument(
+        "--allow_host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that requests may use for this server, besides 127.0.0.1 and localhost; repeatable",
+    )
     return flags
 
 
@@ -40,14 +50,14 @@ def bound(port: int) -> socket.socket:
     Raises:
       UserError: If it cannot be had.
     """
-    found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((HOST, port))
+        listener.bind((HOST, port))
     except (OSError, OverflowError) as error:
-        found.close()
+        listener.close()
         raise UserError(f"Port {port} cannot be used ({error}); choose another with --port.") from error
-    return found
+    return listener
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,33 +66,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         with bound(flags.port) as listener:
-            from aiohttp import web
-
             from ddr_tf.serving import server  # says what is missing before TensorFlow takes its time
 
-            logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its traces of what clients do wrong
             start = time.perf_counter()
             servable = server.Servable(Path(flags.saved_model))
             seconds = time.perf_counter() - start
-            # Each request makes many small lists, and so sets off searches of garbage; without the million objects that
-            # TensorFlow and the model are, these no longer take a third of a second.
-            gc.collect()
-            gc.freeze()
+            _tune_process()
             listener.listen()  # from now on whoever connects is answered, if only after a moment
             url = f"http://{HOST}:{listener.getsockname()[1]}"
             print(f"{servable.name}, version {servable.version}, loaded in {seconds:.1f} s")
-            print(f"explorer: {url}/\nREST API: {url}/v1/models/{servable.name}\nCtrl-C stops it", flush=True)
-            app = server.application(servable)
-            web.run_app(
-                app,
-                sock=listener,
-                print=None,
-                access_log=None,
-                keepalive_timeout=server.KEPT_ALIVE_SECONDS,
-                shutdown_timeout=1,
-            )
+            print(f"explorer: {url}/\nREST API: {url}/v1/models/{quote(servable.name, safe='')}")
+            print("Ctrl-C stops it", flush=True)
+            app = server.application(servable, hosts={*server.LOCAL_HOSTS, *map(host, flags.allow_host)})
+            asyncio.run(server.run(app, listener, DRAIN_SECONDS))
 
     return cli.run(body)
+
+
+def host(name: str) -> str:
+    """A name of `--allow_host`, as requests have it.
+
+    Raises:
+      UserError: If it is none.
+    """
+    from ddr_tf.serving import guard
+
+    found = guard.host_name(name)
+    if found is None:
+        raise UserError(f"--allow_host {name} must be the name of a host, without http:// or a path.")
+    return found
+
+
+def _tune_process() -> None:
+    """For many small lists, which each request makes."""
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its traces of what clients do wrong
+    # They set off searches of garbage; without the million objects that TensorFlow and the model are, and less often,
+    # these no longer take a third of a second.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
 
 
 if __name__ == "__main__":

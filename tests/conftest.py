@@ -1,9 +1,10 @@
 """What all tests share: two logical CPUs, a dataset of random frames, tiny settings."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gzip
-import threading
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -164,27 +165,38 @@ def servable(saved_model):
 
 @contextlib.contextmanager
 def running(app):
-    """An application of aiohttp on a free port of this machine, in a thread: its URL."""
-    from aiohttp import web
+    """An application of aiohttp, or our server as it runs, on a free port of this machine, in a thread: its URL."""
+    from ddr_tf.serving.server import CONNECTIONS, serving
 
     loop = asyncio.new_event_loop()
-    runner = web.AppRunner(app, shutdown_timeout=1)
+    stopped = asyncio.Event()
+    started = concurrent.futures.Future()
 
-    async def start():
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+    async def run():
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with (serving if CONNECTIONS in app else plainly_serving)(app, listener, 1):
+            started.set_result("http://{}:{}".format(*listener.getsockname()))
+            await stopped.wait()
 
-    loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield "http://{}:{}".format(*runner.addresses[0])
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        running = thread.submit(loop.run_until_complete, run())
+        try:
+            yield started.result(30)
+        finally:
+            loop.call_soon_threadsafe(stopped.set)
+            running.result(30)
+            loop.close()
+
+
+@contextlib.asynccontextmanager
+async def plainly_serving(app, listener, drain_seconds):
+    from aiohttp import web
+
+    runner = web.AppRunner(app, shutdown_timeout=drain_seconds)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    yield
+    await runner.cleanup()
 
 
 @pytest.fixture(scope="session")

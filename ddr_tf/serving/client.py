@@ -68,7 +68,8 @@ class Client:
 
     def _ask(self, method: str, url: str, body: bytes | None = None) -> Any:
         try:
-            answer = self._session.request(method, url, data=body, timeout=self._timeout)
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            answer = self._session.request(method, url, data=body, headers=headers, timeout=self._timeout)
             document = orjson.loads(answer.content)
         except requests.RequestException as error:
             raise UserError(f"{url} does not answer ({type(error).__name__}); is the server running?") from error

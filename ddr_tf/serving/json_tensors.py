@@ -6,7 +6,7 @@ have, is refused in a request and written as null in an answer.
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,9 @@ except ImportError as missing:
     raise UserError(f"The server needs orjson ({missing}); pip install -e '.[serving]'.") from missing
 
 
+PIECE_VALUES, PIECE_BYTES = 2**15, 2**18  # of an answer
+
+
 class Request(NamedTuple):
     """A request of a signature.
 
@@ -33,6 +36,14 @@ class Request(NamedTuple):
     signature: str
     tensors: dict[str, np.ndarray]
     rows: bool
+
+
+def count_values(body: bytes) -> tuple[int, int]:
+    """How many values, and how many lists and objects, a body of JSON may have at most, by its commas and brackets.
+
+    Parsed, a value takes 32 bytes and a list 72; so what is too large is known before it is parsed.
+    """
+    return body.count(b",") + body.count(b":") + 1, body.count(b"[") + body.count(b"{")
 
 
 def parse(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> Request:
@@ -150,21 +161,66 @@ def num_frames(tensors: Mapping[str, np.ndarray]) -> int:
     return max(counts, default=0)
 
 
-def answer(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
-    """The JSON of a signature's outputs; float32 in as few digits as lead back to the same number.
+def answer(outputs: Mapping[str, np.ndarray], rows: bool) -> list[bytes]:
+    """The JSON of a signature's outputs, in pieces; float32 in as few digits as lead back to the same number.
 
     Raises:
       UserError: If it cannot be told row by row.
     """
     single = next(iter(outputs.values())) if len(outputs) == 1 else None
     if not rows:
-        return to_json({"outputs": outputs if single is None else single})
+        parts = _object(outputs) if single is None else _array(single)
+        return _joined(_chain(b'{"outputs":', parts, b"}\n"))
     if len({len(array) for array in outputs.values()}) != 1:
         raise UserError("Outputs have no common batch dimension; use 'inputs' instead of 'instances'")
     if single is not None:
-        return to_json({"predictions": single})
-    named = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
-    return to_json({"predictions": named})
+        return _joined(_chain(b'{"predictions":', _array(single), b"}\n"))
+    named = (_object(dict(zip(outputs, row, strict=True))) for row in zip(*outputs.values(), strict=True))
+    return _joined(_chain(b'{"predictions":[', _separated(named), b"]}\n"))
+
+
+# Pieces of JSON. One call of orjson keeps all other threads waiting, so it never gets a whole answer.
+
+
+def _array(array: np.ndarray) -> Iterator[bytes]:
+    if array.ndim == 0 or array.size <= PIECE_VALUES:
+        yield orjson.dumps(
+            np.ascontiguousarray(array) if array.ndim else array.item(), option=orjson.OPT_SERIALIZE_NUMPY
+        )
+    else:
+        yield from _chain(b"[", _separated(map(_array, array)), b"]")
+
+
+def _object(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    members = (_chain(orjson.dumps(name) + b":", _array(np.asarray(array))) for name, array in arrays.items())
+    return _chain(b"{", _separated(members), b"}")
+
+
+def _separated(items: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    for number, item in enumerate(items):
+        if number:
+            yield b","
+        yield from item
+
+
+def _chain(*parts: bytes | Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        if isinstance(part, bytes):
+            yield part
+        else:
+            yield from part
+
+
+def _joined(pieces: Iterable[bytes]) -> list[bytes]:
+    """The same in pieces of at least `PIECE_BYTES`, but for the last."""
+    joined, part, size = [], [], 0
+    for piece in pieces:
+        part.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            joined.append(b"".join(part))
+            part, size = [], 0
+    return [*joined, b"".join(part)]
 
 
 def to_json(document: Any) -> bytes:

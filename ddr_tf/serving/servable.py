@@ -1,5 +1,6 @@
 """One version of an exported model, loaded to be served."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class Servable:
                 f"{', '.join(sorted(self._loaded.signatures))}"
             )
         return self.signature_def[signature].inputs
+
+    def values_per_frame(self, signature: str) -> int:
+        """How many numbers all outputs of a signature have for each frame: those beyond `[B, N]`."""
+        shapes = [info.tensor_shape.dim for info in self.signature_def[signature].outputs.values()]
+        return sum(math.prod(max(1, size.size) for size in shape[2:]) for shape in shapes)
 
     def __call__(self, signature: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature.

@@ -5,57 +5,64 @@
     POST /v1/models/NAME[/versions/V]:predict      {"signature_name": ..., "instances" | "inputs": ...}
                                                    -> {"predictions" | "outputs": ...}
 
-Errors are `{"error": "..."}`. The forms are those of https://www.tensorflow.org/tfx/serving/api_rest; the one
-difference is that NaN, which JSON does not have, is refused, and written as null. One process, one version, no
-batching, no TLS: for one person at one machine. For anything else there is TF Serving.
+Errors are `{"error": "..."}`. The forms are those of https://www.tensorflow.org/tfx/serving/api_rest. It is one process
+with one version, without batching or TLS: for one person at one machine. For anything else there is TF Serving.
 """
 
 import asyncio
+import collections
+import contextlib
 import os
+import re
+import signal
+import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, TypeVar
 
 from google.protobuf import json_format
 
 from ddr_tf.errors import UserError
-from ddr_tf.serving.json_tensors import answer, num_frames, parse, to_json
+from ddr_tf.serving.connections import BACKLOG, Connections, max_connections
+from ddr_tf.serving.json_tensors import Request, answer, count_values, num_frames, parse, to_json
+from ddr_tf.serving.limits import MIB, Budget, BusyError, Hold, Limits
 from ddr_tf.serving.servable import Servable
 
 try:
     from aiohttp import web
+
+    from ddr_tf.serving.guard import LOCAL_HOSTS, RefusedError, add_headers, checked
 except ImportError as missing:
     raise UserError(f"The server needs aiohttp ({missing}); pip install -e '.[serving]'.") from missing
+
+Result = TypeVar("Result")
 
 EXPLORER = Path(__file__).parent / "explorer"
 PAGES = {"": "index.html"} | {name: name for name in ("explorer.css", "explorer.js")}
 KEPT_ALIVE_SECONDS = 75
-NAME, VERSION = r"{name:[^/:]+}", r"{version:\d+}"
-
-
-class Limits(NamedTuple):
-    """What a request may ask for.
-
-    Attributes:
-      body_bytes: Size of a request, unpacked where it came compressed.
-      frames: Frames that go in, or come out, at once; bounds memory, since a few bytes can ask for many frames.
-      seconds: For its body to arrive, and again until it is answered.
-      waiting: Requests that wait while as many are computed as there are cores.
-    """
-
-    body_bytes: int = 32 * 2**20
-    frames: int = 1024
-    seconds: float = 60
-    waiting: int = 32
-
-
+VERSION = r"{version:[0-9]{1,19}}"
+CONNECTIONS = web.AppKey("connections", Connections)
 DEFAULT_LIMITS = Limits()
+# Memory that a request takes: a parsed value, a parsed list, and a number of the answer as float32 (twice) and JSON.
+VALUE_BYTES, LIST_BYTES, OUTPUT_BYTES = 32, 80, 24
 
 
 class NotFoundError(Exception):
-    """A model or a version that there is not; status 404."""
+    """A model or a version that does not exist; status 404."""
+
+
+class LateError(Exception):
+    """Something that did not come in time.
+
+    Attributes:
+      status: 408 or 504.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def _reply(body: bytes, status: int = 200) -> web.Response:
@@ -70,34 +77,44 @@ def _error(status: int, message: str) -> web.Response:
 async def _errors_as_json(request: web.Request, handler: Callable) -> web.StreamResponse:
     """What goes wrong, in TF Serving's form."""
     try:
-        response = await handler(request)
+        return await handler(request)
     except UserError as error:
-        response = _error(400, str(error))
+        return _error(400, str(error))
     except NotFoundError as error:
-        response = _error(404, str(error))
-    except web.HTTPRequestEntityTooLarge as error:
-        response = _error(413, f"The request is too large: {error.text}")
+        return _error(404, str(error))
+    except (LateError, RefusedError) as error:
+        return _error(error.status, str(error))
+    except BusyError as error:
+        return _error(503, str(error))
     except web.HTTPException as error:
-        response = _error(error.status, f"Malformed request: {request.method} {request.path} ({error.reason})")
-        if isinstance(error, web.HTTPMethodNotAllowed):
-            response.headers["Allow"] = error.headers["Allow"]
-    except web.RequestPayloadError as error:
-        response = _error(400, f"The body cannot be read: {error}")
+        return _http_error(request, error)
+    except (web.RequestPayloadError, ConnectionError) as error:  # of the latter nobody will read
+        return _error(400, f"The body cannot be read: {error}")
     except Exception as error:
         traceback.print_exception(error)
-        response = _error(500, f"This is a mistake of the server: {type(error).__name__}: {error}")
-    response.headers["X-Content-Type-Options"] = "nosniff"
+        return _error(500, f"This is a mistake of the server: {type(error).__name__}: {error}")
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return _error(413, f"The request is too large: {error.text}")
+    response = _error(error.status, f"Malformed request: {request.method} {request.path} ({error.reason})")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = error.headers["Allow"]
     return response
 
 
 class Api:
     """The answers to requests for one model."""
 
-    def __init__(self, servable: Servable, limits: Limits) -> None:
-        self._servable, self._limits = servable, limits
+    def __init__(self, servable: Servable, limits: Limits, connections: Connections) -> None:
+        self._servable, self._limits, self._connections = servable, limits, connections
         self._cores = os.cpu_count() or 1
-        self._workers = ThreadPoolExecutor(self._cores, "predict")
-        self._pending = 0
+        threads = max(2, self._cores)
+        self._workers, self._lanes = ThreadPoolExecutor(threads, "predict"), _Lanes(threads)
+        self._budget = Budget(limits.held_bytes)
+        # Requests that wait or are computed: how many keep each in its place, itself and threads that work for it.
+        self._pending: collections.Counter[Hold] = collections.Counter()
 
     async def status(self, request: web.Request) -> web.Response:
         """The one version that there is."""
@@ -119,34 +136,122 @@ class Api:
         metadata = {"signature_def": {"@type": map_type, "signature_def": signatures}}
         return _reply(to_json({"model_spec": spec, "metadata": metadata}))
 
-    async def predict(self, request: web.Request) -> web.Response:
-        """Runs a signature in one of as many threads as there are cores."""
+    async def predict(self, request: web.Request) -> web.StreamResponse:
+        """Runs a signature in a thread, and sends what it returns."""
         self._check_spec(request)
-        if self._pending >= self._cores + self._limits.waiting:
-            return _error(503, f"{self._pending} requests are being answered or waiting; try again later")
-        self._pending += 1  # before anything is awaited, and until the work has ended, even if nobody waits for it
-        loop = asyncio.get_running_loop()
-
-        def ended(_: Future | None = None) -> None:
-            self._pending -= 1
-
+        hold = Hold(self._budget)
         try:
-            body = await asyncio.wait_for(request.read(), self._limits.seconds)
-            work = self._workers.submit(self._predict, body)
-        except TimeoutError:
-            ended()
-            return _error(408, f"The body did not arrive within {self._limits.seconds:g} seconds")
-        except BaseException:
-            ended()
-            raise
-        work.add_done_callback(lambda _: loop.call_soon_threadsafe(ended))
+            body = await self._body(request, hold)
+            with self._connections.answering(request.protocol):
+                return await self._send(request, await self._answer_in_time(body, hold))
+        finally:
+            hold.let_go()
+
+    async def _body(self, request: web.Request, hold: Hold) -> bytes:
+        """The body, which the request holds as far as it has arrived."""
+        body = bytearray()
         try:
-            return _reply(await asyncio.wait_for(asyncio.wrap_future(work), self._limits.seconds))
-        except TimeoutError:
-            return _error(504, f"There was no answer within {self._limits.seconds:g} seconds")
+            async with asyncio.timeout(self._limits.seconds):
+                async for chunk in request.content.iter_any():
+                    if len(body) + len(chunk) > self._limits.body_bytes:
+                        raise web.HTTPRequestEntityTooLarge(self._limits.body_bytes)
+                    hold.grow_now(len(chunk))
+                    body += chunk
+        except TimeoutError as error:
+            raise LateError(408, f"The body did not arrive within {self._limits.seconds:g} seconds") from error
+        return bytes(body)
+
+    async def _answer_in_time(self, body: bytes, hold: Hold) -> list[bytes]:
+        """The answer in pieces; at most `waiting` requests wait for it while others are computed."""
+        if len(self._pending) >= self._cores + self._limits.waiting:
+            raise BusyError(f"{len(self._pending)} requests are being answered or waiting; try again later")
+        self._pending[hold] += 1
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await self._answer(body, hold)
+        except TimeoutError as error:
+            raise LateError(504, f"There was no answer within {self._limits.seconds:g} seconds") from error
+        finally:
+            self._leave(hold)
+
+    async def _answer(self, body: bytes, hold: Hold) -> list[bytes]:
+        """Parses, computes and writes JSON, holding at each time what that takes."""
+        values, lists = count_values(body)
+        self._check_count(values, self._limits.values, "values")
+        self._check_count(lists, self._limits.lists, "lists and objects")
+        await hold.resize(len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
+        wanted = await self._in_thread(hold, parse, body, self._servable.inputs)
+        del body
+        await hold.resize(sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted))
+        pieces = await self._in_thread(hold, self._computed, wanted)
+        await hold.resize(sum(map(len, pieces)))
+        return pieces
+
+    def _check_count(self, count: int, most: int, name: str) -> None:
+        if count > most:
+            raise UserError(f"The request has {count} {name}; at most {most} are possible at once")
+
+    def _answer_bytes(self, wanted: Request) -> int:
+        """Bytes that a request will take at most while it is answered.
+
+        Raises:
+          UserError: If it is for more frames than are possible.
+        """
+        frame_bytes = OUTPUT_BYTES * self._servable.values_per_frame(wanted.signature)
+        most = min(self._limits.frames, self._budget.max_request // max(1, frame_bytes))
+        asked = num_frames(wanted.tensors)
+        if asked > most:
+            raise UserError(f"The request is for {asked} frames; at most {most} are possible at once")
+        return asked * frame_bytes
+
+    def _computed(self, wanted: Request) -> list[bytes]:
+        return answer(self._servable(wanted.signature, wanted.tensors), wanted.rows)
+
+    async def _in_thread(self, hold: Hold, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Calls a function in a thread, when one is free. Once begun it keeps its place and bytes until it ends."""
+        loop, small = asyncio.get_running_loop(), hold.is_small
+        await self._lanes.enter(small)
+
+        def ended() -> None:
+            self._lanes.leave(small)
+            self._leave(hold)
+            hold.let_go()
+
+        def end(_: Future) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(ended)
+
+        hold.share()
+        self._pending[hold] += 1
+        work = self._workers.submit(function, *arguments)
+        work.add_done_callback(end)
+        return await asyncio.wrap_future(work)
+
+    def _leave(self, hold: Hold) -> None:
+        """One less of what keeps a request in its place."""
+        self._pending[hold] -= 1
+        if not self._pending[hold]:
+            del self._pending[hold]
+
+    async def _send(self, request: web.Request, pieces: list[bytes]) -> web.StreamResponse:
+        """Sends JSON as fast as the client reads; one that reads too slowly is cut off."""
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        size = response.content_length = sum(map(len, pieces))
+        with contextlib.suppress(ConnectionError):  # the client has gone
+            try:
+                async with asyncio.timeout(self._limits.stalled_seconds + size / MIB):
+                    await response.prepare(request)
+                    for number in range(len(pieces)):
+                        await response.write(pieces[number])
+                        pieces[number] = b""
+                    await response.write_eof()
+            except TimeoutError:
+                if request.transport:
+                    request.transport.abort()
+        return response
 
     async def models(self, request: web.Request) -> web.Response:
-        """Which model there is; TF Serving cannot tell, so the explorer reads it from this file beside it."""
+        """The names of all models; TF Serving cannot tell, so the explorer reads them from this file beside it."""
         return _reply(to_json({"models": [self._servable.name]}))
 
     async def page(self, request: web.Request) -> web.FileResponse:
@@ -155,15 +260,8 @@ class Api:
         return web.FileResponse(EXPLORER / PAGES[request.path.removeprefix("/")], headers=headers)
 
     async def close(self, app: web.Application) -> None:
-        """Lets go of work that has not begun."""
+        """Drops work that has not begun."""
         self._workers.shutdown(wait=False, cancel_futures=True)
-
-    def _predict(self, body: bytes) -> bytes:
-        wanted = parse(body, self._servable.inputs)
-        asked = num_frames(wanted.tensors)
-        if asked > self._limits.frames:
-            raise UserError(f"The request is for {asked} frames; at most {self._limits.frames} are possible at once")
-        return answer(self._servable(wanted.signature, wanted.tensors), wanted.rows)
 
     def _check_spec(self, request: web.Request) -> None:
         """Raises `NotFoundError` unless the request is for this model, and for no other version."""
@@ -171,15 +269,52 @@ class Api:
         if name != self._servable.name:
             raise NotFoundError(f"Servable not found for request: Latest({name}); there is: {self._servable.name}")
         if version is not None and int(version) != self._servable.version:
-            there_is = f"there is version {self._servable.version}"
-            raise NotFoundError(f"Servable not found for request: Specific({name}, {version}); {there_is}")
+            only = f"there is version {self._servable.version}"
+            raise NotFoundError(f"Servable not found for request: Specific({name}, {version}); {only}")
 
 
-def application(servable: Servable, limits: Limits = DEFAULT_LIMITS) -> web.Application:
-    """The server, to be run by `aiohttp.web`."""
-    api = Api(servable, limits)
-    app = web.Application(middlewares=[_errors_as_json], client_max_size=limits.body_bytes)
-    for model in (f"/v1/models/{NAME}", f"/v1/models/{NAME}/versions/{VERSION}"):
+class _Lanes:
+    """Threads: all of them for small requests, all but one for large ones."""
+
+    def __init__(self, threads: int) -> None:
+        """Args: threads: At least 2."""
+        self._all, self._large = asyncio.Semaphore(threads), asyncio.Semaphore(threads - 1)
+
+    async def enter(self, small: bool) -> None:
+        """Waits until a thread is free."""
+        if not small:
+            await self._large.acquire()
+        try:
+            await self._all.acquire()
+        except BaseException:
+            if not small:
+                self._large.release()
+            raise
+
+    def leave(self, small: bool) -> None:
+        """Frees a thread."""
+        self._all.release()
+        if not small:
+            self._large.release()
+
+
+def application(
+    servable: Servable, limits: Limits = DEFAULT_LIMITS, hosts: Collection[str] = LOCAL_HOSTS
+) -> web.Application:
+    """The server, to be run by `run`; `aiohttp.web` would run it without limits on connections.
+
+    Args:
+      servable: The model.
+      limits: What requests may ask for.
+      hosts: Names that the server is known by; others are refused.
+    """
+    connections = Connections(max_connections(), limits.stalled_seconds)
+    api = Api(servable, limits, connections)
+    app = web.Application(middlewares=[_errors_as_json, _followed(connections), checked(hosts)])
+    app[CONNECTIONS] = connections
+    app.on_response_prepare.append(add_headers)
+    name = f"{{name:{re.escape(servable.name)}|[^/:]+}}"  # only this model's own name may have a colon
+    for model in (f"/v1/models/{name}", f"/v1/models/{name}/versions/{VERSION}"):
         app.router.add_get(model, api.status)
         app.router.add_get(f"{model}/metadata", api.metadata)
         app.router.add_post(f"{model}:predict", api.predict)
@@ -188,3 +323,52 @@ def application(servable: Servable, limits: Limits = DEFAULT_LIMITS) -> web.Appl
         app.router.add_get(f"/{path}", api.page)
     app.on_cleanup.append(api.close)
     return app
+
+
+def _followed(connections: Connections) -> Callable:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Callable) -> web.StreamResponse:
+        connections.touch(request.protocol)
+        return await handler(request)
+
+    return middleware
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application, listener: socket.socket, drain_seconds: float) -> AsyncIterator[None]:
+    """While it is open, requests are answered; at its end, those that have arrived.
+
+    Args:
+      app: What `application` gives.
+      listener: A bound socket.
+      drain_seconds: To wait at most for what is being answered.
+    """
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_ALIVE_SECONDS, shutdown_timeout=drain_seconds)
+    await runner.setup()
+    connections = app[CONNECTIONS]
+    factory = connections.factory(runner.server)
+    server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=BACKLOG)
+    sweeping = asyncio.create_task(connections.sweep())
+    try:
+        yield
+    finally:
+        server.close()
+        await runner.cleanup()
+        sweeping.cancel()
+        connections.drop_all()
+
+
+async def run(app: web.Application, listener: socket.socket, drain_seconds: float) -> None:
+    """Answers requests, as `serving`, until the process gets SIGTERM or SIGINT; a second signal ends it at once."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(number: int) -> None:
+        if stopped.is_set():
+            os._exit(128 + number)  # threads that compute cannot be stopped
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, stop, number)
+    async with serving(app, listener, drain_seconds):
+        await stopped.wait()

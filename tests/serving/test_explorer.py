@@ -15,8 +15,9 @@ from PIL import Image
 from chromium import Page, program
 from conftest import draw_image, running
 from ddr_tf.serving.client import Client
+from ddr_tf.serving.limits import Limits
 from ddr_tf.serving.servable import Servable
-from ddr_tf.serving.server import EXPLORER, Limits, application
+from ddr_tf.serving.server import EXPLORER, application
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium to show the page in")
 

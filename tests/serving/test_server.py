@@ -1,11 +1,13 @@
 """The development server, over HTTP, against the model itself."""
 
 import base64
+import contextlib
 import gzip
 import io
 import json
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,8 +16,10 @@ import requests
 from PIL import Image
 
 from conftest import running
+from ddr_tf.serving.client import Client
+from ddr_tf.serving.limits import Limits
 from ddr_tf.serving.servable import Servable
-from ddr_tf.serving.server import EXPLORER, PAGES, Limits, application
+from ddr_tf.serving.server import EXPLORER, PAGES, application
 
 random = np.random.RandomState(0)
 FRAMES = random.uniform(size=(2, 3, 16, 16, 3)).astype(np.float32)
@@ -224,7 +228,7 @@ def test_sizes_and_slow_bodies_are_limited(servable):
             reply = predict(url, body, headers=headers)
             assert reply.status_code == 413
             assert "too large" in reply.json()["error"]
-        begin = "POST /v1/models/puppets:predict HTTP/1.1\r\nHost: x\r\n"
+        begin = "POST /v1/models/puppets:predict HTTP/1.1\r\nHost: localhost\r\n"
         found = raw(url, f"{begin}Content-Length: 9\r\n\r\n{{".encode())
         assert "408 Request Timeout" in found
         assert '{"error":"The body did not arrive within 1 seconds"}' in found
@@ -280,7 +284,78 @@ def test_the_page_is_served(server_url, path):
     assert requests.get(f"{server_url}/models.json", timeout=9).json() == {"models": ["puppets"]}
 
 
-def test_names_of_folders_are_names_in_addresses(saved_model, tmp_path):
-    (tmp_path / "a name").symlink_to(saved_model / "3")
-    with running(application(Servable(tmp_path / "a name"))) as url:
-        assert requests.get(f"{url}/v1/models/a%20name", timeout=9).status_code == 200
+@pytest.mark.parametrize("name", ["a name", "a:b", "a%b", "a?b#c", "a+b", "\N{GREEK SMALL LETTER ALPHA}", "a:predict"])
+def test_names_of_folders_are_names_in_addresses(saved_model, tmp_path, name):
+    (tmp_path / name).symlink_to(saved_model / "3")
+    with running(application(Servable(tmp_path / name))) as url:
+        client = Client(name, url)
+        assert client.versions() == {1: "AVAILABLE"}
+        assert client.predict("prior", static=ZEROS)["mean"].shape == (1, 2)
+        assert predict(url, asked("prior", static=ZEROS)).status_code == 404
+
+
+def test_versions_of_any_length(server_url):
+    for version in ("3", "03", "9" * 19):
+        assert predict(server_url, b"", f"/versions/{version}").status_code == (400 if version.endswith("3") else 404)
+    for version in ("9" * 20, "9" * 4301, "\N{ARABIC-INDIC DIGIT THREE}"):
+        reply = predict(server_url, b"", f"/versions/{version}")
+        assert (reply.status_code, "Malformed request" in reply.json()["error"]) == (404, True)
+
+
+@pytest.mark.parametrize("begin", [b"\xff\xd8\xfe", b"\xff\xfe\x00", b"\x80", b"\x00\x01"])
+def test_files_that_are_neither_images_nor_text(server_url, begin):
+    file = {"b64": base64.b64encode(begin + b"abc").decode()}
+    reply = predict(server_url, asked("encode_bytes", encoded_frames=[[file]]))
+    assert reply.status_code == 400
+    assert "encoded_frames must be PNG or JPEG files; one begins with" in reply.json()["error"]
+
+
+def test_bodies_of_too_many_values_are_not_parsed(servable, monkeypatch):
+    monkeypatch.setattr("ddr_tf.serving.server.parse", lambda *_: 1 / 0)
+    with running(application(servable, Limits(values=100, lists=10))) as url:
+        for body, words in (
+            (b"[" + b"0," * 100 + b"0]", "101 values; at most 100"),
+            (b"[" * 11 + b"]" * 11, "11 lists and objects; at most 10"),
+            (b"[" + b"[]," * 50 + b"0]", "51 lists and objects"),
+        ):
+            reply = predict(url, body)
+            assert (reply.status_code, words in reply.json()["error"]) == (400, True)
+
+
+def test_frames_are_bounded_by_memory_too(servable):
+    with running(application(servable, Limits(held_bytes=2**20))) as url:
+        reply = predict(url, asked("sample", **SEED | dict(count=100)))
+        assert (reply.status_code, "at most 42 are possible" in reply.json()["error"]) == (400, True)
+        assert predict(url, asked("sample", **SEED)).status_code == 200
+
+
+def asking(url, count):
+    """A connection that has asked for frames, and reads nothing."""
+    host, port = url.removeprefix("http://").split(":")
+    body = json.dumps(asked("sample", **SEED | dict(count=count))).encode()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((host, int(port)))
+    connection.sendall(
+        b"POST /v1/models/puppets:predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+    return connection
+
+
+def test_who_does_not_read_is_cut_off_and_holds_nothing_up(servable):
+    limits = Limits(stalled_seconds=1, held_bytes=40 * 2**20)
+    with running(application(servable, limits)) as url:
+        stalled = [asking(url, 512) for _ in range(6)]
+        for _ in range(5):  # small ones are answered meanwhile
+            assert predict(url, asked("prior", static=ZEROS)).status_code == 200
+        time.sleep(5)
+        whole = len(predict(url, asked("sample", **SEED | dict(count=512))).content)  # there is room again
+        received = []
+        for connection in stalled:
+            connection.settimeout(60)
+            received.append(0)
+            with connection, contextlib.suppress(ConnectionError):
+                while part := connection.recv(2**16):
+                    received[-1] += len(part)
+        assert received[0] < whole

@@ -49,7 +49,8 @@ async function ask(path, body) {
   let document_;
   try {
     const options = { signal: AbortSignal.timeout(TIMEOUT) };
-    if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+    const headers = { "Content-Type": "application/json" };
+    if (body) Object.assign(options, { method: "POST", headers, body: JSON.stringify(body) });
     answer = await fetch(path, options);
   } catch (error) {
     const late = error.name === "TimeoutError";
