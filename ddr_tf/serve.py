@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         with bound(flags.port) as listener:
-            from ddr_tf.serving import server  # says what is missing before TensorFlow takes its time
+            from ddr_tf.serving import guard, server  # says what is missing before TensorFlow takes its time
 
             start = time.perf_counter()
             servable = server.Servable(Path(flags.saved_model))
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{servable.name}, version {servable.version}, loaded in {seconds:.1f} s")
             print(f"explorer: {url}/\nREST API: {url}/v1/models/{quote(servable.name, safe='')}")
             print("Ctrl-C stops it", flush=True)
-            app = server.application(servable, hosts={*server.LOCAL_HOSTS, *map(host, flags.allow_host)})
+            app = server.application(servable, hosts={*guard.LOCAL_HOSTS, *map(host, flags.allow_host)})
             asyncio.run(server.run(app, listener, DRAIN_SECONDS))
 
     return cli.run(body)

@@ -166,7 +166,7 @@ def servable(saved_model):
 @contextlib.contextmanager
 def running(app):
     """An application of aiohttp, or our server as it runs, on a free port of this machine, in a thread: its URL."""
-    from ddr_tf.serving.server import CONNECTIONS, serving
+    from ddr_tf.serving import server
 
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()
@@ -174,7 +174,7 @@ def running(app):
 
     async def run():
         listener = socket.create_server(("127.0.0.1", 0))
-        async with (serving if CONNECTIONS in app else plainly_serving)(app, listener, 1):
+        async with (server.serving if server.CONNECTIONS in app else plainly_serving)(app, listener, 1):
             started.set_result("http://{}:{}".format(*listener.getsockname()))
             await stopped.wait()
 

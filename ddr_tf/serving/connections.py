@@ -89,6 +89,7 @@ class Connections:
           stalled_seconds: That a client may read nothing of what is sent to it.
         """
         self._max_count, self._stalled_seconds = max_count, stalled_seconds
+        self._count = 0  # also of those that are about to be made or to end
         self._transports: dict[asyncio.Protocol, asyncio.Transport] = {}
         self._waiting: dict[asyncio.Protocol, float] = {}  # for a request, since when; the longest first
         self._unsent: dict[asyncio.Protocol, tuple[int, float]] = {}  # bytes, and since when so many
@@ -97,8 +98,9 @@ class Connections:
         """A factory of protocols for `loop.create_server`: those that `make` gives, as far as there is room."""
 
         def protocol() -> asyncio.Protocol:
-            if len(self._transports) >= self._max_count and not self._make_room():
+            if self._count >= self._max_count and not self._make_room():
                 return _Refused()
+            self._count += 1
             return _Followed(make(), self)
 
         return protocol
@@ -111,6 +113,10 @@ class Connections:
 
     def remove(self, protocol: asyncio.Protocol) -> None:
         """A connection has ended."""
+        self._count -= 1
+        self._forget(protocol)
+
+    def _forget(self, protocol: asyncio.Protocol) -> None:
         for kept in (self._transports, self._waiting, self._unsent):
             kept.pop(protocol, None)
 
@@ -138,7 +144,7 @@ class Connections:
 
     def _drop(self, protocol: asyncio.Protocol) -> None:
         transport = self._transports[protocol]
-        self.remove(protocol)
+        self._forget(protocol)
         transport.abort()
 
     def drop_all(self) -> None:

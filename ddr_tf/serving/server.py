@@ -33,7 +33,7 @@ from ddr_tf.serving.servable import Servable
 try:
     from aiohttp import web
 
-    from ddr_tf.serving.guard import LOCAL_HOSTS, RefusedError, add_headers, checked
+    from ddr_tf.serving import guard
 except ImportError as missing:
     raise UserError(f"The server needs aiohttp ({missing}); pip install -e '.[serving]'.") from missing
 
@@ -82,7 +82,7 @@ async def _errors_as_json(request: web.Request, handler: Callable) -> web.Stream
         return _error(400, str(error))
     except NotFoundError as error:
         return _error(404, str(error))
-    except (LateError, RefusedError) as error:
+    except (LateError, guard.RefusedError) as error:
         return _error(error.status, str(error))
     except BusyError as error:
         return _error(503, str(error))
@@ -299,7 +299,7 @@ class _Lanes:
 
 
 def application(
-    servable: Servable, limits: Limits = DEFAULT_LIMITS, hosts: Collection[str] = LOCAL_HOSTS
+    servable: Servable, limits: Limits = DEFAULT_LIMITS, hosts: Collection[str] = guard.LOCAL_HOSTS
 ) -> web.Application:
     """The server, to be run by `run`; `aiohttp.web` would run it without limits on connections.
 
@@ -310,9 +310,9 @@ def application(
     """
     connections = Connections(max_connections(), limits.stalled_seconds)
     api = Api(servable, limits, connections)
-    app = web.Application(middlewares=[_errors_as_json, _followed(connections), checked(hosts)])
+    app = web.Application(middlewares=[_errors_as_json, _followed(connections), guard.checked(hosts)])
     app[CONNECTIONS] = connections
-    app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(guard.add_headers)
     name = f"{{name:{re.escape(servable.name)}|[^/:]+}}"  # only this model's own name may have a colon
     for model in (f"/v1/models/{name}", f"/v1/models/{name}/versions/{VERSION}"):
         app.router.add_get(model, api.status)

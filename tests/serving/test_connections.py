@@ -29,6 +29,7 @@ def url(servable, monkeypatch):
 def test_who_waits_longest_makes_room(url, monkeypatch):
     monkeypatch.setattr(connections, "MIN_WAIT", 0)
     with open_connections(url, 8) as idle:
+        time.sleep(0.1)  # until all are accepted
         assert requests.get(f"{url}/models.json", timeout=9).status_code == 200
         idle[0].settimeout(9)
         assert idle[0].recv(9) == b""  # it was closed
