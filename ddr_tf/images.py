@@ -23,8 +23,11 @@ MAX_PIXELS = 10_000_000_000  # of all pictures of a file, which take a minute or
 MAX_PIXELS_PER_BYTE = 1000  # of a larger file
 _NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # need other programs, or hold no pixels
 _NO_SERIES = {"MPO", "PSD", "ICO", "ICNS", "CUR"}  # previews, layers and sizes of one picture
-_DECODER_BYTES = {"WEBP": 16, "JPEG2000": 24, "AVIF": 16, "GIF": 12, "TIFF": 4}  # a pixel, apart from the result
-_REDUCED = 1  # bit of TIFF's NewSubfileType: a smaller version of another page
+# What decoders take for a pixel, apart from the result.
+_DECODER_BYTES = {"PNG": 0, "JPEG": 0, "BMP": 0, "PPM": 0, "WEBP": 16, "JPEG2000": 24, "AVIF": 16, "GIF": 12}
+_OTHER_DECODERS_BYTES = 4
+_ORIENTATION = 0x0112  # tag of EXIF
+_SUBFILE_TYPE, _REDUCED = 254, 1  # tag of TIFF, and its bit for a smaller version of another page
 _DEEP = 16_384  # values of 14 bits: 16-bit images without any above are dark, or hold fewer bits
 _BLOCK = 1 << 20  # pixels that are converted at a time
 
@@ -127,7 +130,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Image.Image]]:
 
 def _reason(path: Path, error: Exception) -> str:
     with contextlib.suppress(OSError):
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             return "empty file"
     reason = " ".join(str(error).split()) or type(error).__name__
     return "not an image" if reason.startswith("cannot identify") else reason
@@ -197,7 +200,7 @@ def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Ima
             image.seek(number - 1)
         if max(image.size) > MAX_SIDE:
             raise TooLargeError(f"picture {number} has a side of more than {MAX_SIDE:,} pixels")
-        if getattr(image, "tag_v2", {}).get(254, 0) & _REDUCED:
+        if getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & _REDUCED:
             continue
         pixels += image.width * image.height
         if pixels > max(MAX_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
@@ -251,16 +254,21 @@ def decoding(
 def decoding_bytes(image: Image.Image) -> int:
     """What decoding an open image and making it `upright` takes at most, in bytes; a careful estimate."""
     stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
-    pixel = stored + _DECODER_BYTES.get(image.format, 0)
-    if image.getexif().get(0x0112, 1) != 1:
+    pixel = stored + _DECODER_BYTES.get(image.format, _OTHER_DECODERS_BYTES)
+    if image.format == "PNG" and count_pictures(image) > 1:
+        pixel += 8  # the one before, and what is put in its place
+    if image.getexif().get(_ORIENTATION, 1) != 1:
         pixel += stored
-    if image.mode not in ("RGB", "L", "1"):
+    if image.mode != "RGB":
         pixel += 4
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        pixel += stored
-    if image.has_transparency_data:
-        pixel += 12
+    if _is_deep(image):
+        pixel += stored + 1
     return image.width * image.height * pixel + 64 * image.height
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a pixel is one number of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def _range_note(image: Image.Image) -> str:
@@ -302,17 +310,26 @@ def upright(image: Image.Image, channels: int, value_range: tuple[float, float] 
     # Pillow opens what has 16 bits in these formats as 32.
     deep = image.mode == "I" and image.format in ("PNG", "PPM")
     image.load()
-    if image.getexif().get(0x0112, 1) != 1:
+    if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if _is_deep(image):
         if not (value_range or deep or image.mode.startswith("I;16")):
             raise ValueError("32 bits a pixel; what is black and what is white is not known; value_range can say so")
         image = _eight_bits(image, value_range or (0, 65_535))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+        image = _on_black(image)
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """A transparent image laid over black, of mode RGB."""
+    result = Image.new("RGB", image.size)
+    rows = max(1, _BLOCK // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "black"), strip).convert("RGB"), (0, top))
+    return result
 
 
 def _eight_bits(image: Image.Image, value_range: tuple[float, float]) -> Image.Image:

@@ -1,5 +1,9 @@
+import contextlib
 import io
+import os
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
@@ -7,7 +11,8 @@ import pytest
 from PIL import Image
 
 from conftest import draw_image
-from ddr_tf.images import FrameFormat, is_named_as_image, read_frame
+from ddr_tf import images as images_module
+from ddr_tf.images import FrameFormat, TooLargeError, decoding, is_named_as_image, read_frame, read_pictures
 
 FRAMES = FrameFormat((16, 16))
 
@@ -159,3 +164,150 @@ def test_images_of_unknown_range_are_refused(tmp_path, dtype):
     Image.fromarray(np.zeros((16, 16), dtype)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="32 bits a pixel"):
         read_frame(tmp_path / "a.tif", FRAMES)
+
+
+def header_only(kind, width, height):
+    """A file of a few bytes that says that it holds a large image."""
+    if kind == "webp":
+        bits = struct.pack("<I", (width - 1) | (height - 1) << 14)
+        chunk = b"VP8L" + struct.pack("<I", 5 + 8) + b"\x2f" + bits + b"\0" * 9
+        return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    depth, colour = {"png16": (16, 0), "png": (8, 2)}[kind]
+    data = zlib.compress(bytes((width * depth * (3 if colour else 1) // 8 + 1) * height), 1)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "reason"),
+    [
+        ("webp", (16383, 5400), "MB to decode, more than max_decoding_mb = 1000"),
+        ("png", (80_000_000, 1), "no side may have more than 65,535"),
+        ("png", (1, 80_000), "no side may have more than 65,535"),
+    ],
+)
+def test_what_would_take_gigabytes_is_refused_before_it_is_decoded(tmp_path, kind, size, reason):
+    (tmp_path / f"a.{kind}").write_bytes(header_only(kind, *size))
+    with pytest.raises(TooLargeError, match=reason):
+        read_frame(tmp_path / f"a.{kind}", FRAMES)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_photographs_of_100_megapixels_pass(tmp_path):
+    """Those that are decoded; what the decoder needs was measured for all kinds."""
+    Image.new("RGB", (12000, 8400), "red").save(tmp_path / "a.jpg")
+    assert (pixels(tmp_path / "a.jpg")[..., 0] > 250).all()
+    for mode in ("RGB", "RGBA", "L", "I;16"):
+        image = Image.new(mode, (12000, 8400))
+        image.format = "PNG"
+        with decoding(image):
+            pass
+    with pytest.raises(TooLargeError, match="max_decoding_mb = 300"), decoding(Image.new("RGB", (12000, 8400)), 300):
+        pass
+
+
+def test_threads_share_the_memory_for_decoding():
+    image, most, now, lock = Image.new("RGB", (1000, 1000)), [], [0], threading.Lock()
+
+    def decode():
+        with decoding(image, 18):  # two of 8 MB fit
+            with lock:
+                now[0] += 1
+                most.append(now[0])
+            time.sleep(0.02)
+            with lock:
+                now[0] -= 1
+
+    threads = [threading.Thread(target=decode) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(most) == 8
+    assert max(most) == 2
+
+
+def test_only_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="it is a FIFO, not a file"):
+        read_frame(tmp_path / "a.png", FRAMES)
+
+
+@pytest.mark.parametrize("kind", ["webp", "bmp", "gif", "tiff", "mpo"])
+def test_images_under_other_names_are_found(tmp_path, kind):
+    image = Image.fromarray(noise((16, 16, 3)))
+    image.save(tmp_path / "a.bin", kind, **({"save_all": True, "append_images": [image]} if kind == "mpo" else {}))
+    assert read_frame(tmp_path / "a.bin", FRAMES).note == "an image in spite of its name"
+
+
+def test_pages_are_pictures_but_not_their_smaller_versions(tmp_path):
+    images = [Image.new("L", (32, 32), 10 * number) for number in range(1, 6)]
+    images[2].encoderinfo = {"tiffinfo": {254: 1}}
+    images[0].save(tmp_path / "a.tif", save_all=True, append_images=images[1:])
+    frames = dict(read_pictures(tmp_path / "a.tif", FRAMES))
+    assert {number: frame.pixels[0, 0, 0] for number, frame in frames.items()} == {1: 10, 2: 20, 4: 40, 5: 50}
+    assert len({frame.digest for frame in frames.values()}) == 4
+    assert frames[1].num_pictures == 5
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "tif"])
+def test_pictures_before_the_damage_are_read(tmp_path, kind):
+    images = [Image.fromarray(noise((64, 64, 3), seed)) for seed in range(6)]
+    images[0].save(tmp_path / "a", kind.replace("tif", "tiff"), save_all=True, append_images=images[1:])
+    content = (tmp_path / "a").read_bytes()
+    for kept in (len(content) * 9 // 10, len(content) // 2, 20):
+        (tmp_path / f"b.{kind}").write_bytes(content[:kept])
+        read = []
+        with contextlib.suppress(ValueError):
+            for number, _ in read_pictures(tmp_path / f"b.{kind}", FRAMES):
+                read.append(number)
+        assert read == list(range(1, len(read) + 1))
+        assert len(read) < 6
+
+
+def test_a_file_of_too_many_pictures_is_refused(tmp_path, monkeypatch):
+    images = [Image.new("L", (16, 16), number) for number in range(4)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "MAX_PICTURES", 3)
+        with pytest.raises(TooLargeError, match="4 pictures in one file; 3 may be"):
+            list(read_pictures(tmp_path / "a.gif", FRAMES))
+    monkeypatch.setattr(images_module, "MAX_PIXELS", 600)
+    monkeypatch.setattr(images_module, "MAX_PIXELS_PER_BYTE", 0)
+    with pytest.raises(TooLargeError, match="decompression bomb"):
+        list(read_pictures(tmp_path / "a.gif", FRAMES))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_twelve_bits_in_sixteen_are_noted_and_their_range_can_be_given(tmp_path, suffix):
+    deep = np.linspace(0, 4095, 256).round().astype(np.uint16).reshape(16, 16)
+    Image.fromarray(deep).save(tmp_path / f"a{suffix}")
+    frame = read_frame(tmp_path / f"a{suffix}", FRAMES)
+    assert "no value above 4,095 of 65,535" in frame.note
+    assert frame.pixels.max() == 16
+    frame = read_frame(tmp_path / f"a{suffix}", FRAMES._replace(channels=1, value_range=(0, 4095)))
+    assert not frame.note
+    np.testing.assert_array_equal(frame.pixels.ravel(), np.arange(256))
+
+
+def test_floats_need_a_range(tmp_path):
+    values = np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16)
+    values[0, 0] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    frame = read_frame(tmp_path / "a.tif", FRAMES._replace(channels=1, value_range=(-1, 1)))
+    np.testing.assert_array_equal(frame.pixels.ravel(), np.arange(256))
+    frame = read_frame(tmp_path / "a.tif", FRAMES._replace(channels=1, value_range=(0, 0.5)))
+    assert frame.pixels.ravel()[[0, 100, 200, 255]].tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("fit", ["crop", "resize"])
+def test_frames_need_not_be_square(tmp_path, fit):
+    array = noise((48, 32, 3))
+    Image.fromarray(array).save(tmp_path / "a.png")
+    frame = read_frame(tmp_path / "a.png", FrameFormat((48, 32), fit))
+    np.testing.assert_array_equal(frame.pixels, array)
+    assert read_frame(tmp_path / "a.png", FrameFormat((16, 64), fit)).pixels.shape == (16, 64, 3)

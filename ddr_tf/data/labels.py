@@ -88,7 +88,8 @@ class _Places:
         if place is not None and frame is not None:
             place = self._frames.get((place, frame))
         name = sequence if frame is None else f"{sequence}/{frame}"
-        if place is None and not {sequence, name} & self._not_used:
+        file = re.sub(r"#\d+$", "", name)  # of which a picture is meant
+        if place is None and not {sequence, name, file} & self._not_used:
             raise KeyError(name)
         return place
 

@@ -1,5 +1,7 @@
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from conftest import all_frames, draw_image
 from conftest import frame_folders as of
 from ddr_tf import files
-from ddr_tf.data import frame_store
+from ddr_tf.data import frame_cache, frame_store
 from ddr_tf.errors import UserError
 
 
@@ -95,3 +97,56 @@ def test_what_a_killed_run_left_is_removed(folder, tmp_path):
     draw_image(folder / "anna/new.png", 5)
     of(folder, cache_dir=str(tmp_path / "cache"))
     assert sorted((tmp_path / "cache").iterdir()) == sorted([cache, of_others])
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["frames.npy", "index.json"])
+def test_a_damaged_cache_is_made_again(folder, tmp_path, file):
+    first = all_frames(of(folder, cache_dir=str(tmp_path / "cache")))
+    (cache,) = (tmp_path / "cache").iterdir()
+    size = (cache / file).stat().st_size
+    for place in np.random.RandomState(0).randint(0, size, 30):
+        flip(cache / file, place)
+        np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
+    os.truncate(cache / file, 0)
+    np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
+
+
+def test_of_a_large_cache_a_part_is_checked(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_cache, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(frame_cache, "MAX_CHUNKS", 3)
+    first = all_frames(of(folder, cache_dir=str(tmp_path / "cache")))
+    (cache,) = (tmp_path / "cache").iterdir()
+    (cache / "remarks.tsv").unlink()  # tells whether it is made again
+    flip(cache / "frames.npy", 150)  # not among the first, the middle and the last hundred bytes
+    of(folder, cache_dir=str(tmp_path / "cache"))
+    assert not (cache / "remarks.tsv").exists()
+    flip(cache / "frames.npy", -1)
+    np.testing.assert_array_equal(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))), first)
+    assert (cache / "remarks.tsv").exists()
+
+
+def test_processes_that_want_the_same_frames_wait_for_one_that_makes_them(folder, tmp_path):
+    """Three at once: every one has whole frames, and one has decoded them."""
+    code = (
+        "import sys, time; from ddr_tf.data import frame_store, FrameFolders\n"
+        "decode = frame_store.decode\n"
+        "def slow(*arguments):\n"
+        "    print('decodes'); time.sleep(1); return decode(*arguments)\n"
+        "frame_store.decode = slow\n"
+        "data = FrameFolders(sys.argv[1], size=16, held_out_fraction=0.4, cache_dir=sys.argv[2])\n"
+        "print(int(data._bank.numpy().astype(int).sum()))\n"
+    )
+    command = [sys.executable, "-c", code, folder, tmp_path / "cache"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [process.communicate(timeout=300)[0].split("\n") for process in processes]
+    assert all(process.returncode == 0 for process in processes)
+    expected = str(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))).astype(int).sum())
+    assert [answer[-2] for answer in answers] == [expected] * 3
+    assert sum("decodes" in answer for answer in answers) == 1
+    assert [path.name[0] for path in (tmp_path / "cache").iterdir()] == ["m"]

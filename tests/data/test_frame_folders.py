@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,73 @@ def test_real_faces_with_labels_in_their_names(shared_data):
     assert (sequences.num_sequences, sequences.frame_counts.min()) == (20, 29)
     assert sequences.label_names["pose"] == ("left", "right", "straight", "up")
     assert (sequences.frame_labels["eyes"] >= 0).all()
+
+
+def test_pages_are_frames_with_names_of_their_own(folder):
+    pages = [Image.new("L", (16, 16), 40 * number) for number in range(1, 6)]
+    pages[0].save(folder / "anna/stack.tif", save_all=True, append_images=pages[1:])
+    (folder / "labels.csv").write_text("sequence,frame,depth\nanna,stack.tif#2,7\nanna,stack#5,8\n")
+    sequences = of(folder)
+    assert sequences.frame_counts.tolist() == [17, 3, 4]
+    assert all_frames(sequences)[12:17, 0, 0, 0].tolist() == [40, 80, 120, 160, 200]
+    np.testing.assert_array_equal(sequences.frame_labels["depth"][12:17], [np.nan, 7, np.nan, np.nan, 8])
+    (remark,) = sequences.remarks
+    assert (remark.kind, remark.reason) == ("noted", "5 pictures in one file, each a frame")
+    draw_image(folder / "anna/whole.gif", 3)
+    content = (folder / "anna/stack.tif").read_bytes()
+    (folder / "anna/stack.tif").write_bytes(content[: len(content) * 2 // 3])
+    assert any(remark.kind == "bad" and "tif" in remark.path for remark in of(folder, max_bad_fraction=0.3).remarks)
+
+
+def test_what_is_not_used_is_counted_by_kind(folder):
+    for name in ("anna/a.txt", "b/b.txt", "c/notes", "anna/labels.csv"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("text")
+    reasons = {Path(remark.path).name: remark.reason for remark in of(folder).remarks}
+    assert reasons == {
+        "a.txt": "not an image by name or content (.txt); 2 of this kind",
+        "notes": "not an image by name or content (no suffix)",
+        "labels.csv": f"labels.csv in a folder below; only that in {folder} is read",
+    }
+
+
+def test_frames_need_not_be_square(folder):
+    sequences = of(folder, size=(32, 16))
+    assert sequences.frame_shape == FrameFolders.frame_shape_of(size=(32, 16), channels=3) == (32, 16, 3)
+    assert all_frames(sequences).shape == (19, 32, 16, 3)
+    for size in ((32, 20), (32,), (32.0, 16)):
+        with pytest.raises(UserError, match="size must be a multiple of 16"):
+            of(folder, size=size)
+
+
+def test_the_range_of_values_is_a_setting(folder):
+    Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(folder / "anna/deep.png")
+    assert "dark" in of(folder).remarks[0].reason
+    sequences = of(folder, value_range=(0, 4095))
+    assert sequences.remarks == ()
+    assert (all_frames(sequences)[0] == 255).all()
+    for values in ((1, 1), (0, np.inf), (0,), ("a", "b")):
+        with pytest.raises(UserError, match="value_range must be two numbers"):
+            of(folder, value_range=values)
+
+
+def test_folders_may_be_1200_deep_and_names_need_not_be_text(tmp_path):
+    root = tmp_path / "root"
+    os.makedirs(os.fsencode(root) + b"/\xff")
+    for i in range(3):
+        draw_image(Path(os.fsdecode(os.fsencode(root) + b"/\xff")) / f"{i}.png", i)
+        draw_image(root / "shallow" / f"{i}.png", 10 + i)
+    descriptor = os.open(root, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    for i in range(3):
+        with open(os.open(f"{i}.png", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor), "wb") as file:
+            file.write((root / "shallow" / f"{i}.png").read_bytes() + b"\0")
+    os.close(descriptor)
+    sequences = of(root)
+    assert sequences.frame_counts.tolist() == [3, 3, 3]
+    assert sequences.ids[0] == "/".join("d" * 1200)
+    subprocess.run(["rm", "-rf", root], check=True)  # pytest's own way is recursive

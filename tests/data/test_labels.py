@@ -1,10 +1,13 @@
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
 
 from conftest import draw_image
 from conftest import frame_folders as of
+from ddr_tf.data.labels import as_label
 from ddr_tf.errors import UserError
 
 
@@ -55,3 +58,79 @@ def test_a_label_is_said_in_one_place(folder):
     (folder / "labels.csv").write_text("sequence,take\nanna,3\n")
     with pytest.raises(UserError, match=r"The label 'take' is in .*labels.csv and in name_pattern"):
         of(folder, name_pattern=r".*frame (?P<take>\d+)")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_tables_of_other_tools(folder, mark):
+    rows = [
+        ["frame", "sequence", "smile", "town"],
+        ["frame 1.png", "anna", "0.5", "Ulm, an der Donau"],
+        ["frame 2", "anna", "NA", "-"],
+        ["frame 3", "anna", "nan", "Bonn"],
+        ["frame 4", "anna", "", "n/a"],
+        ["frame 5", "anna", "-1e-1", ""],
+        ["frame 6", "anna", "inf", "NULL"],
+    ]
+    quoted = [[f'"{cell}"' if mark in cell else cell for cell in row] for row in rows]
+    text = "\r\n".join(mark.join(row) for row in quoted)
+    (folder / "labels.csv").write_text(f"\ufeff{text}\r\n\r\n", newline="")
+    sequences = of(folder)
+    np.testing.assert_allclose(sequences.frame_labels["smile"][:6], [0.5, np.nan, np.nan, np.nan, -0.1, np.nan])
+    assert sequences.label_names == {"town": ("Bonn", "Ulm, an der Donau")}
+    assert sequences.frame_labels["town"][:6].tolist() == [1, -1, 0, -1, -1, -1]
+
+
+def test_a_decimal_comma_goes_with_a_semicolon(folder):
+    (folder / "labels.csv").write_text("sequence;age;town\nanna;31,5;Ulm\nb/deep;-,5;Bonn\n")
+    np.testing.assert_array_equal(of(folder).static_labels["age"], [31.5, -0.5, np.nan])
+
+
+def test_numbers_of_classes_are_classes_if_it_is_said(folder):
+    lines = [f"anna,frame {i + 1},{(2, 10, 1)[i % 3]}\n" for i in range(12)]
+    (folder / "labels.csv").write_text("sequence,frame,kind\n" + "".join(lines))
+    sequences = of(folder)
+    assert sequences.label_names == {}
+    (remark,) = sequences.remarks
+    assert "kind is a quantity (of the values 1, 2, 10)" in remark.reason
+    assert "FrameFolders.class_labels" in remark.reason
+    sequences = of(folder, class_labels=("kind",))
+    assert sequences.remarks == ()
+    assert sequences.label_names == {"kind": ("1", "2", "10")}
+    assert sequences.frame_labels["kind"][:4].tolist() == [1, 2, 0, 1]
+    with pytest.raises(UserError, match="class_labels names 'sort', which is no label; there are: kind"):
+        of(folder, class_labels=("sort",))
+    sequences = of(folder, name_pattern=r".*frame (?P<number>\d+)", class_labels=("number",))
+    assert sequences.label_names["number"][:3] == ("1", "2", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sequence,age\nanna,3\nanna,4\n", "line 3: line 2 is about the same; remove one"),
+        ("sequence,age\nanna,3,4\n", "line 2: there are 3 cells, but 2 columns"),
+        ("sequence,age,age\nanna,3,4\n", "needs a header line"),
+        ("sequence,age\nanna," + "9" * 200_000, "cannot be read as UTF-8 CSV .*field larger"),
+        ("\0\0\0", "needs a header line"),
+    ],
+)
+def test_tables_that_contradict_themselves_are_refused(folder, text, message):
+    (folder / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        of(folder)
+
+
+def test_what_is_no_file_is_not_read(folder):
+    os.mkfifo(folder / "labels.csv")
+    with pytest.raises(UserError, match=r"labels\.csv cannot be read .*a FIFO"):
+        of(folder)
+    (folder / "labels.csv").unlink()
+    (folder / "labels.csv").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"labels\.csv cannot be read .*a device"):
+        of(folder)
+
+
+def test_40000_words_take_seconds():
+    start = time.perf_counter()
+    values, words = as_label(f"word {number}" for number in range(40_000))
+    assert time.perf_counter() - start < 5
+    assert (len(words), len(np.unique(values))) == (40_000, 40_000)
