@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import mimetypes
 import os
 import threading
@@ -137,8 +138,17 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def count_pictures(image: Image.Image) -> int:
-    """How many pictures, each a frame, an open image has: pages of a TIFF, pictures of an animation, else 1."""
-    return 1 if image.format in _NO_SERIES else getattr(image, "n_frames", 1)
+    """How many pictures, each a frame, an open image has: pages of a TIFF, pictures of an animation, else 1.
+
+    2 if there are several, but damage keeps them from being counted.
+    """
+    if image.format in _NO_SERIES:
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # of Pillow's decoders, for any damage
+        image.seek(0)
+        return 2
 
 
 def read_frame(path: Path, frame_format: FrameFormat) -> Frame:
@@ -179,10 +189,10 @@ def read_pictures(path: Path, frame_format: FrameFormat) -> Iterator[tuple[int, 
         have been yielded.
     """
     with opened(path) as (file, image):
-        digest = _digest(file)
+        digest, count = _digest(file), count_pictures(image)
         for number, page in each_picture(image, os.fstat(file.fileno()).st_size):
             pixels, note = _frame_of(page, frame_format)
-            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), note, count_pictures(image))
+            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), note, count)
 
 
 def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Image.Image]]:
@@ -191,13 +201,12 @@ def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Ima
     Raises:
       TooLargeError: If it says that it holds more than `MAX_PICTURES`, or pixels without measure.
     """
-    count = count_pictures(image)
-    if count > MAX_PICTURES:
-        raise TooLargeError(f"{count:,} pictures in one file; {MAX_PICTURES:,} may be")
     pixels = 0
-    for number in range(1, count + 1):
-        if count > 1:
-            image.seek(number - 1)
+    for number in itertools.count(1):
+        if number > MAX_PICTURES:
+            raise TooLargeError(f"more than {MAX_PICTURES:,} pictures in one file")
+        if number > 1 and not _next_picture(image, number):
+            return
         if max(image.size) > MAX_SIDE:
             raise TooLargeError(f"picture {number} has a side of more than {MAX_SIDE:,} pixels")
         if getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & _REDUCED:
@@ -206,6 +215,17 @@ def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Ima
         if pixels > max(MAX_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
             raise TooLargeError(f"its pictures have more than {MAX_PIXELS:,} pixels together (a decompression bomb?)")
         yield number, image
+
+
+def _next_picture(image: Image.Image, number: int) -> bool:
+    """Goes on to a picture of an open image; returns whether there is one."""
+    if image.format in _NO_SERIES:
+        return False
+    try:
+        image.seek(number - 1)
+    except EOFError:
+        return False
+    return True
 
 
 def _digest(file: BinaryIO) -> bytes:

@@ -274,7 +274,7 @@ def test_a_file_of_too_many_pictures_is_refused(tmp_path, monkeypatch):
     images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "MAX_PICTURES", 3)
-        with pytest.raises(TooLargeError, match="4 pictures in one file; 3 may be"):
+        with pytest.raises(TooLargeError, match="more than 3 pictures in one file"):
             list(read_pictures(tmp_path / "a.gif", FRAMES))
     monkeypatch.setattr(images_module, "MAX_PIXELS", 600)
     monkeypatch.setattr(images_module, "MAX_PIXELS_PER_BYTE", 0)

@@ -63,11 +63,11 @@ def main() -> int:
 
             write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
         print(f"{flags.out}: {summary}")
-        if summary.skipped or summary.notes:
-            print(f"see {flags.out / SKIPPED_FILE}")
+        if summary.skipped or summary.notes or summary.unused:
+            print(f"see {Path(flags.out) / SKIPPED_FILE}")
 
     said = "interrupted; the same command again goes on from here"
-    return cli.run(body, said, needs_tensorflow=bool(flags.shards))
+    return cli.run(body, lambda: said, needs_tensorflow=bool(flags.shards))
 
 
 if __name__ == "__main__":

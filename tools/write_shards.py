@@ -34,7 +34,7 @@ def main() -> int:
         written = write_shards(sequences, Path(given.out), shard_mb, given.workers)
         print(f"{given.out}: {sequences.num_sequences:,} sequences of {sequences.name}; {written} shards written now")
 
-    return cli.run(body, "stopped; the same command goes on")
+    return cli.run(body, lambda: "stopped; the same command goes on")
 
 
 if __name__ == "__main__":

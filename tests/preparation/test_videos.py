@@ -1,4 +1,6 @@
 import hashlib
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -416,3 +418,82 @@ def test_faces_of_a_real_video(shared_data, tmp_path):
     for pixels in frames[::5]:
         (box,) = detector(pixels.astype(np.uint8))
         np.testing.assert_allclose(square(box)[:2], 56, atol=10)
+
+
+def test_stacks_and_unused_files_in_the_report(tmp_path):
+    (tmp_path / "in").mkdir()
+    pages = [Image.fromarray(frame(number)) for number in range(1, 16)]
+    for name in ("a", "b"):
+        pages[0].save(tmp_path / "in" / f"{name}.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "in/notes.txt").write_text("text")
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png"))
+    assert (summary.sequences, summary.frames) == (2, 30)
+    np.testing.assert_array_equal(read(tmp_path / "out/a/00015.png"), frame(15))
+    line = "notes.txt\tneither a video nor an image by its suffix (.txt)\n"
+    assert (tmp_path / "out/skipped.tsv").read_text() == line
+    assert "not used: notes.txt: neither" in str(summary)
+
+
+def test_a_damaged_report_is_written_again(tmp_path):
+    make_images(tmp_path / "in/a", ["1.png", "2.png"])
+    (tmp_path / "in/b.mp4").write_text("text")
+    prepare(tmp_path / "in", tmp_path / "out", Settings())
+    report = (tmp_path / "out/skipped.tsv").read_text()
+    for damage in (b"\xff\xfe\0\n\t\t\n", b"x" * 100):
+        (tmp_path / "out/skipped.tsv").write_bytes(damage)
+        prepare(tmp_path / "in", tmp_path / "out", Settings())
+        assert (tmp_path / "out/skipped.tsv").read_text() == report
+    (tmp_path / "out/skipped.tsv").unlink()
+    (tmp_path / "out/skipped.tsv").mkdir()
+    with pytest.raises(UserError, match=r"skipped\.tsv cannot be read .*delete it"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings())
+    for damage in ("[]", "{", "[" * 100_000):
+        (tmp_path / "out/preparation.json").write_text(damage)
+        with pytest.raises(UserError, match=r"preparation\.json cannot be read|other settings"):
+            prepare(tmp_path / "in", tmp_path / "out", Settings())
+
+
+def test_one_process_at_a_time(tmp_path):
+    make_images(tmp_path / "in/a", ["1.png", "2.png"])
+    (tmp_path / "out").mkdir()
+    with videos.alone_in(tmp_path / "out"), pytest.raises(UserError, match="Another process prepares frames"):
+        (tmp_path / "out/preparation.json").write_text(json.dumps({"input": str(tmp_path / "in"), **vars(Settings())}))
+        prepare(tmp_path / "in", tmp_path / "out", Settings())
+    assert prepare(tmp_path / "in", tmp_path / "out", Settings()).frames == 2
+
+
+def test_boxes_in_pipes_are_told(tmp_path):
+    make_video(tmp_path / "in/a.mp4")
+    (tmp_path / "boxes/a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "boxes/a/1.pts")
+    with pytest.raises(UserError, match=r"1 \.pts files cannot be read"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(boxes=str(tmp_path / "boxes")))
+
+
+def test_folders_may_be_1200_deep(tmp_path):
+    (tmp_path / "in").mkdir()
+    descriptor = os.open(tmp_path / "in", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    make_images(tmp_path, ["1.png", "2.png"])
+    for name in ("1.png", "2.png"):
+        with open(os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=descriptor), "wb") as file:
+            file.write((tmp_path / name).read_bytes())
+    os.close(descriptor)
+    assert prepare(tmp_path / "in", tmp_path / "out", Settings()).frames == 2
+    subprocess.run(["rm", "-rf", tmp_path / "in", tmp_path / "out"], check=True)  # pytest's own way is recursive
+
+
+def test_whole_frames_need_neither_tensorflow_nor_opencv(tmp_path):
+    make_images(tmp_path / "in/a", ["1.png", "2.png"])
+    code = (
+        "import sys, runpy; sys.argv[1:] = sys.argv[2:]\n"
+        f"try: runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, 'tensorflow' in sys.modules, 'cv2' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "x", tmp_path / "in", "--out", tmp_path / "out", "--size", "16"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.stdout.splitlines()[-1] == "0 False False", answer.stderr
