@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from conftest import GIN, draw_image
 from ddr_tf.pictures import gallery
@@ -274,3 +275,19 @@ def test_every_dependency_has_its_reason():
     }
     assert [name for name in names - {"ddr_tf"} if f"`{name}`" not in table] == []
     assert [name for name in re.findall(r"`([a-z][\w-]+)`", table) if name not in names] == []
+
+
+def test_the_example_that_trains_without_gin(tmp_path):
+    page = (DOCS / "python.md").read_text()
+    code = re.search(r"<!-- train example -->\n```python\n(.*?)```", page, re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line]) <= 15
+    for shown, tiny in (
+        ("size=32, num_poses=256", "size=16, num_poses=8"),
+        ("steps_per_epoch=2000", "steps_per_epoch=2"),
+    ):
+        assert shown in code
+        code = code.replace(shown, tiny)
+    program = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    answer = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stderr
+    assert Image.open(tmp_path / "swap.png").size == (8 * 16, 3 * 16)
