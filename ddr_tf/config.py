@@ -40,7 +40,6 @@ SHIPPED = next(
 # What the last `load` read. gin's own state is global, too.
 _sources: list[tuple[str, str]] = []  # description and text
 _reading_now: list[Path] = []  # gin files, the innermost last; after an error the one that has it
-_import_folders: list[str] = []  # of the gin files that import modules
 
 
 def configurable(*, not_in_gin: Sequence[str] = ()) -> Callable[[Target], Target]:
@@ -129,12 +128,7 @@ def find_gin_file(name: str) -> Path:
     raise UserError(_sentence(f"There is no gin file {name}{_nearest(path.name, _gin_files_near(path))}"))
 
 
-def load(
-    gin_files: Sequence[str],
-    bindings: Sequence[str] = (),
-    data_dir: str | None = None,
-    import_folders: Sequence[str] = (),
-) -> None:
+def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str | None = None) -> None:
     """Reads gin files and then bindings into gin's state, replacing what was there, and checks names and types.
 
     Args:
@@ -142,7 +136,6 @@ def load(
         that includes it, and then among those; an `import` finds modules in the folder of the file, too.
       bindings: For example "train.steps = 1000". Where the type is str, quotes may be left out.
       data_dir: Value of the macro `%data_dir`; None: what the files say, else `default_data_dir()`.
-      import_folders: More folders in which an `import` finds modules: `import_folders()` of a finished run.
 
     Raises:
       UserError: For a missing file, bad syntax, an unknown name (with the nearest right one), a macro that nothing
@@ -151,9 +144,6 @@ def load(
     gin.clear_config()
     _sources.clear()
     _reading_now.clear()
-    _import_folders.clear()
-    for folder in import_folders:
-        _allow_imports_from(folder)
     gin.bind_parameter(f"{_DATA_DIR}/gin.macro.value", default_data_dir())
     for path in map(find_gin_file, gin_files):
         with _one_line_errors(str(path)):
@@ -172,11 +162,6 @@ def load(
 def registered(name: str) -> Callable[..., Any] | None:
     """The function or class that is configurable under this name; None if there is none."""
     return _CONFIGURABLES[name][0] if name in _CONFIGURABLES else None
-
-
-def import_folders() -> list[str]:
-    """Absolute paths of the folders in which the `import` statements of the last `load` looked for modules."""
-    return list(_import_folders)
 
 
 def call(target: Callable[..., Any], **given: Any) -> Any:
@@ -260,7 +245,6 @@ gin.config._FILE_READERS.insert(0, (_reading, _included))
 
 
 def _allow_imports_from(folder: str) -> None:
-    _import_folders.append(folder)
     if folder not in sys.path:
         sys.path.append(folder)  # last, so that nothing there hides an installed module
 

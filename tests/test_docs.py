@@ -290,4 +290,5 @@ def test_the_example_that_trains_without_gin(tmp_path):
     program = [sys.executable, "-W", "error::UserWarning", "-c", code]
     answer = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert answer.returncode == 0, answer.stderr
-    assert Image.open(tmp_path / "swap.png").size == (8 * 16, 3 * 16)
+    with Image.open(tmp_path / "swap.png") as picture:
+        assert picture.size == (8 * 16, 3 * 16)

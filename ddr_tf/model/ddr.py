@@ -259,6 +259,12 @@ class DDR(Bounds, keras.Model):
 
     # Training. Keras calls `train_step` in `fit` and `test_step` in `evaluate`; `training.steps` calls them, too.
 
+    def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
+        """As of `keras.Model`, which would warn that it cannot shuffle a `tf.data.Dataset`."""
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)
+        return super().fit(x, *args, **kwargs)
+
     def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
         """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
         return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.options.kl_warmup_steps, 1))
