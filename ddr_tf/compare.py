@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, run_dir in run_dirs.items():
             metrics = read_evaluation(run_dir, settings)
             print(f"{name}: {'is evaluated' if metrics is None else 'was evaluated before'}", file=sys.stderr)
-            runs[name] = evaluate.evaluate_run(run_dir, flags.data_dir, settings) if metrics is None else metrics
+            if metrics is None:
+                metrics = evaluate.evaluate_run(run_dir, flags.data_dir, settings).metrics
+            runs[name] = metrics
         table = metrics_table(runs, flags.metrics)
         if flags.out:
             _write(flags.out, table, runs)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddr_tf import cli, config
 from ddr_tf.errors import UserError
@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         prog="python -m ddr_tf.evaluate",
         description="Measure a finished run, or an exported model, on held-out sequences: the bound, reconstructions, "
-        "swaps, what the codes hold and what they leak. Prints a table, writes evaluation.json into the run (and shows "
-        "it in TensorBoard) or into assets.extra of the exported model.",
+        "swaps, what the codes hold and what they leak. Prints a summary, and what to change; writes evaluation.json "
+        "into the run (and shows it in TensorBoard) or into assets.extra of the exported model.",
     )
     what = flags.add_mutually_exclusive_group(required=True)
     what.add_argument("--run_dir", type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train")
@@ -65,11 +65,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="an exported model: saved_models/NAME, or one of its versions",
     )
+    flags.add_argument("--all", action="store_true", help="print all metrics")
     add_flags(flags)
     return flags
 
 
-def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> dict[str, "Metric"]:
+class Evaluation(NamedTuple):
+    """What an evaluation gives: metrics by name, and what is conspicuous, see `checklist`."""
+
+    metrics: dict[str, "Metric"]
+    remarks: list[str]
+
+
+def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> Evaluation:
     """Evaluates a finished run, and says what it cost.
 
     Kept in its `evaluation.json`, with the settings beside it, and shown in TensorBoard.
@@ -85,7 +93,7 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> d
     import tensorflow as tf
 
     from ddr_tf import runs
-    from ddr_tf.evaluation import protocol, summary
+    from ddr_tf.evaluation import checklist, protocol, summary
     from ddr_tf.evaluation.metric import Metric
 
     model, sequences = runs.load_run(run_dir, data_dir)
@@ -97,10 +105,10 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> d
         for name, metric in metrics.items():
             tf.summary.scalar(f"evaluation/{name}", metric.value)
         tf.summary.text("evaluation", summary.metrics_table({"": metrics}))
-    return metrics
+    return Evaluation(metrics, checklist.conspicuous(metrics, sequences, runs.read_metrics(run_dir)))
 
 
-def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settings") -> dict[str, "Metric"]:
+def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settings") -> Evaluation:
     """Evaluates an exported model by its signatures, on the dataset of its run; kept in its `assets.extra`.
 
     Args:
@@ -112,7 +120,7 @@ def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settin
       UserError: If there is no such model, or as `runs.load_sequences`, or if the metrics cannot be written.
     """
     from ddr_tf import runs
-    from ddr_tf.evaluation import protocol, summary
+    from ddr_tf.evaluation import checklist, protocol, summary
     from ddr_tf.serving.exported_model import ExportedModel
     from ddr_tf.serving.saved_model import EXTRA, find_saved_model
 
@@ -120,7 +128,7 @@ def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settin
     sequences = runs.load_sequences(version / EXTRA, data_dir)
     metrics = protocol.evaluate(ExportedModel(version), sequences, settings, progress=True)
     summary.write_evaluation(version / EXTRA, metrics, settings)
-    return metrics
+    return Evaluation(metrics, checklist.conspicuous(metrics, sequences))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,13 +137,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         settings = settings_of(flags)
-        from ddr_tf.evaluation.summary import metrics_table
+        from ddr_tf.evaluation.report import report
 
         if flags.run_dir:
-            metrics = evaluate_run(Path(flags.run_dir), flags.data_dir, settings)
+            evaluation = evaluate_run(Path(flags.run_dir), flags.data_dir, settings)
         else:
-            metrics = evaluate_exported(Path(flags.saved_model), flags.data_dir, settings)
-        print(metrics_table({"": metrics}), end="")
+            evaluation = evaluate_exported(Path(flags.saved_model), flags.data_dir, settings)
+        print(report(evaluation.metrics, evaluation.remarks, flags.all), end="")
 
     return cli.run(body)
 
