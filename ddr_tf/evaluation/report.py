@@ -58,23 +58,11 @@ GROUPS = (
     ),
     Group(
         "Reconstructions and swaps",
+        ("reconstruction_[ps]*", "swap_*", "*_recognised_accuracy*", "*_landmark_*", "*_face_*"),
         (
-            "reconstruction_psnr*",
-            "reconstruction_ssim*",
-            "swap_*",
-            "*_recognised_accuracy*",
-            "*_landmark_*",
-            "*_face_*",
-        ),
-        (
-            *(
-                "reconstruction_psnr",
-                "swap_psnr",
-                "swap_relative_psnr",
-                "swap_conditioned_psnr",
-                "swap_identity_accuracy",
-            ),
-            *("swap_pose_accuracy", "swap_conditioned_identity_accuracy", "swap_conditioned_pose_accuracy"),
+            *("reconstruction_psnr", "swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr"),
+            *("swap_identity_accuracy", "swap_pose_accuracy"),
+            *("swap_conditioned_identity_accuracy", "swap_conditioned_pose_accuracy"),
             *("swap_neighbours_*", "*_recognised_accuracy", "*_landmark_accuracy"),
         ),
     ),

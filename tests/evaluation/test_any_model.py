@@ -1,11 +1,16 @@
 import dataclasses
+import re
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ddr_tf.data import sprites
 from ddr_tf.data.characters import attribute_values
 from ddr_tf.errors import UserError
-from ddr_tf.evaluation import evaluate_model
+from ddr_tf.evaluation import any_model, evaluate_model
 from evaluation_examples import FEW, puppets
 
 SETTINGS = dataclasses.replace(FEW, num_seeds=2, probe_iterations=50)
@@ -75,3 +80,44 @@ def test_the_true_factors_score_the_ceiling():
 def test_functions_that_return_something_else_are_refused(encode, decode, message):
     with pytest.raises(UserError, match=message):
         evaluate_model(encode, decode, puppets(), SETTINGS)
+
+
+class FakeTensor:
+    """As much of a PyTorch tensor as the page uses."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def permute(self, *axes):
+        return FakeTensor(self.array.transpose(axes))
+
+    def numpy(self):
+        return self.array
+
+
+class FakeModel:
+    """Codes of nothing, and black frames with the channels first, as PyTorch has them."""
+
+    def eval(self):
+        return self
+
+    def encode(self, frames):
+        batch, num_frames, channels, *_ = frames.array.shape
+        assert channels == 3
+        noise = np.random.RandomState(0).normal(size=(batch, num_frames + 2, 2))
+        return FakeTensor(noise[:, 0]), FakeTensor(noise[:, 2:])
+
+    def decode(self, static, dynamic):
+        return FakeTensor(np.zeros((*dynamic.array.shape[:2], 3, 32, 32)))
+
+
+def test_the_example_of_the_page(monkeypatch, capsys):
+    torch = types.ModuleType("torch")
+    torch.from_numpy, torch.no_grad = FakeTensor, lambda: lambda function: function
+    torch.load = lambda path, weights_only: FakeModel()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(sprites, "Sprites", lambda data_dir: puppets())
+    monkeypatch.setattr(any_model, "Settings", lambda: SETTINGS)
+    page = (Path(__file__).parents[2] / "docs/any_model.md").read_text()
+    exec(re.search(r"<!-- any model -->\n```python\n(.*?)```", page, re.DOTALL)[1], {})
+    assert "Are swaps the true frames?" in capsys.readouterr().out
