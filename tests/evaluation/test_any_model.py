@@ -10,7 +10,8 @@ import pytest
 from ddr_tf.data import sprites
 from ddr_tf.data.characters import attribute_values
 from ddr_tf.errors import UserError
-from ddr_tf.evaluation import any_model, evaluate_model
+from ddr_tf.evaluation import any_model
+from ddr_tf.evaluation.any_model import evaluate_model
 from evaluation_examples import FEW, puppets
 
 SETTINGS = dataclasses.replace(FEW, num_seeds=2, probe_iterations=50)
