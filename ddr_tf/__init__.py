@@ -7,7 +7,6 @@ are for scripts that train. Whatever needs TensorFlow is imported when it is fir
 import importlib
 import os
 import typing
-from pathlib import Path
 
 from ddr_tf import startup
 
@@ -37,13 +36,14 @@ def load(path: str | os.PathLike) -> "LoadedModel":
     """A trained model that takes arrays, images and folders, and gives NumPy arrays; see `LoadedModel`.
 
     Args:
-      path: A run (`runs/<name>`) or an exported model (`saved_models/<name>`, or one of its versions).
+      path: A run (`runs/<name>`) or an exported model (`saved_models/<name>`, or one of its versions); or the name of
+        an exported model in `saved_models/`, here or among those that come with ddr_tf.
 
     Raises:
       ddr_tf.errors.UserError: If there is neither.
     """
     startup.import_tensorflow()
-    return importlib.import_module("ddr_tf.serving.loading").load(Path(path).expanduser())
+    return importlib.import_module("ddr_tf.serving.loading").load(path)
 
 
 def __getattr__(name: str) -> typing.Any:

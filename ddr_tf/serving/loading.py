@@ -1,22 +1,23 @@
-"""A trained model for users: arrays, images or folders in, NumPy arrays out, from a run or an exported model."""
+"""A trained model for users: frames of any kind in, NumPy arrays out, from a run or an exported model."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from ddr_tf.errors import UserError
-from ddr_tf.folders import natural_order
-from ddr_tf.images import FrameFormat, is_named_as_image, read_frame, to_frame, upright
+from ddr_tf.files import local_path
 from ddr_tf.runs import image_fit, load_model
 from ddr_tf.serving.calls import Signature, call
+from ddr_tf.serving.inputs import FrameReader, sequence_folders
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model
+from ddr_tf.serving.shipped import is_run, resolve
 from ddr_tf.serving.signatures import Signatures
 
-Frames = np.ndarray | str | Path | Sequence[str | Path | Image.Image]
+FrameInput = np.ndarray | str | PathLike | Image.Image | Iterable
 
 
 class Encoded(NamedTuple):
@@ -33,8 +34,39 @@ class Encoded(NamedTuple):
     dynamic_stddev: np.ndarray
 
 
+class Normal(NamedTuple):
+    """Parameters of p(z | f), or of q(z_i | x_i, f).
+
+    Attributes:
+      mean, stddev: float32 `[Z]`, `[B, Z]`, `[N, Z]` or `[B, N, Z]`.
+    """
+
+    mean: np.ndarray
+    stddev: np.ndarray
+
+
+class EncodedFolder(NamedTuple):
+    """Codes of S sequences with T frames in all.
+
+    Attributes:
+      ids: Name of each sequence: the path of its folder under the root.
+      static_mean, static_stddev: float32 `[S, F]`.
+      frame_ids: Name of the sequence of each frame, T of them.
+      files: Name of the file of each frame.
+      dynamic_mean, dynamic_stddev: float32 `[T, Z]`.
+    """
+
+    ids: list[str]
+    static_mean: np.ndarray
+    static_stddev: np.ndarray
+    frame_ids: list[str]
+    files: list[str]
+    dynamic_mean: np.ndarray
+    dynamic_stddev: np.ndarray
+
+
 class Samples(NamedTuple):
-    """Sequences that never were.
+    """Sequences that the model makes up.
 
     Attributes:
       static: float32 `[B, F]`, f ~ p(f).
@@ -51,54 +83,127 @@ class LoadedModel:
     """What can be done with a trained model.
 
     Frames are given as one of
-      - an array, uint8 or float in [0, 1]: `[N, H, W, C]`, one sequence, or `[B, N, H, W, C]`, several of equal length;
-      - a folder, whose images are one sequence, in the natural order of their names;
-      - a list of image files or Pillow images, one sequence.
-    Images may be of any size and mode: they become frames as those of frame folders do in training. Results are for one
-    sequence without B where the frames were. All methods raise `UserError` for what they cannot use.
+      - an array of NumPy, TensorFlow or another library: whole numbers from 0 to 255 or floats in [0, 1], `[H, W, C]`,
+        one frame, `[N, H, W, C]`, one sequence, or `[B, N, H, W, C]`, several of equally many frames;
+      - a Pillow image or an image file, one frame; a folder, whose images are one sequence in the natural order of
+        their names; or a pattern of names, such as "frames/*.png";
+      - a list, a generator or a `tf.data.Dataset` of those: frames of one sequence, or sequences (a list of folders).
+    Images may be of any size and mode: they become frames as those of frame folders do in training. One frame is a
+    sequence of one. Results are without B where one sequence was given. All methods raise `UserError` for what they
+    cannot use.
 
     Attributes:
+      name: Of the exported model or the run.
       frame_shape: (H, W, C).
+      static_dim, dynamic_dim: F, Z.
     """
 
-    def __init__(self, signatures: Mapping[str, Signature], fit: str) -> None:
+    def __init__(self, signatures: Mapping[str, Signature], fit: str, name: str = "") -> None:
         """Keeps the functions.
 
         Args:
           signatures: `Signatures.functions()`, or those of a loaded SavedModel.
-          fit: How images become square, see `read_frame`.
+          fit: How images become frames, see `images.FrameFormat`.
+          name: What to call it.
         """
-        self._signatures, self._fit = signatures, fit
-        shape = signatures["encode"].structured_input_signature[1]["frames"].shape
-        self.frame_shape = tuple(shape[2:])
+        self.name = name
+        self._signatures = signatures
+        inputs = {name: signatures[name].structured_input_signature[1] for name in ("encode", "decode")}
+        self.frame_shape = tuple(inputs["encode"]["frames"].shape[2:])
+        self.static_dim, self.dynamic_dim = (inputs["decode"][code].shape[-1] for code in ("static", "dynamic"))
+        self._read = FrameReader(self.frame_shape, fit)
 
-    def encode(self, frames: Frames) -> Encoded:
+    def __repr__(self) -> str:
+        height, width, channels = self.frame_shape
+        return (
+            f"<LoadedModel {self.name}: frames {height} x {width} x {channels}, f of {self.static_dim} and z of "
+            f"{self.dynamic_dim} numbers>"
+        )
+
+    def encode(self, frames: FrameInput) -> Encoded:
         """Static and dynamic codes of frames, of any N from 1."""
-        array, single = self._array(frames)
+        array, single = self._read(frames)
         return Encoded(**self._call("encode", single, frames=array))
+
+    def encode_dynamic(self, frames: FrameInput, static: np.ndarray) -> Normal:
+        """q(z_i | x_i, f) for any f, such as that of another sequence.
+
+        Args:
+          frames: N frames of each sequence.
+          static: float `[F]`, for all sequences, or `[B, F]`.
+
+        Returns:
+          float32 `[N, Z]` or `[B, N, Z]` each.
+        """
+        array, single = self._read(frames)
+        static = self._static(static)
+        static, array = _as_many(static, array)
+        outputs = self._call("encode_dynamic", single and len(static) == 1, frames=array, static=static)
+        return Normal(outputs["dynamic_mean"], outputs["dynamic_stddev"])
+
+    def encode_folder(self, root: str | PathLike) -> EncodedFolder:
+        """Codes of all sequences in a folder: each folder in it that holds images directly is one, of any length.
+
+        As tables of pandas:
+
+            codes = model.encode_folder("my_frames")
+            f = pd.DataFrame(codes.static_mean, index=codes.ids)
+            z = pd.DataFrame(codes.dynamic_mean, index=[codes.frame_ids, codes.files])
+        """
+        ids, frame_ids, files, codes = [], [], [], []
+        for name, folder in sequence_folders(local_path(root)).items():
+            names, frames = self._read.read_folder(folder)
+            codes.append(Encoded(**self._call("encode", True, frames=frames[None])))
+            ids.append(name)
+            frame_ids += [name] * len(names)
+            files += names
+        static_mean, static_stddev, dynamic_mean, dynamic_stddev = zip(*codes, strict=True)
+        return EncodedFolder(
+            ids=ids,
+            static_mean=np.stack(static_mean),
+            static_stddev=np.stack(static_stddev),
+            frame_ids=frame_ids,
+            files=files,
+            dynamic_mean=np.concatenate(dynamic_mean),
+            dynamic_stddev=np.concatenate(dynamic_stddev),
+        )
 
     def decode(self, static: np.ndarray, dynamic: np.ndarray) -> np.ndarray:
         """The mean of p(x | f, z).
 
         Args:
           static: float `[F]` or `[B, F]`.
-          dynamic: float `[N, Z]` or `[B, N, Z]`.
+          dynamic: float `[Z]`, one frame, `[N, Z]` or `[B, N, Z]`. One f is used for all sequences of z, and one
+            sequence of z for all f.
 
         Returns:
-          float32 `[N, H, W, C]` or `[B, N, H, W, C]` in [0, 1].
+          float32 `[H, W, C]`, `[N, H, W, C]` or `[B, N, H, W, C]` in [0, 1]: as many axes as were given.
         """
-        static, dynamic = np.asarray(static, np.float32), np.asarray(dynamic, np.float32)
-        single = static.ndim == 1
-        if single:
-            static, dynamic = static[None], dynamic[None]
-        return self._call("decode", single, static=static, dynamic=dynamic)["frames"]
+        one_frame = np.ndim(dynamic) == 1
+        single = np.ndim(static) == 1 and np.ndim(dynamic) < 3
+        static = self._static(static)
+        static, dynamic = _as_many(static, self._dynamic(dynamic))
+        frames = self._call("decode", single, static=static, dynamic=dynamic)["frames"]
+        return frames[..., 0, :, :, :] if one_frame else frames
 
-    def reconstruct(self, frames: Frames) -> np.ndarray:
+    def prior(self, static: np.ndarray) -> Normal:
+        """p(z | f).
+
+        Args:
+          static: float `[F]` or `[B, F]`.
+
+        Returns:
+          float32 `[Z]` or `[B, Z]` each.
+        """
+        single = np.ndim(static) == 1
+        return Normal(**self._call("prior", single, static=self._static(static)))
+
+    def reconstruct(self, frames: FrameInput) -> np.ndarray:
         """Frames encoded and decoded: float32 `[N, H, W, C]` or `[B, N, H, W, C]` in [0, 1]."""
-        array, single = self._array(frames)
+        array, single = self._read(frames)
         return self._call("reconstruct", single, frames=array)["frames"]
 
-    def swap(self, static_frames: Frames, dynamic_frames: Frames) -> np.ndarray:
+    def swap(self, static_frames: FrameInput, dynamic_frames: FrameInput) -> np.ndarray:
         """Who is in `static_frames`, as in each of `dynamic_frames`; see `Signatures.swap`.
 
         Args:
@@ -108,11 +213,11 @@ class LoadedModel:
         Returns:
           float32 `[M, H, W, C]` or `[B, M, H, W, C]` in [0, 1].
         """
-        static_array, _ = self._array(static_frames)
-        dynamic_array, single = self._array(dynamic_frames)
+        static_array, _ = self._read(static_frames)
+        dynamic_array, single = self._read(dynamic_frames)
         return self._call("swap", single, static_frames=static_array, dynamic_frames=dynamic_array)["frames"]
 
-    def sample(self, count: int, frames_per_sequence: int, seed: int = 0) -> Samples:
+    def sample(self, count: int = 1, frames_per_sequence: int = 8, seed: int = 0) -> Samples:
         """`count` sequences, the same for the same seed."""
         number = {"count": np.int32(count), "frames_per_sequence": np.int32(frames_per_sequence)}
         return Samples(**self._call("sample", False, **number, seed=np.array([seed & 0x7FFFFFFF, 0], np.int32)))
@@ -121,47 +226,56 @@ class LoadedModel:
         outputs = call(self._signatures[signature], inputs)
         return {name: value[0] for name, value in outputs.items()} if single else outputs
 
-    def _array(self, frames: Frames) -> tuple[np.ndarray, bool]:
-        """Frames as float32 `[B, N, H, W, C]`, and whether they are one sequence."""
-        if isinstance(frames, (str, Path)):
-            folder = Path(frames)
-            if not folder.is_dir():
-                raise UserError(f"There is no folder {folder}.")
-            images = (path for path in folder.iterdir() if is_named_as_image(path) and not path.name.startswith("."))
-            frames = sorted(images, key=lambda path: natural_order(path.name))
-            if not frames:
-                raise UserError(f"There are no images in {folder}.")
-        if isinstance(frames, Sequence) and any(isinstance(frame, (str, Path, Image.Image)) for frame in frames):
-            frames = np.stack([self._frame(frame) for frame in frames])
-        array = np.asarray(frames)
-        if array.ndim not in (4, 5) or not (array.dtype == np.uint8 or array.dtype.kind == "f"):
-            sizes = ", ".join(map(str, self.frame_shape))
-            raise UserError(
-                f"frames must be uint8, or float in [0, 1], of shape [N, {sizes}] or [B, N, {sizes}]; got "
-                f"{array.dtype} {list(array.shape)}."
-            )
-        single = array.ndim == 4
-        scale = 255 if array.dtype == np.uint8 else 1
-        return array.astype(np.float32)[None if single else ...] / np.float32(scale), single
+    def _static(self, codes: Any) -> np.ndarray:
+        """F as float32 `[B, F]`."""
+        return _codes(codes, "static", ("B",), f"F = {self.static_dim}")
 
-    def _frame(self, image: str | Path | Image.Image) -> np.ndarray:
-        """An image as a frame, uint8 `[H, W, C]`."""
-        height, width, channels = self.frame_shape
-        try:
-            if isinstance(image, Image.Image):
-                return to_frame(upright(image, channels), (height, width), self._fit)
-            return read_frame(Path(image), FrameFormat((height, width), self._fit, channels)).pixels
-        except ValueError as error:
-            raise UserError(f"The image {image} cannot be used: {error}.") from error
+    def _dynamic(self, codes: Any) -> np.ndarray:
+        """Z as float32 `[B, N, Z]`."""
+        return _codes(codes, "dynamic", ("B", "N"), f"Z = {self.dynamic_dim}")
 
 
-def load(path: Path) -> LoadedModel:
+def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarray:
+    """Codes as float32 with all axes, of which any may be missing but the last.
+
+    Args:
+      codes: Numbers.
+      name: What to call them.
+      axes: Names of the axes before the last.
+      last: Name and size of the last axis, as "F = 64".
+    """
+    try:
+        array = np.asarray(codes, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} must be numbers ({error}).") from error
+    if not 1 <= array.ndim <= len(axes) + 1 or array.shape[-1] != int(last.split()[-1]):
+        shapes = [f"[{', '.join((*axes[start:], last))}]" for start in range(len(axes), -1, -1)]
+        raise UserError(f"{name} must have the shape {' or '.join(shapes)}; got {list(array.shape)}.")
+    return array.reshape((1,) * (len(axes) + 1 - array.ndim) + array.shape)
+
+
+def _as_many(static: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One sequence of either is repeated for those of the other. Other numbers are left to the model to refuse."""
+    if len(static) == 1:
+        static = np.repeat(static, len(others), axis=0)
+    elif len(others) == 1:
+        others = np.repeat(others, len(static), axis=0)
+    return static, others
+
+
+def load(path: str | PathLike) -> LoadedModel:
     """A model from a finished run, or from an exported model: its newest version, or the one that is named.
+
+    Args:
+      path: Of the folder, or the name of an exported model, see `shipped.resolve`.
 
     Raises:
       UserError: If there is neither.
     """
-    if (path / "config.gin").is_file():
-        return LoadedModel(Signatures(load_model(path)).functions(), image_fit(path))
-    version = find_saved_model(path)
-    return LoadedModel(tf.saved_model.load(str(version)).signatures, image_fit(version / EXTRA))
+    folder = resolve(path)
+    if is_run(folder):
+        model = load_model(folder)
+        return LoadedModel(Signatures(model).functions(), image_fit(folder), folder.resolve().name)
+    version = find_saved_model(folder)
+    name = version.resolve().parent.name if version.name.isdecimal() else version.resolve().name
+    return LoadedModel(tf.saved_model.load(str(version)).signatures, image_fit(version / EXTRA), name)

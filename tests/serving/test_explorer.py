@@ -314,8 +314,9 @@ def test_it_works_beside_another_server(browser, server_url):
     async def forward(request):
         body = await request.read()
         async with aiohttp.ClientSession() as session:
+            kind = {"Content-Type": request.headers["Content-Type"]} if body else None
             answer = await session.request(
-                request.method, f"{server_url}/{request.match_info['path']}", data=body or None
+                request.method, f"{server_url}/{request.match_info['path']}", data=body or None, headers=kind
             )
             return web.Response(body=await answer.read(), status=answer.status, content_type=answer.content_type)
 

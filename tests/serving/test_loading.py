@@ -90,18 +90,92 @@ def test_samples_are_a_function_of_the_seed(model):
     np.testing.assert_allclose(model.decode(first.static, first.dynamic), first.frames, atol=1e-5)
 
 
+def test_one_of_f_or_z_serves_many_of_the_other(model):
+    random = np.random.RandomState(0)
+    static, dynamic = random.normal(size=(3, 4)), random.normal(size=(3, 5, 2))
+    for f, z, shape in (
+        (static[0], dynamic[0, 0], (16, 16, 3)),
+        (static[0], dynamic[0], (5, 16, 16, 3)),
+        (static[0], dynamic, (3, 5, 16, 16, 3)),
+        (static, dynamic[0, 0], (3, 16, 16, 3)),
+        (static, dynamic[0], (3, 5, 16, 16, 3)),
+        (static[:1], dynamic[0], (1, 5, 16, 16, 3)),
+    ):
+        frames = model.decode(f, z)
+        assert frames.shape == shape
+    np.testing.assert_allclose(model.decode(static, dynamic[1])[2], model.decode(static[2], dynamic[1]), atol=1e-6)
+    np.testing.assert_allclose(model.decode(static[1], dynamic)[2], model.decode(static[1], dynamic[2]), atol=1e-6)
+    with pytest.raises(UserError, match="static and dynamic must be of equally many"):
+        model.decode(static, dynamic[:2])
+
+
+def test_priors_and_codes_of_frames_given_any_f(model, keras_model):
+    codes = model.encode(FRAMES)
+    prior = model.prior(codes.static_mean)
+    wanted = keras_model.dynamic_prior(codes.static_mean)
+    np.testing.assert_allclose(prior.mean, wanted.mean()[:, 0], atol=1e-5)
+    np.testing.assert_allclose(prior.stddev, wanted.stddev()[:, 0], atol=1e-5)
+    assert model.prior(codes.static_mean[0]).mean.shape == (2,)
+    dynamic = model.encode_dynamic(FRAMES, codes.static_mean)
+    np.testing.assert_allclose(dynamic.mean, codes.dynamic_mean, atol=1e-5)
+    np.testing.assert_allclose(dynamic.stddev, codes.dynamic_stddev, atol=1e-5)
+    one = model.encode_dynamic(FRAMES[0], codes.static_mean[1])
+    assert one.mean.shape == (5, 2)
+    np.testing.assert_allclose(model.encode_dynamic(FRAMES, codes.static_mean[1]).mean[0], one.mean, atol=1e-5)
+    assert model.encode_dynamic(FRAMES[0], codes.static_mean).mean.shape == (3, 5, 2)
+
+
+def test_it_says_what_it_is(model):
+    assert repr(model) == f"<LoadedModel {model.name}: frames 16 x 16 x 3, f of 4 and z of 2 numbers>"
+    assert model.name in ("quickstart", "puppets")
+    assert (model.static_dim, model.dynamic_dim) == (4, 2)
+    assert model.sample().frames.shape == (1, 8, 16, 16, 3)
+
+
+def test_folders_become_tables(model, folder, tmp_path):
+    root = folder / "my_frames"
+    codes = model.encode_folder(root)
+    assert codes.ids == ["anna", "bob"]
+    assert codes.frame_ids == ["anna"] * 3 + ["bob"] * 3
+    assert codes.files == ["1.jpg", "9.png", "10.webp"] * 2
+    wanted = model.encode([root / "anna", root / "bob"])
+    np.testing.assert_allclose(codes.static_mean, wanted.static_mean, atol=1e-5)
+    np.testing.assert_allclose(codes.static_stddev, wanted.static_stddev, atol=1e-5)
+    np.testing.assert_allclose(codes.dynamic_mean, wanted.dynamic_mean.reshape(6, 2), atol=1e-5)
+    np.testing.assert_allclose(codes.dynamic_stddev, wanted.dynamic_stddev.reshape(6, 2), atol=1e-5)
+    pages = [Image.fromarray(frame) for frame in FRAMES[0]]
+    pages[0].save(tmp_path / "all.tiff", save_all=True, append_images=pages[1:])
+    codes = model.encode_folder(tmp_path)
+    assert codes.ids == [tmp_path.name]
+    assert codes.files == [f"all.tiff#{number}" for number in range(1, 6)]
+    np.testing.assert_allclose(codes.dynamic_mean, model.encode(FRAMES[0]).dynamic_mean, atol=1e-5)
+    with pytest.raises(UserError, match="There is no folder"):
+        model.encode_folder(tmp_path / "nowhere")
+
+
+def test_the_line_for_pandas_is_right(folder):
+    pandas = pytest.importorskip("pandas")
+    codes = ddr_tf.load(folder / "saved_models/puppets").encode_folder(folder / "my_frames")
+    f = pandas.DataFrame(codes.static_mean, index=codes.ids)
+    z = pandas.DataFrame(codes.dynamic_mean, index=[codes.frame_ids, codes.files])
+    assert (f.shape, z.shape) == ((2, 4), (6, 2))
+    assert tuple(z.loc[("bob", "9.png")]) == tuple(codes.dynamic_mean[4])
+
+
 def test_wrong_input_is_one_line_that_says_what(model, folder, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "a.png").write_bytes(b"\x89PNG")
     (tmp_path / "empty").mkdir()
     wrong = [
-        (lambda: model.encode(FRAMES[0, 0]), r"shape \[N, 16, 16, 3\] .* got uint8 \[16, 16, 3\]"),
-        (lambda: model.encode(FRAMES[0].astype(int)), "got int64"),
-        (lambda: model.encode(FRAMES[..., :2]), r"frames must have the shape \[B >= 1, .* got 3, 5, 16, 16, 2|got 3 5"),
+        (lambda: model.encode(FRAMES[0, 0, 0]), r"shape \[16, 16, 3\], \[N, 16, 16, 3\] or .* got \[16, 3\]"),
+        (lambda: model.encode(FRAMES[0, ..., :2]), r"shape \[16, 16, 3\], .* got \[5, 16, 16, 2\]"),
+        (lambda: model.encode(FRAMES[..., :2]), r"frames must have the shape \[B >= 1, .* got 3 5 16 16 2"),
         (lambda: model.encode(FRAMES * 1.0), r"frames must be in \[0, 1\], without NaN; .*255"),
         (lambda: model.swap(FRAMES[0], FRAMES), "static_frames and dynamic_frames must be of equally many"),
-        (lambda: model.decode(np.zeros(5), np.zeros((1, 2))), "static must have the shape"),
+        (lambda: model.decode(np.zeros(5), np.zeros((1, 2))), r"static must have the shape \[F = 4\] or \[B, F = 4\]"),
+        (lambda: model.decode(np.zeros(4), np.zeros(3)), r"dynamic must have the shape \[Z = 2\] or .* got \[3\]"),
+        (lambda: model.decode("f", np.zeros(2)), "static must be numbers"),
         (lambda: model.sample(0, 1), "count must be at least 1; got 0"),
         (lambda: model.encode(tmp_path / "nowhere"), "There is no folder"),
         (lambda: model.encode(tmp_path / "empty"), "There are no images in"),
@@ -112,6 +186,8 @@ def test_wrong_input_is_one_line_that_says_what(model, folder, tmp_path):
             call()
     with pytest.raises(UserError, match="holds no SavedModel"):
         ddr_tf.load(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"There is no folder .*runs/nope; in .*runs there are: quickstart\."):
+        ddr_tf.load(folder / "runs/nope")
 
 
 def test_the_example_of_the_readme_runs(folder):
