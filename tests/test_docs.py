@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import ddr_tf
 from conftest import GIN, draw_image
 from ddr_tf.pictures import gallery
 from ddr_tf.training.devices import read_tf_config
@@ -292,3 +293,8 @@ def test_the_example_that_trains_without_gin(tmp_path):
     assert answer.returncode == 0, answer.stderr
     with Image.open(tmp_path / "swap.png") as picture:
         assert picture.size == (8 * 16, 3 * 16)
+
+
+def test_the_citation_and_the_changelog_are_of_this_version():
+    assert f"version: {ddr_tf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {ddr_tf.__version__.partition('.dev')[0]}" in (ROOT / "CHANGELOG.md").read_text()
