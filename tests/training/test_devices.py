@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_train_command import flags
+from test_train import flags
 
 from conftest import GIN, RandomDataset
 from ddr_tf import train
