@@ -56,11 +56,17 @@ def configurable(*, not_in_gin: Sequence[str] = ()) -> Callable[[Target], Target
     return register
 
 
-def default_data_dir() -> str:
-    """The environment variable DDR_TF_DATA, else ~/.cache/ddr_tf, else a temporary folder for users without a home."""
+def cache_dir() -> Path:
+    """Where downloads and decoded frames are kept: ~/.cache/ddr_tf, or a temporary folder for users without a home."""
     home = os.path.expanduser("~")
-    cache = Path(tempfile.gettempdir()) if home == "~" else Path(home, ".cache")
-    return os.path.expanduser(os.environ.get("DDR_TF_DATA") or str(cache / "ddr_tf"))
+    if home == "~":
+        return Path(tempfile.gettempdir(), f"ddr_tf_{getattr(os, 'getuid', int)()}")
+    return Path(home, ".cache", "ddr_tf")
+
+
+def default_data_dir() -> str:
+    """The environment variable DDR_TF_DATA, else `cache_dir`."""
+    return os.path.expanduser(os.environ.get("DDR_TF_DATA") or cache_dir())
 
 
 def path_flag(text: str) -> str:
@@ -120,7 +126,7 @@ def find_gin_file(name: str) -> Path:
     Raises:
       UserError: If there is none, with the nearest name.
     """
-    path = Path(name).expanduser()
+    path = files.local_path(name)
     candidates = [path] if SHIPPED is None else [path, SHIPPED / path, SHIPPED.parent / path]
     for candidate in candidates:
         if candidate.is_file():

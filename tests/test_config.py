@@ -1,3 +1,4 @@
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_modules_are_imported_from_the_folder_of_the_file(gin_file, tmp_path, mo
 def test_without_a_home_data_are_in_a_temporary_folder(monkeypatch):
     monkeypatch.delenv("DDR_TF_DATA", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    assert config.default_data_dir() == str(Path(tempfile.gettempdir()) / "ddr_tf")
+    assert config.default_data_dir() == str(Path(tempfile.gettempdir()) / f"ddr_tf_{os.getuid()}")
 
 
 def test_a_missing_file_suggests_its_neighbour(gin_file):

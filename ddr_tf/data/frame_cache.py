@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf.config import cache_dir
 from ddr_tf.data.arrays import map_npy
 from ddr_tf.errors import UserError
 from ddr_tf.files import Lock, put_in_place, read_json, remove_abandoned, temporary_folder, write_json
@@ -29,8 +30,8 @@ WAIT_SECONDS = 0.2
 
 
 def default_cache_dir() -> Path:
-    """The environment variable DDR_TF_CACHE, else ~/.cache/ddr_tf/frames."""
-    return Path(os.environ.get("DDR_TF_CACHE") or "~/.cache/ddr_tf/frames").expanduser()
+    """The environment variable DDR_TF_CACHE, else ~/.cache/ddr_tf/frames, as `config.cache_dir` has it."""
+    return Path(os.path.expanduser(os.environ.get("DDR_TF_CACHE") or cache_dir() / "frames"))
 
 
 class FrameCache:
