@@ -66,7 +66,7 @@ def cache_dir() -> Path:
 
 def default_data_dir() -> str:
     """The environment variable DDR_TF_DATA, else `cache_dir`."""
-    return os.path.expanduser(os.environ.get("DDR_TF_DATA") or cache_dir())
+    return os.path.expanduser(os.environ.get("DDR_TF_DATA") or str(cache_dir()))
 
 
 def path_flag(text: str) -> str:
