@@ -1,15 +1,19 @@
 """Contact sheets: codes -> decoded frames -> grids of frames with a caption."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
+from ddr_tf.evaluation.held_out import draw_frame_numbers
 from ddr_tf.model.ddr import DDR, as_float
 
 CELL = 64  # pixels, the least side of a frame in a sheet; smaller frames are enlarged by a whole factor
 GAP = 2  # pixels between frames
+NUM_SHOWN = 8  # sequences, and frames of each
 BACKGROUND = 255
 INK = 40
 NO_CHARACTER = "\uffff"  # no font has it
@@ -97,11 +101,11 @@ def _font_with(text: str, size: int) -> ImageFont.FreeTypeFont | None:
     return None
 
 
-def reconstructions(model: DDR, frames: tf.Tensor) -> np.ndarray:
-    """Real frames `[S, N, H, W, C]`, each row with its reconstruction below."""
+def reconstructions(model: DDR, frames: tf.Tensor, kind: str = "held-out") -> np.ndarray:
+    """Real frames `[S, N, H, W, C]` of sequences of a kind, each row with its reconstruction below."""
     pairs = np.stack([as_float(frames), model(frames)["reconstruction"]], axis=1)
     sheet = grid(pairs.reshape(-1, *pairs.shape[2:]))
-    return with_caption(sheet, "Rows in pairs: real frames of one sequence, and their reconstructions.")
+    return with_caption(sheet, f"Rows in pairs: real frames of one {kind} sequence, and their reconstructions.")
 
 
 def dynamic_given(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
@@ -186,12 +190,38 @@ def latent_plane(model: DDR, frames: tf.Tensor, num_sequences: int = 3) -> np.nd
     )
 
 
-def contact_sheets(model: DDR, frames: tf.Tensor, seed: int) -> dict[str, np.ndarray]:
-    """All sheets, uint8 `[height, width, 3]` by name, for real frames uint8 `[S, N, H, W, C]`."""
-    num_sequences, num_frames = frames.shape[:2]
+class Shown(NamedTuple):
+    """Real frames for contact sheets, uint8 `[S, N, H, W, C]` each: of held-out and of training sequences."""
+
+    held_out: tf.Tensor
+    train: tf.Tensor
+
+
+def draw_shown(sequences: SequenceDataset, seed: int) -> Shown:
+    """Draws up to `NUM_SHOWN` different sequences of either split, and `NUM_SHOWN` frames of each."""
+    random = np.random.RandomState(seed & 0x7FFFFFFF)
+
+    def draw(split: str) -> tf.Tensor:
+        numbers = random.permutation(sequences.splits[split])[:NUM_SHOWN]
+        frame = draw_frame_numbers(random, sequences, numbers, NUM_SHOWN).astype(np.int32)
+        owner = np.broadcast_to(numbers[:, None], frame.shape)
+        # As batches are read, so that errors of the data are those of training.
+        return tf.data.Dataset.from_tensors((owner, frame)).map(sequences.frames).get_single_element()
+
+    return Shown(draw(HELD_OUT), draw(TRAIN))
+
+
+def contact_sheets(model: DDR, shown: Shown, seed: int) -> dict[str, np.ndarray]:
+    """All sheets, uint8 `[height, width, 3]` by name.
+
+    All are of held-out sequences, but `reconstructions_train`: a model that has learnt nothing and one that does not
+    generalise look different there.
+    """
+    num_sequences, num_frames = shown.held_out.shape[:2]
     return {
-        "reconstructions": reconstructions(model, frames),
-        "swaps": swaps(model, frames),
+        "reconstructions": reconstructions(model, shown.held_out),
+        "reconstructions_train": reconstructions(model, shown.train, "training"),
+        "swaps": swaps(model, shown.held_out),
         "samples": samples(model, num_sequences, num_frames, seed),
-        "latent_plane": latent_plane(model, frames),
+        "latent_plane": latent_plane(model, shown.held_out),
     }

@@ -150,7 +150,7 @@ class HeldOut:
         ddr: DDR,
         evaluation: Evaluation,
         encoded: tf.data.Dataset,
-        shown: tf.Tensor,
+        shown: contact_sheets.Shown,
         log: TrainingLog,
     ) -> None:
         """Args: encoded: batches for `active_units`; shown: frames for pictures."""

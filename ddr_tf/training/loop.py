@@ -110,11 +110,6 @@ class Training(NamedTuple):
             split, settings.batch_size, settings.num_frames, settings.seed, start_step, **worker
         )
 
-    def shown(self) -> tf.Tensor:
-        """The frames of the pictures: 8 of 8 held-out sequences, uint8 `[8, 8, H, W, C]`."""
-        stream = self.dataset.batches(HELD_OUT, batch_size=8, num_frames=8, seed=self.settings.seed)
-        return stream.take(1).get_single_element()
-
 
 def fit(training: Training, start: int) -> None:
     """Trains from a step to the end, and writes the final model.
@@ -128,13 +123,13 @@ def fit(training: Training, start: int) -> None:
     """
     settings, ddr, run = training.settings, training.ddr, training.run
     with _data_errors(training.dataset, run):
-        shown = training.shown()
+        shown = contact_sheets.draw_shown(training.dataset, settings.seed)
         if start < settings.steps:  # otherwise it was stopped between the last checkpoint and the final model
             _run_steps(training, start, shown)
     run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, settings.seed))
 
 
-def _run_steps(training: Training, start: int, shown: tf.Tensor) -> None:
+def _run_steps(training: Training, start: int, shown: contact_sheets.Shown) -> None:
     settings, devices, ddr = training.settings, training.devices, training.ddr
     stream = devices.distributed(functools.partial(training.batches, TRAIN, start_step=start))
     batches = iter(stream)
@@ -165,7 +160,7 @@ def _run_steps(training: Training, start: int, shown: tf.Tensor) -> None:
             progress.close()
 
 
-def _held_out(training: Training, shown: tf.Tensor, log: TrainingLog) -> HeldOut:
+def _held_out(training: Training, shown: contact_sheets.Shown, log: TrainingLog) -> HeldOut:
     settings, ddr = training.settings, training.ddr
     stream = training.devices.distributed(functools.partial(training.batches, HELD_OUT))
     evaluation = Evaluation(ddr, stream, settings.held_out_batches)

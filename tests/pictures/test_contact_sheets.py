@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import RandomDataset
 from ddr_tf.model.ddr import DDR
 from ddr_tf.pictures import contact_sheets
 
@@ -43,12 +44,13 @@ def test_contact_sheets_of_any_model(channels, dynamic_dim):
     keras.utils.set_random_seed(0)
     model = DDR((16, 16, channels), static_dim=4, dynamic_dim=dynamic_dim, width=4, pair_width=4, dense_units=8)
     frames = tf.constant(np.random.RandomState(0).randint(0, 256, (4, 3, 16, 16, channels)).astype(np.uint8))
-    sheets = contact_sheets.contact_sheets(model, frames, seed=0)
-    assert set(sheets) == {"reconstructions", "swaps", "samples", "latent_plane"}
+    shown = contact_sheets.Shown(frames, frames[:2])
+    sheets = contact_sheets.contact_sheets(model, shown, seed=0)
+    assert set(sheets) == {"reconstructions", "reconstructions_train", "swaps", "samples", "latent_plane"}
     for name, sheet in sheets.items():
         assert sheet.dtype == np.uint8 and sheet.ndim == 3, name
         assert sheet.std() > 0, name
-    again = contact_sheets.contact_sheets(model, frames, seed=0)
+    again = contact_sheets.contact_sheets(model, shown, seed=0)
     np.testing.assert_array_equal(sheets["samples"], again["samples"])
 
 
@@ -81,3 +83,23 @@ def test_the_diagonal_of_the_swaps_is_the_reconstruction():
         column = contact_sheets.GAP + cell * (number + 1) + wide
         shown = sheet[row : row + 64 : 4, column : column + 64 : 4, 0].astype(int)
         np.testing.assert_allclose(shown, expected[number, ..., 0], atol=1)
+
+
+def test_different_sequences_are_shown_of_either_split():
+    few = contact_sheets.draw_shown(RandomDataset(), seed=0)
+    assert few.held_out.shape == (2, 8, 16, 16, 1)
+    assert few.train.shape == (4, 8, 16, 16, 1)
+    many = RandomDataset(frame_counts=(9,) * 15, held_out=5)
+    shown = contact_sheets.draw_shown(many, seed=1)
+    for frames, split in zip(shown, ("held_out", "train"), strict=True):
+        numbers = frames.numpy()[:, :, 0, 0, 0] // 16  # the first pixel tells
+        assert len(np.unique(numbers[:, 0])) == min(8, len(many.splits[split]))
+        assert set(numbers[:, 0]) <= set(many.splits[split])
+        assert (numbers == numbers[:, :1]).all()
+
+
+def test_row_names_in_other_scripts_are_shown_or_replaced():
+    sheet = np.zeros((2 * 66 + 2, 100, 3), np.uint8)
+    named = contact_sheets.with_row_names(sheet, ["plain", "山田\U0010fffd"])
+    numbered = contact_sheets.with_row_names(sheet, ["plain", "row 2"])
+    np.testing.assert_array_equal(named, numbered)
