@@ -235,6 +235,8 @@ def _included(name: str) -> Path | None:
 def _reading(name: str) -> Iterator[TextIO]:
     """Opens a file for gin, and remembers its text."""
     path = _included(name)
+    if path in _reading_now:
+        raise ValueError(f"{path} is included while it is read")
     text = path.read_text(encoding="utf-8")
     _reading_now.append(path)
     if re.search(r"^\s*(import|from)\s", text, re.MULTILINE):

@@ -44,6 +44,7 @@ def gin_file(tmp_path):
         ("train.run_dir = 'x'", ["run_dir"]),
         ("DDR.noise_seed = 1", ["noise_seed"]),
         ("include 'nothing.gin'", ["some.gin, line 1", "nothing.gin"]),
+        ("include 'some.gin'", ["some.gin, line 1", "is included while it is read."]),
         ("import nothing_at_all", ["some.gin, line 1", "nothing_at_all"]),
         ("# one\nsteps = 10", ["some.gin, line 2: nothing uses steps; did you mean train.steps?"]),
         ("learning_rat = 1e-4", ["nothing uses learning_rat; did you mean train.learning_rate?"]),
