@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.json:
             write(Path(flags.json), results)
 
-    return cli.run(body, "stopped; nothing was written")
+    return cli.run(body, lambda: "stopped; nothing was written")
 
 
 def check_writable(path: Path) -> None:

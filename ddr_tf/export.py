@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return
         print(f"written: {saved_model.export(Path(flags.run_dir), Path(flags.out), flags.weights, progress=print)}")
 
-    return cli.run(body, "stopped; nothing was written")
+    return cli.run(body, lambda: "stopped; nothing was written")
 
 
 if __name__ == "__main__":
