@@ -71,7 +71,7 @@ def frame_size(size: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
       UserError: If one is not a multiple of 16.
     """
-    sides = size if isinstance(size, tuple) else (size, size)
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2 or any(type(side) is not int or side < 16 or side % 16 for side in sides):
         raise UserError(
             f"size must be a multiple of 16 (the encoder halves it four times), or two as (height, width); got {size}."

@@ -195,8 +195,14 @@ def _data_errors(dataset: SequenceDataset, run: Run) -> Iterator[None]:
     """Turns files that vanish or prove damaged into a `UserError`."""
     try:
         yield
-    except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:
-        # In a compiled step it comes after a stack, before the names of nodes.
-        lines = error.message.partition("\n\t [[")[0].splitlines()
-        reason = lines[-1] if lines[0].startswith("Graph execution error") else lines[0]
-        raise UserError(f"{dataset.name} cannot be read any more ({reason}); {last_good(run.shared)}.") from error
+    except (tf.errors.OpError, UnicodeDecodeError) as error:  # the second if TensorFlow quotes what it cannot parse
+        if isinstance(error, (tf.errors.NotFoundError, tf.errors.DataLossError)):
+            # In a compiled step it comes after a stack, before the names of nodes.
+            lines = error.message.partition("\n\t [[")[0].splitlines()
+            reason = lines[-1] if lines[0].startswith("Graph execution error") else lines[0]
+            message = f"{dataset.name} cannot be read any more ({reason})"
+        elif damage := dataset.damage():  # content that is wrong, with checksums that are right
+            message = damage.rstrip(".")
+        else:
+            raise
+        raise UserError(f"{message}; {last_good(run.shared)}.") from error

@@ -224,6 +224,7 @@ def test_frames_need_not_be_square(folder):
     sequences = of(folder, size=(32, 16))
     assert sequences.frame_shape == FrameFolders.frame_shape_of(size=(32, 16), channels=3) == (32, 16, 3)
     assert all_frames(sequences).shape == (19, 32, 16, 3)
+    assert of(folder, size=[32, 16]).frame_shape == (32, 16, 3)  # as a run keeps it
     for size in ((32, 20), (32,), (32.0, 16)):
         with pytest.raises(UserError, match="size must be a multiple of 16"):
             of(folder, size=size)

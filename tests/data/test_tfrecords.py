@@ -148,3 +148,45 @@ def test_memory_stays_bounded_by_the_limit_and_not_by_the_set(tmp_path):
     )
     answer = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     assert int(answer.stdout) < 90e6, answer.stderr  # TensorFlow's own buffers and code pages are part of it
+
+
+def rewrite(folder, split, change):
+    """Changes every record of a split, and writes it with the right checksums."""
+    for path in sorted(folder.glob(f"{split}-*.tfrecord")):
+        records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in records:
+                writer.write(change(record))
+
+
+def other_number(record):
+    example = tf.train.Example.FromString(record)
+    example.features.feature["number"].int64_list.value[:] = [
+        (example.features.feature["number"].int64_list.value[0] + 1) % 30
+    ]
+    return example.SerializeToString()
+
+
+def other_png(record):
+    example = tf.train.Example.FromString(record)
+    frames = example.features.feature["frames"].bytes_list.value
+    small = tf.io.encode_png(tf.zeros([8, 8, 3], tf.uint8)).numpy()
+    if len(small) > len(frames[0]):
+        raise AssertionError
+    frames[0] = small + b"\0" * (len(frames[0]) - len(small))  # as long as before
+    return example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda record: b"\xff" * len(record), lambda record: bytes(len(record)), other_number, other_png]
+)
+def test_wrong_content_with_right_checksums_is_told_with_its_file(shards, tmp_path, change):
+    read = TFRecords(damaged(shards, tmp_path, lambda folder: rewrite(folder, "train", change)))
+    with pytest.raises((tf.errors.OpError, UnicodeDecodeError)):
+        take(read.batches("train", 8, 3, seed=0), 24 * 4)
+    assert "/train-00000-of-" in read.damage()
+    assert read.damage().endswith(" is damaged; write the shards again.")
+    with pytest.raises(UserError, match=r"The shard .*/train-\d+-of-\d+\.tfrecord is damaged"):
+        for number in read.splits["train"]:
+            read.frames(np.array([number]), np.array([0]))
+    assert TFRecords(str(shards)).damage() is None

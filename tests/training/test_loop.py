@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomDataset
-from ddr_tf.data.shards import write_shards
+from ddr_tf.data.shards import record_places, write_shards
 from ddr_tf.data.tfrecords import TFRecords
 from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
@@ -379,6 +379,18 @@ def test_a_damaged_shard_stops_the_run_in_one_line(tmp_path, split):
         UserError, match=r"random cannot be read any more \(.*record.*\); there was no checkpoint"
     ) as error:
         train(str(tmp_path / "run"), **SETTINGS | {"sequences": sequences})
+    assert "\n" not in str(error.value)
+
+
+def test_a_shard_of_something_else_stops_the_run_in_one_line(tmp_path):
+    write_shards(RandomDataset(), tmp_path / "shards")
+    path = next((tmp_path / "shards").glob("train-*"))
+    places = list(record_places(path))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _, length in places:
+            writer.write((b"\xff" * 50).ljust(length, b"\0"))
+    with pytest.raises(UserError, match=r"The shard .*/train-\S+ is damaged; .*; there was no checkpoint yet") as error:
+        train(str(tmp_path / "run"), **SETTINGS | {"sequences": functools.partial(TFRecords, str(tmp_path / "shards"))})
     assert "\n" not in str(error.value)
 
 
