@@ -127,7 +127,7 @@ class Muon(keras.optimizers.Muon):
         matrix = tf.reshape(x, [-1, x.shape[-1]])
         tall = matrix.shape[0] > matrix.shape[1]
         gram = tf.matmul(matrix, matrix, transpose_a=tall, transpose_b=not tall)
-        squared_norm = tf.linalg.trace(gram) + 1e-14  # of nothing comes nothing
+        squared_norm = tf.linalg.trace(gram) + 1e-14  # a gradient of zeros stays one
         gram /= squared_norm
         polynomials = []
         for _ in range(steps):
