@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
-from ddr_tf.evaluation.held_out import draw_frame_numbers
+from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
 from ddr_tf.model.ddr import DDR, as_float
 
 CELL = 64  # pixels, the least side of a frame in a sheet; smaller frames are enlarged by a whole factor
@@ -203,10 +203,7 @@ def draw_shown(sequences: SequenceDataset, seed: int) -> Shown:
 
     def draw(split: str) -> tf.Tensor:
         numbers = random.permutation(sequences.splits[split])[:NUM_SHOWN]
-        frame = draw_frame_numbers(random, sequences, numbers, NUM_SHOWN).astype(np.int32)
-        owner = np.broadcast_to(numbers[:, None], frame.shape)
-        # As batches are read, so that errors of the data are those of training.
-        return tf.data.Dataset.from_tensors((owner, frame)).map(sequences.frames).get_single_element()
+        return fetch(sequences, numbers, draw_frame_numbers(random, sequences, numbers, NUM_SHOWN))
 
     return Shown(draw(HELD_OUT), draw(TRAIN))
 

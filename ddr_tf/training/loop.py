@@ -123,10 +123,21 @@ def fit(training: Training, start: int) -> None:
     """
     settings, ddr, run = training.settings, training.ddr, training.run
     with _data_errors(training.dataset, run):
-        shown = contact_sheets.draw_shown(training.dataset, settings.seed)
+        shown = _draw_shown(training)
         if start < settings.steps:  # otherwise it was stopped between the last checkpoint and the final model
             _run_steps(training, start, shown)
     run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, settings.seed))
+
+
+def _draw_shown(training: Training) -> contact_sheets.Shown:
+    dataset = training.dataset
+    try:
+        return contact_sheets.draw_shown(dataset, training.settings.seed)
+    except UserError as error:  # of data that are not what they were
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f"{dataset.name} cannot be read any more ({reason}); {last_good(training.run.shared)}."
+        ) from error
 
 
 def _run_steps(training: Training, start: int, shown: contact_sheets.Shown) -> None:
