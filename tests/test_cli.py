@@ -22,7 +22,7 @@ def test_ctrl_c_is_said_and_status_130(capsys):
     def body():
         raise KeyboardInterrupt
 
-    assert cli.run(body, "stopped early") == 130
+    assert cli.run(body, lambda: "stopped early") == 130
     assert capsys.readouterr().err == "\nstopped early\n"
 
 
