@@ -318,8 +318,8 @@ def _value(text: str, settings: Mapping[str, str]) -> Any:
     return _value(settings[text[1:]], settings) if text.startswith("%") else ast.literal_eval(text)
 
 
-def image_fit(directory: Path) -> str:
-    """How images became square in training: see `images.FrameFormat`.
+def image_settings(directory: Path) -> dict[str, Any]:
+    """How images became frames in training: `fit` and `value_range` of `images.FrameFormat`.
 
     Args:
       directory: Holds `dataset.json` or `run.json` of a run.
@@ -329,8 +329,12 @@ def image_fit(directory: Path) -> str:
     """
     made = read_dataset(directory).get(RECIPE) if (directory / DATASET).is_file() else None
     if made:
-        return made["arguments"].get("fit", "crop")
-    return ast.literal_eval(read_record(directory)["settings"].get("FrameFolders.fit", "'crop'"))
+        settings = made["arguments"]
+    else:
+        texts = read_record(directory)["settings"]
+        names = {"fit": "FrameFolders.fit", "value_range": "FrameFolders.value_range"}
+        settings = {name: ast.literal_eval(texts[key]) for name, key in names.items() if key in texts}
+    return {"fit": settings.get("fit", "crop"), "value_range": settings.get("value_range")}
 
 
 def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, SequenceDataset]:

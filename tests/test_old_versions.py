@@ -48,7 +48,7 @@ def test_the_dataset_of_an_old_run_is_found_in_its_settings_without_gin(old_run)
     sequences = runs.load_sequences(old_run)
     assert (sequences.name, sequences.frame_shape) == ("puppets", (32, 32, 3))
     assert sequences.arguments == {"size": 32, "num_poses": 8}
-    assert runs.image_fit(old_run) == "crop"
+    assert runs.image_settings(old_run) == {"fit": "crop", "value_range": None}
 
 
 def test_reading_a_run_imports_no_trainer(old_run):

@@ -32,15 +32,18 @@ class Frames(NamedTuple):
 class FrameReader:
     """Makes frames of what it is given; see `LoadedModel`. All methods raise `UserError` for what they cannot use."""
 
-    def __init__(self, frame_shape: tuple[int, int, int], fit: str) -> None:
+    def __init__(
+        self, frame_shape: tuple[int, int, int], fit: str, value_range: tuple[float, float] | None = None
+    ) -> None:
         """Keeps what frames are.
 
         Args:
           frame_shape: (H, W, C).
           fit: How images become frames, see `images.FrameFormat`.
+          value_range: Likewise.
         """
         self._shape = frame_shape
-        self._format = FrameFormat(tuple(frame_shape[:2]), fit, frame_shape[2])
+        self._format = FrameFormat(tuple(frame_shape[:2]), fit, frame_shape[2], value_range)
 
     def __call__(self, given: Any) -> Frames:
         """One sequence, or several of equally many frames."""
@@ -72,10 +75,12 @@ class FrameReader:
     def _read_path(self, path: Path) -> np.ndarray:
         """The frame in a file, or those in a folder or of the files that fit a pattern."""
         if path.is_dir():
-            paths, missing = image_files(path), f"There are no images in {path}."
-        elif os.path.lexists(path):
+            if not image_files(path):
+                raise UserError(f"There are no images in {path}.")
+            return self.read_folder(path)[1]
+        if os.path.lexists(path):
             return _scaled(self._frame(path))
-        elif any(mark in str(path) for mark in PATTERN_MARKS):
+        if any(mark in str(path) for mark in PATTERN_MARKS):
             names = sorted(glob.glob(str(path), recursive=True), key=natural_order)
             paths, missing = [Path(name) for name in names if os.path.isfile(name)], f"There are no files {path}."
         else:
@@ -88,7 +93,9 @@ class FrameReader:
         """An image, or the first picture in a file, as uint8 `[H, W, C]`."""
         try:
             if isinstance(image, Image.Image):
-                return to_frame(upright(image, self._format.channels), self._format.size, self._format.fit)
+                return to_frame(
+                    upright(image, self._format.channels, self._format.value_range), self._format.size, self._format.fit
+                )
             return read_frame(local_path(image), self._format).pixels
         except ValueError as error:
             raise UserError(f"The image {image} cannot be used: {error}.") from error

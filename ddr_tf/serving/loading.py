@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
-from ddr_tf.runs import image_fit, load_model
+from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.inputs import FrameReader, sequence_folders
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model
@@ -98,12 +98,12 @@ class LoadedModel:
       static_dim, dynamic_dim: F, Z.
     """
 
-    def __init__(self, signatures: Mapping[str, Signature], fit: str, name: str = "") -> None:
+    def __init__(self, signatures: Mapping[str, Signature], image_settings: Mapping[str, Any], name: str = "") -> None:
         """Keeps the functions.
 
         Args:
           signatures: `Signatures.functions()`, or those of a loaded SavedModel.
-          fit: How images become frames, see `images.FrameFormat`.
+          image_settings: How images become frames: `fit` and `value_range` of `images.FrameFormat`.
           name: What to call it.
         """
         self.name = name
@@ -111,7 +111,7 @@ class LoadedModel:
         inputs = {name: signatures[name].structured_input_signature[1] for name in ("encode", "decode")}
         self.frame_shape = tuple(inputs["encode"]["frames"].shape[2:])
         self.static_dim, self.dynamic_dim = (inputs["decode"][code].shape[-1] for code in ("static", "dynamic"))
-        self._read = FrameReader(self.frame_shape, fit)
+        self._read = FrameReader(self.frame_shape, **image_settings)
 
     def __repr__(self) -> str:
         height, width, channels = self.frame_shape
@@ -275,7 +275,7 @@ def load(path: str | PathLike) -> LoadedModel:
     folder = resolve(path)
     if is_run(folder):
         model = load_model(folder)
-        return LoadedModel(Signatures(model).functions(), image_fit(folder), folder.resolve().name)
+        return LoadedModel(Signatures(model).functions(), image_settings(folder), folder.resolve().name)
     version = find_saved_model(folder)
     name = version.resolve().parent.name if version.name.isdecimal() else version.resolve().name
-    return LoadedModel(tf.saved_model.load(str(version)).signatures, image_fit(version / EXTRA), name)
+    return LoadedModel(tf.saved_model.load(str(version)).signatures, image_settings(version / EXTRA), name)

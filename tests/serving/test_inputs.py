@@ -110,3 +110,10 @@ def test_grey_frames_need_no_axis_of_channels():
 def test_what_cannot_be_used_is_one_line(read, folder, given, words):
     with pytest.raises(UserError, match=words):
         read(given)
+
+
+def test_pages_in_a_folder_are_frames_and_the_range_is_that_of_training(tmp_path):
+    pages = [Image.fromarray(np.full((16, 16), value, np.uint16)) for value in (0, 2048, 4095)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    frames = FrameReader((16, 16, 1), "crop", (0, 4095))(tmp_path)
+    np.testing.assert_allclose(frames.array[0, :, 0, 0, 0], [0, 0.5, 1], atol=0.003)
