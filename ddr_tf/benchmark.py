@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf.benchmarking.measure import measure
         from ddr_tf.benchmarking.report import report
 
-        tf.get_logger().setLevel("ERROR")  # it warns of functions that are compiled again and again, as they are here
+        tf.get_logger().setLevel("ERROR")  # it would warn that functions are compiled again and again, as they are here
         for gpu in tf.config.list_physical_devices("GPU"):
-            # Otherwise the process whose start is timed would find no memory.
+            # Otherwise no memory would be left for the process whose start is timed.
             tf.config.experimental.set_memory_growth(gpu, True)
         results = measure(flags.gin_file, flags.gin_param, flags.data_dir, flags.max_frames, flags.rounds)
         print(report(results), end="")

@@ -48,14 +48,14 @@ def run(
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         if needs_tensorflow:
             startup.import_tensorflow()
         with contextlib.redirect_stdout(_Printable(sys.stdout)):
             body()
     except UserError as error:
-        message = str(error).splitlines()[0]  # gin appends lines about where it was called
+        message = str(error).splitlines()[0]  # gin appends lines that say where it was called
         print(f"error: {printable(config.explain(message))}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument(
         "--metrics",
-        "--figures",  # the flag's first name
+        "--figures",  # the former name of the flag
         nargs="+",
         default=HEADLINES,
         metavar="PATTERN",

@@ -211,7 +211,7 @@ def operative_text() -> str:
 
 def operative() -> dict[str, str]:
     """The same as "Name.parameter" -> value as written in gin."""
-    lines = gin.operative_config_str(max_line_length=1_000_000).splitlines()  # a line each
+    lines = gin.operative_config_str(max_line_length=1_000_000).splitlines()  # one line for each
     return dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
 
 
@@ -367,7 +367,7 @@ def _check_macros() -> None:
 def _parameter_like(name: str) -> str:
     """A hint at the parameter that a name without a dot may mean."""
     parameters = {parameter: f"{target}.{parameter}" for target in _CONFIGURABLES for parameter in _parameters(target)}
-    for target in ("DDR", "train"):  # what most people mean; the latter before the former
+    for target in ("DDR", "train"):  # what most people mean; `train` wins over `DDR`
         if target in _CONFIGURABLES:
             parameters |= {parameter: f"{target}.{parameter}" for parameter in _parameters(target)}
     nearest = difflib.get_close_matches(name, parameters, n=1)
@@ -420,7 +420,7 @@ def _check_type(name: str, value: Any) -> None:
         _check_required(value.selector.rpartition(".")[2])
         return
     if not wanted or not set(wanted) <= {int, float, bool, str, tuple, type(None)}:
-        return  # something that only the code itself can judge
+        return  # only the code itself can check such a value
     if not (type(value) in wanted or (type(value) is int and float in wanted)):
         raise UserError(explain(f"{name} must be {_described(wanted)}, got {value!r}."))
     if isinstance(value, str) and re.search(r"[\x00-\x1f]", value):

@@ -9,4 +9,4 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # names of files may hold line ends
+        super().__init__(" ".join(message.splitlines()))  # file names may contain line breaks

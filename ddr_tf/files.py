@@ -55,7 +55,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
       ValueError: If it is a folder, FIFO, socket or device.
       OSError: If it cannot be opened.
     """
-    _check_regular(os.stat(path).st_mode)  # first: to open a device may already do something
+    _check_regular(os.stat(path).st_mode)  # checked first, since opening a device may already do something
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = os.fdopen(os.open(path, flags), "rb")
     try:
@@ -109,7 +109,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def write_text(path: Path, text: str, sync: bool = True) -> None:
     """Writes a file of UTF-8, whole or not at all; see `replaced`."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"), sync)  # names of files need not be text
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), sync)  # file names need not be valid text
 
 
 def write_json(path: Path, content: Any, sync: bool = True) -> None:

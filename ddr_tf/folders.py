@@ -45,7 +45,7 @@ def walk(
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # links that form a circle
         return False
 
 

@@ -16,13 +16,13 @@ from PIL import Image, ImageOps
 from ddr_tf.files import open_regular
 
 FITS = ("crop", "resize")
-SAFE_BY_CONTENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # begin with bytes that nothing else begins with
+SAFE_BY_CONTENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # formats that begin with bytes of their own
 MAX_DECODING_MB = 1000  # a photograph of 100 megapixels takes 300 to 900
-MAX_SIDE = 65_535  # pixels; what is longer is no picture, and rows and tables of it alone fill memory
+MAX_SIDE = 65_535  # pixels; anything longer is no picture, and its rows and tables alone would fill memory
 MAX_PICTURES = 100_000  # of one file
 MAX_PIXELS = 10_000_000_000  # of all pictures of a file, which take a minute or two; or
 MAX_PIXELS_PER_BYTE = 1000  # of a larger file
-_NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # need other programs, or hold no pixels
+_NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # other programs read them, or they hold no pixels
 _NO_SERIES = {"MPO", "PSD", "ICO", "ICNS", "CUR"}  # previews, layers and sizes of one picture
 # What decoders take for a pixel, apart from the result.
 _DECODER_BYTES = {"PNG": 0, "JPEG": 0, "BMP": 0, "PPM": 0, "WEBP": 16, "JPEG2000": 24, "AVIF": 16, "GIF": 12}
@@ -32,7 +32,7 @@ _SUBFILE_TYPE, _REDUCED = 254, 1  # tag of TIFF, and its bit for a smaller versi
 _DEEP = 16_384  # values of 14 bits: 16-bit images without any above are dark, or hold fewer bits
 _BLOCK = 1 << 20  # pixels that are converted at a time
 
-Image.init()  # Pillow learns its formats late
+Image.init()  # Pillow registers its formats on demand
 
 
 class FrameFormat(NamedTuple):
@@ -257,7 +257,7 @@ def decoding(
       TooLargeError: If the image alone takes more.
     """
     coefficients = 0
-    if image.format in ("JPEG", "MPO"):  # the decoder may hold all of them, also of what it makes small
+    if image.format in ("JPEG", "MPO"):  # the decoder may hold all pixels, even of an image that it reduces
         coefficients = 2 * image.width * image.height * len(image.getbands())
     if wanted:
         image.draft(None, wanted)

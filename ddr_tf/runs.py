@@ -167,8 +167,8 @@ def read_keras_model(path: Path) -> DDR:
       UserError: If the file is damaged, or of another version of this package.
     """
     try:
-        model = keras.models.load_model(path, compile=False)  # to be used, not trained on
-    except Exception as error:  # of a damaged file Keras raises whatever its bytes lead to
+        model = keras.models.load_model(path, compile=False)  # the model will be used, not trained further
+    except Exception as error:  # Keras raises anything for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{path} cannot be read by ddr_tf {ddr_tf.__version__} ({reason}); run.json beside it says which version "

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from ddr_tf import cli, config
 from ddr_tf.errors import UserError
 
-HOST = "127.0.0.1"  # reached by nobody but this machine
-DRAIN_SECONDS = 60  # that requests have to be answered after SIGTERM or Ctrl-C
+HOST = "127.0.0.1"  # only this machine can reach it
+DRAIN_SECONDS = 60  # seconds for answering requests after SIGTERM or Ctrl-C
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         with bound(flags.port) as listener:
-            from ddr_tf.serving import guard, server  # says what is missing before TensorFlow takes its time
+            from ddr_tf.serving import guard, server  # says what is missing before the slow import of TensorFlow
 
             start = time.perf_counter()
             servable = server.Servable(Path(flags.saved_model))
             seconds = time.perf_counter() - start
             _tune_process()
-            listener.listen()  # from now on whoever connects is answered, if only after a moment
+            listener.listen()  # from now on every connection gets an answer, if only after a moment
             url = f"http://{HOST}:{listener.getsockname()[1]}"
             print(f"{servable.name}, version {servable.version}, loaded in {seconds:.1f} s")
             print(f"explorer: {url}/\nREST API: {url}/v1/models/{quote(servable.name, safe='')}")
@@ -99,7 +99,7 @@ def host(name: str) -> str:
 
 def _tune_process() -> None:
     """For many small lists, which each request makes."""
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its traces of what clients do wrong
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # hides its tracebacks for clients' mistakes
     # They set off searches of garbage; without the million objects that TensorFlow and the model are, and less often,
     # these no longer take a third of a second.
     gc.collect()

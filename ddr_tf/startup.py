@@ -28,7 +28,7 @@ def import_tensorflow() -> None:
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
-    except OSError:  # closed, as for some services; then nothing shows anyway
+    except OSError:  # standard error is closed, as for some services, so nothing shows anyway
         importlib.import_module("tensorflow")
         return
     with tempfile.TemporaryFile() as notes:

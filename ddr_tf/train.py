@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf.training.loop import train
 
         config.load(flags.gin_file, bindings, flags.data_dir)
-        # Before anything else of TensorFlow, which wants it so.
+        # TensorFlow wants this before anything else.
         used = devices.make_devices(flags.strategy, [config.settings(train)["batch_size"]])
-        # What batch systems send is as Ctrl-C; after the devices, which make TensorFlow swallow it.
+        # What batch systems send works like Ctrl-C. It comes after the devices, which make TensorFlow swallow signals.
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.default_int_handler)

@@ -13,7 +13,7 @@ from ddr_tf.model.ddr import DDR
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.steps import train_function
 
-MATRIX = 2048  # rows and columns of what sgemm multiplies
+MATRIX = 2048  # rows and columns of the matrices that sgemm multiplies
 
 
 def noise(batch_size: int, num_frames: int, frame_shape: tuple[int, int, int]) -> tf.Tensor:
@@ -120,7 +120,7 @@ def _update(ddr: DDR) -> Callable[[], Any]:
     gradients = [tf.zeros(weight.shape) for weight in ddr.trainable_variables]
 
     def update(*gradients: tf.Tensor) -> tf.Tensor:
-        # Copies on this replica's device, where the gradients of a step are.
+        # Copies on the device of this replica, where the gradients of a step lie.
         return ddr.update([tf.identity(gradient) for gradient in gradients])
 
     return on_devices(ddr.distribute_strategy, update, gradients)

@@ -34,7 +34,7 @@ FRAME_COUNTS = (2, 4, 8, 16, 32, 64)  # N, to see what a frame costs with each
 FRAME_COUNT_STEPS = 2  # updates in one execution, there
 LATENCY_CALLS = 30
 LATENCY_FRAMES = (1, 8)  # N of the one sequence
-INPUT_WARM_UP, INPUT_SECONDS = 20, 1.5  # batches; the time to measure a dataset alone
+INPUT_WARM_UP, INPUT_SECONDS = 20, 1.5  # batches that are timed when a dataset is measured alone
 START_UP_LIMIT = 600  # seconds
 
 
@@ -93,7 +93,7 @@ def measure(
 def _train_and_sgemm(subjects: Sequence[Subject], devices: Devices, rounds: int) -> list[float]:
     """Times the training steps of all subjects, and returns the readings of sgemm between them, in GFLOP/s."""
     product = Timed(computations.sgemm(devices))
-    # sgemm before each of the others, and after the last, so that it has seen the same noise.
+    # sgemm runs before each of the others and after the last, so that it sees the same noise.
     timed = [one for subject in subjects for one in (product, subject.training)]
     in_turns([*timed, product], rounds, "training steps and sgemm")
     operations = 2 * computations.MATRIX**3 * devices.batch_splits * devices.num_replicas
@@ -256,7 +256,7 @@ def _percentiles(call: Callable[[], Any], num_calls: int) -> dict[str, float]:
 def _start_up(gin_file: str, bindings: Sequence[str], data_dir: str | None) -> dict[str, Any]:
     """Seconds from the start of a fresh `python -m ddr_tf.train` to the end of its first step; or why there is none."""
     command = [sys.executable, "-m", "ddr_tf.train", "--gin_file", str(Path(gin_file).resolve())]
-    for binding in (*bindings, "train.log_every=1"):  # so that there is a sign of the first step
+    for binding in (*bindings, "train.log_every=1"):  # so that the first step can be seen from outside
         command += ["--gin_param", binding]
     if data_dir is not None:
         command += ["--data_dir", data_dir]

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tqdm import tqdm
 
-MIN_SECONDS = 0.2  # of a reading; what is quicker is repeated
+MIN_SECONDS = 0.2  # seconds of a reading; anything faster is repeated
 
 
 class Timed:

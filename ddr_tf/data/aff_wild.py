@@ -18,7 +18,7 @@ from ddr_tf.images import FrameFormat
 LABELS = ("valence", "arousal")
 HEADER = "valence,arousal"
 DISCARD = -5.0  # what the annotations hold where a frame was not annotated
-MAX_HEADER_BYTES, MAX_ANNOTATION_BYTES = 1000, 100_000_000  # an hour of video has a megabyte
+MAX_HEADER_BYTES, MAX_ANNOTATION_BYTES = 1000, 100_000_000  # an hour of video has one megabyte of annotations
 HELD_OUT_FOLDER = "Validation_Set"  # of the annotations; the other is Train_Set
 
 
@@ -159,7 +159,7 @@ class AffWild(ArrayDataset):
             ids=store.ids,
             remarks=store.remarks,
         )
-        if folder == "aff_wild":  # others hold somebody's own videos
+        if folder == "aff_wild":  # other folders hold somebody's own videos
             self.licence = "Aff-Wild2: non-commercial research, by agreement with its authors"
 
     @staticmethod

@@ -41,7 +41,7 @@ def composite_over(below: np.ndarray, layer: np.ndarray) -> np.ndarray:
     """
     image = below.reshape(-1, 3).copy()
     layer = layer.reshape(-1, 4)
-    drawn = np.flatnonzero(layer[:, 3])  # few pixels are
+    drawn = np.flatnonzero(layer[:, 3])  # few pixels are drawn
     colour, alpha = np.split(layer[drawn].astype(np.uint16), [3], axis=-1)
     image[drawn] = (colour * alpha + image[drawn] * (255 - alpha) + 127) // 255
     return image.reshape(below.shape)
@@ -90,7 +90,7 @@ class Characters(SequenceDataset):
             label_names=label_names,
         )
         bottom, second, third, top = layers
-        # Where the third layer is translucent, its composites are kept, too, behind those of the two layers below.
+        # Where the third layer is translucent, its composites are kept as well, after those of the two layers below.
         translucent = ((third[..., 3] > 0) & (third[..., 3] < 255)).any(axis=(2, 3))  # [6, P]
         values, numbers = np.nonzero(translucent)
         bank = np.empty((VALUES**2, poses + len(numbers), height, width, 3), np.uint8)

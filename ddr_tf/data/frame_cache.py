@@ -24,8 +24,8 @@ from ddr_tf.errors import UserError
 from ddr_tf.files import Lock, put_in_place, read_json, remove_abandoned, temporary_folder, write_json
 
 FRAMES, INDEX = "frames.npy", "index.json"
-CHUNK_BYTES = 16_000_000  # that one checksum covers
-MAX_CHUNKS = 250  # that are checked, evenly spaced: 4 GB, which takes a few seconds
+CHUNK_BYTES = 16_000_000  # bytes that one checksum covers
+MAX_CHUNKS = 250  # chunks that are checked, evenly spaced: 4 GB, which takes a few seconds
 WAIT_SECONDS = 0.2
 
 
@@ -95,7 +95,7 @@ class FrameCache:
         with temporary_folder(self.folder.parent) as temporary:
             partial = temporary / "frames"
             partial.mkdir()
-            known = json.loads(json.dumps(make(partial)))  # as it will be read
+            known = json.loads(json.dumps(make(partial)))  # in the form in which it will be read
             path = partial / FRAMES
             index = {
                 "fingerprint": self._fingerprint,
@@ -105,8 +105,8 @@ class FrameCache:
                 "known": known,
             }
             write_json(partial / INDEX, index, sync=False)
-            bank = map_npy(path)  # before it moves: these frames are ours, whatever others put in its place
-            with contextlib.suppress(FileExistsError):  # another process made it, where there are no locks
+            bank = map_npy(path)  # before it is moved, so that these frames are ours whatever others put in its place
+            with contextlib.suppress(FileExistsError):  # another process made it on a file system without locks
                 put_in_place(partial, self.folder, sync=False)
         return bank, known
 

@@ -17,7 +17,7 @@ from ddr_tf.errors import UserError
 from ddr_tf.files import read_limited
 from ddr_tf.folders import natural_order
 
-MAX_LABELS_BYTES = 1_000_000_000  # of a file; three million frames with ten labels take a third of it
+MAX_LABELS_BYTES = 1_000_000_000  # bytes of a file; three million frames with ten labels take a third of that
 SEPARATORS = ",;\t|"
 # What stands for "not known": the words that pandas takes for it, and a dash.
 _PANDAS = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null"
@@ -57,7 +57,7 @@ def _number(value: str | None, decimal_comma: bool) -> float:
         return np.nan
     if decimal_comma and re.fullmatch(r"[-+]?\d*,\d+", value):
         value = value.replace(",", ".")
-    if "_" in value:  # a number in Python, but hardly in a table
+    if "_" in value:  # a number in Python, but hardly one in a table
         raise ValueError(value)
     number = float(value)
     return number if abs(number) <= np.finfo(np.float32).max else np.nan
@@ -88,7 +88,7 @@ class _Places:
         if place is not None and frame is not None:
             place = self._frames.get((place, frame))
         name = sequence if frame is None else f"{sequence}/{frame}"
-        file = re.sub(r"#\d+$", "", name)  # of which a picture is meant
+        file = re.sub(r"#\d+$", "", name)  # x.tif#3 is the third picture of x.tif
         if place is None and not {sequence, name, file} & self._not_used:
             raise KeyError(name)
         return place
@@ -160,7 +160,7 @@ def _fill(
     labels: Labels, header: list[str], rows: Iterable[tuple[int, list[str]]], places: _Places, path: Path
 ) -> None:
     """Puts the cells of a table into the lists of its labels."""
-    lines: dict[int, int] = {}  # of each thing, the line that names it
+    lines: dict[int, int] = {}  # for each thing, the line that names it
     for line, row in rows:
         if len(row) > len(header):
             raise UserError(f"{path}, line {line}: there are {len(row)} cells, but {len(header)} columns.")

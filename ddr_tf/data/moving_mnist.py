@@ -24,7 +24,7 @@ from ddr_tf.files import local_path, open_regular
 
 SIDE = 64  # pixels
 DIGIT = 28  # pixels
-MAX_CORNER = SIDE - DIGIT  # pixels in which the upper left corner of a digit moves
+MAX_CORNER = SIDE - DIGIT  # pixels that the upper left corner of a digit can reach
 STEP = 0.1  # of MAX_CORNER, a frame
 NUM_DIGITS = 2
 MAX_LABEL = 9
@@ -56,7 +56,7 @@ def read_idx(path: Path) -> np.ndarray:
         with open_regular(path) as file:
             content = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
             return _idx_array(content)
-    except (OSError, EOFError, ValueError, zlib.error) as error:  # gzip raises most of them
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # most of these come from gzip
         raise UserError(
             f"The MNIST file {path} cannot be read ({error}); delete the folder to download MNIST again."
         ) from error

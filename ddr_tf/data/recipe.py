@@ -68,7 +68,7 @@ def make(made: Mapping[str, Any], data_dir: str | None = None) -> SequenceDatase
     arguments = dict(made["arguments"])
     if data_dir is not None and cls.PATHS:
         arguments[cls.PATHS[0]] = data_dir
-    for name in cls.PATHS[1:]:  # of caches, which may be of a machine that is gone
+    for name in cls.PATHS[1:]:  # folders of caches, which may belong to a machine that is gone
         if arguments.get(name) is not None and not Path(arguments[name]).parent.is_dir():
             arguments[name] = None
     try:

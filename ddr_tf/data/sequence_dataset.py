@@ -15,7 +15,7 @@ from ddr_tf.errors import UserError
 
 TRAIN = "train"
 HELD_OUT = "held_out"
-SPLIT_SEED = 423  # of every random split into training and held-out sequences
+SPLIT_SEED = 423  # seed of every random split into training and held-out sequences
 
 
 class Remark(NamedTuple):

@@ -50,10 +50,10 @@ from ddr_tf.files import (
 FORMAT = 1
 MEGABYTE = 1_000_000  # bytes
 DESCRIPTION, LABELS, LOCK = "dataset.json", "labels.npz", ".lock"
-SHARD_MB = 64  # about, of frames before compression; small enough to spread over workers
+SHARD_MB = 64  # about, of uncompressed frames; small enough to spread over workers
 BLOCK = 1024  # frames encoded at once
-SHUFFLE_SEED = 423  # of the order in which sequences are put into shards
-MAX_LABEL_BYTES = 16  # of a value, in labels.npz before compression
+SHUFFLE_SEED = 423  # seed of the order in which sequences are put into shards
+MAX_LABEL_BYTES = 16  # bytes of a value in labels.npz before compression
 _LENGTH = struct.Struct("<Q")  # a record: its length, 4 bytes of checksum, its data, 4 bytes of checksum
 
 

@@ -74,7 +74,7 @@ SHEET_SIZE = (832, 1344)  # pixels, width and height: 13 x 21 frames
 # Action, directions, steps: one row of the sheet a direction, one column a step.
 ACTIONS = (("spellcast", 4, 7), ("thrust", 4, 8), ("walk", 4, 9), ("slash", 4, 6), ("shoot", 4, 13), ("hurt", 1, 6))
 DIRECTIONS = ("up", "left", "down", "right")
-DOWNLOAD_TIMEOUT = 30  # seconds without an answer
+DOWNLOAD_TIMEOUT = 30  # seconds to wait for an answer
 
 
 def poses() -> dict[str, np.ndarray]:
@@ -130,13 +130,13 @@ def _download(url: str, sha256: str, target: Path) -> None:
       ConnectionError: If it cannot be had.
     """
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # Keras sets none, and would wait for ever
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # Keras sets no timeout and would wait for ever
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             keras.utils.get_file(target.name, url, file_hash=sha256, cache_subdir=target.parent.resolve())
     except ValueError as error:
         raise UserError(f"{url} is not the expected sheet (its SHA-256 differs); it was not kept.") from error
-    except Exception as error:  # Keras raises a bare one
+    except Exception as error:  # Keras raises a bare Exception
         raise ConnectionError(error) from error
     finally:
         socket.setdefaulttimeout(timeout)

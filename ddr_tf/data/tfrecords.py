@@ -188,7 +188,7 @@ class TFRecords(SequenceDataset):
         first_pass, done = divmod(start_step * batch, len(numbers) * self._draws)
         stream = tf.data.Dataset.counter(np.int64(first_pass)).flat_map(one_pass).skip(done)
         stream = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        # Keras warns about the end of streams whose length it is not told, also where that end was asked for.
+        # Keras warns when a stream of unknown length ends, even where that end was asked for.
         endless = tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
         return stream.batch(batch, drop_remainder=True).apply(endless).prefetch(2)
 
@@ -196,7 +196,7 @@ class TFRecords(SequenceDataset):
         """How many draws of N frames of these sequences are shuffled at a time."""
         drawn_bytes = num_frames * sum(self._places[number][2] for number in numbers)
         drawn_bytes //= int(self.frame_counts[numbers].sum())
-        # Half of the memory is for the block that is used, the one that is ready, and the one that is read.
+        # Half of the memory is for three blocks: one in use, one that is ready, and one that is being read.
         return min(MAX_BLOCK, max(1, self._memory // (2 * 3 * max(1, drawn_bytes))))
 
     def _draws_of(self, record: tf.Tensor, key: tf.Tensor, num_frames: int) -> tf.data.Dataset:
@@ -204,7 +204,7 @@ class TFRecords(SequenceDataset):
         features = {"number": tf.io.FixedLenFeature([], tf.int64), "frames": tf.io.VarLenFeature(tf.string)}
         example = tf.io.parse_single_example(record, features)
         encoded, number = example["frames"].values, example["number"]
-        # A record of another sequence fits, too, but would be trained on in silence.
+        # A record of another sequence would fit as well, and be trained on unnoticed.
         tf.debugging.assert_equal(tf.gather(self.frame_counts, number), tf.size(encoded), "A shard is damaged.")
         seeds = tf.random.split(tf.random.fold_in(key, number), self._draws)
         counts = tf.fill([1], tf.size(encoded))

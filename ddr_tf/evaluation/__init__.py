@@ -7,7 +7,7 @@
 import importlib
 from typing import Any
 
-# What is imported when it is first used: training needs only `codes` of this package.
+# Imported on first use, since training needs only `codes` of this package.
 _EXPORTS = {"evaluate": "protocol", "evaluate_model": "any_model", "Settings": "settings", "Metric": "metric"}
 
 __all__ = ["Metric", "Settings", "evaluate", "evaluate_model"]

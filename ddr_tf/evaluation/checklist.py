@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.metric import Metric
 
-MIN_IDENTITIES = 200  # training sequences below which held-out ones are usually worse than need be
+MIN_IDENTITIES = 200  # with fewer training sequences, held-out ones usually do worse than they need to
 Values = Mapping[str, float]  # name of a metric -> value; with what `_facts` adds
 
 

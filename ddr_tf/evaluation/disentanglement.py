@@ -16,7 +16,7 @@ from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.optional import scikit_learn
 from ddr_tf.evaluation.probes import as_classes, as_numbers
 
-NUM_TREES = 20  # each may split by any dimension, so that a perfect one takes all the importance
+NUM_TREES = 20  # each tree may split by any dimension, so that a perfect one takes all the importance
 TEST_FRACTION = 0.3  # of the identities
 MAX_ROWS = 1500  # codes that the trees are fitted and tested on, drawn at random
 NUM_BINS = 20  # that a dimension, or a label that is a number, is cut into for mutual information

@@ -16,8 +16,8 @@ from ddr_tf.model.ddr import as_float
 from ddr_tf.preparation.face_detector import FaceDetector
 
 MAX_COMPONENTS = 100  # principal components that sequences are recognised by
-DETECTION_SIDE = 128  # pixels that a frame is enlarged to; CenterFace is surer of larger faces
-CLOSE = 0.05  # of the side of a frame: mean distance of five landmarks up to which they count as in the same place
+DETECTION_SIDE = 128  # pixels that a frame is enlarged to, since CenterFace is more certain of larger faces
+CLOSE = 0.05  # fraction of a frame's side: landmarks with a smaller mean distance count as in the same place
 
 
 def measure_recognition(

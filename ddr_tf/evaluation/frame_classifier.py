@@ -17,7 +17,7 @@ from ddr_tf.evaluation.probes import as_classes
 from ddr_tf.model.ddr import as_float
 
 EPOCHS = 6
-CHANNELS = (16, 32, 64, 64)  # of its convolutions
+CHANNELS = (16, 32, 64, 64)  # channels of its convolutions
 DENSE_UNITS = 128
 SEQUENCES_AT_ONCE = 100  # that real frames are read of
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ddr_tf.evaluation.optional import scikit_learn
 
-MAX_PSNR = 120.0  # dB, of frames that are equal
+MAX_PSNR = 120.0  # dB, the value for equal frames
 
 
 def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from ddr_tf.evaluation.optional import scikit_learn
 
-NUM_FOLDS = 5  # of the cross-validation, each with identities of its own
-HIDDEN_UNITS = 64  # of the small MLP
-LEARNING_RATE = 1e-2  # of its Adam
+NUM_FOLDS = 5  # folds of the cross-validation, each with identities of its own
+HIDDEN_UNITS = 64  # in the small MLP
+LEARNING_RATE = 1e-2  # for its Adam
 MAX_ITERATIONS = 200
 MAX_ROWS = 1500  # codes that a probe is fitted and tested on, drawn at random; more change little and take minutes
 MAX_CLASSES = 20  # values of a label that is treated as classes
@@ -151,7 +151,7 @@ def _predictions(
     from threadpoolctl import threadpool_limits
 
     sklearn = scikit_learn()
-    # Warnings: that a fit could go on, and that a fold lacks a class. Threads only wait for each other at this size.
+    # Ignores warnings that a fit could go on or that a fold lacks a class. At this size, more threads only wait.
     with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
         return [
             sklearn.model_selection.cross_val_predict(

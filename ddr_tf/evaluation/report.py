@@ -38,7 +38,7 @@ QUESTIONS = (
     Question("Does z tell who it is?", ("leakage_dynamic_to_*",), lower_is_better=True),
     Question("Does p(z | f) show all poses?", ("prior_pose_coverage",)),
 )
-# What a value is called from this part of the way from chance to ceiling.
+# The word for a value that has come this far from chance to ceiling.
 GRADES = ((0.9, "very good"), (0.7, "good"), (0.4, "fair"), (-math.inf, "poor"))
 
 

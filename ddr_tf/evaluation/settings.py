@@ -2,7 +2,7 @@
 
 import dataclasses
 
-STANDARD_NUM_FRAMES = 8  # N of the metrics that have no number of frames in their names
+STANDARD_NUM_FRAMES = 8  # N for metrics without a number of frames in their names
 
 
 @dataclasses.dataclass(frozen=True)

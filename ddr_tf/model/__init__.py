@@ -2,7 +2,7 @@
 
 import keras
 
-if keras.config.backend() != "tensorflow":  # imported before `ddr_tf`, which would have seen to it
+if keras.config.backend() != "tensorflow":  # keras was imported before `ddr_tf`, which would have chosen TensorFlow
     raise ImportError(f"ddr_tf needs Keras on TensorFlow, not on {keras.config.backend()}: import ddr_tf before keras.")
 # Whatever ~/.keras/keras.json says: frames are [.., H, W, C] of float32, and so are all kernels.
 keras.config.set_image_data_format("channels_last")

@@ -194,7 +194,7 @@ class DDR(Bounds, keras.Model):
         """q(z_i | x_i, f) of `features` of the frames and f `[B, F]`: batch `[B, N]`, event `[Z]`."""
         return densities.diagonal_normal(*self.dynamic_posterior_net(features, static))
 
-    # What users do with them, of however many frames, from 1: what lies between input and output never is of all.
+    # For users: any number of frames from 1 on. Intermediate results are never held for all frames at once.
 
     def features_of_many(self, frames: tf.Tensor) -> tf.Tensor:
         """`features`, some frames at a time."""
@@ -313,7 +313,7 @@ class DDR(Bounds, keras.Model):
         step = tf.convert_to_tensor(self.optimizer.iterations)
         kl_weight, learning_rate = self.kl_weight(step), tf.convert_to_tensor(self.optimizer.learning_rate)
         static_frames = None
-        if count := self.options.num_static_frames:  # frames come in random order, so the first ones are as good as any
+        if count := self.options.num_static_frames:  # frames come in random order, so the first ones will do
             static_frames, frames = frames[:, :count], frames[:, count:]
         noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step))
         compiled = tf.function(self.terms_and_gradients, jit_compile=True) if self.options.xla else None
@@ -336,7 +336,7 @@ class DDR(Bounds, keras.Model):
         replica = tf.distribute.get_replica_context()
         gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         norm = tf.linalg.global_norm(gradients)
-        # Clipped, and divided since the optimizer sums over replicas once more.
+        # Clipped, and divided because the optimizer sums over replicas once more.
         scale = tf.minimum(1.0, self.options.gradient_clip_norm / norm) / replica.num_replicas_in_sync
         self.optimizer.apply([scale * gradient for gradient in gradients], self.trainable_variables)
         return norm

@@ -20,8 +20,8 @@ from keras import layers
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
-RANK = 64  # of the product that the decoder starts from
-CHUNK = 32  # frames that go through the convolutions at once where there may be many
+RANK = 64  # rank of the product that the decoder starts from
+CHUNK = 32  # frames that pass the convolutions at once when there may be many
 AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
 
 
@@ -154,7 +154,7 @@ def mean_over_pairs(
       float `[B, ...]`.
     """
     num_frames = tf.cast(tf.shape(left)[1], tf.float32)
-    self_pairs = tf.cast(num_frames > 1, tf.float32)  # how many of each frame's pairs to leave out
+    self_pairs = tf.cast(num_frames > 1, tf.float32)  # how many pairs of each frame to leave out
     num_pairs = num_frames * (num_frames - self_pairs)
 
     def over_others(
@@ -213,7 +213,7 @@ class StaticPosterior(layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.aggregation = aggregation
-        # Of pairs, one convolution gives both halves: first the channels of the left frame, then the right's.
+        # For pairs, one convolution computes both halves: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(
             2 * pair_width if aggregation == "pairs" else pair_width,
             3,
@@ -291,7 +291,7 @@ class DenseOfFrameAndStatic(layers.Layer):
         self.initializer = initializer
 
     def build(self, frame_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
-        # As one kernel over both, or the two inputs of z would outweigh the hundreds of f.
+        # Initialised as one kernel over both; otherwise the two inputs of z would outweigh the hundreds of f.
         inputs = frame_shape[-1] + static_shape[-1]
         self.of_frame.kernel_initializer = _rows_of_kernel(self.initializer, inputs)
         self.of_static.kernel_initializer = _rows_of_kernel(self.initializer, inputs)
@@ -352,7 +352,7 @@ class Decoder(layers.Layer):
                 dtype=self.dtype_policy,
             ),
         ]
-        # The bias is what there is before f says anything.
+        # The bias is the part that does not depend on f.
         self.what = layers.Dense(
             RANK * width, bias_initializer=keras.initializers.RandomNormal(stddev=1.0), dtype=self.dtype_policy
         )

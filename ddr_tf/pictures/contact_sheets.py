@@ -11,12 +11,12 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
 from ddr_tf.model.ddr import DDR, as_float
 
-CELL = 64  # pixels, the least side of a frame in a sheet; smaller frames are enlarged by a whole factor
+CELL = 64  # pixels, the smallest side of a frame in a sheet; smaller frames are enlarged by a whole factor
 GAP = 2  # pixels between frames
 NUM_SHOWN = 8  # sequences, and frames of each
 BACKGROUND = 255
 INK = 40
-NO_CHARACTER = "\uffff"  # no font has it
+NO_CHARACTER = "\uffff"  # no font has this character
 FONT_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")  # for other scripts
 PLANE_STEPS = 9  # points a side of the latent plane
 PLANE_REACH = 2.5  # standard deviations of p(z | f) from its mean to the edge of the plane

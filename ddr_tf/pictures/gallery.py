@@ -23,7 +23,7 @@ from ddr_tf.pictures.selection import NUM_SHOWN, NUM_STATIC_FRAMES, LeftOutError
 NUM_PLANES = 3  # identities whose dynamic plane is drawn
 NUM_SAMPLES = 12  # z of each sampled f
 PATH_STEPS = 9  # frames of an interpolation
-GIF_IDENTITIES, GIF_STEPS = 3, 12  # side by side; frames from one stop to the next
+GIF_IDENTITIES, GIF_STEPS = 3, 12  # identities side by side; frames from one stop to the next
 MAX_PANELS = 9  # labels in the scatter
 MIN_TIMELINE = 8  # frames of a sequence that has a timeline
 NUM_EXTREMES = 4  # frames at the maxima of a timeline, and as many at its minima
@@ -183,7 +183,7 @@ def scatter(selection: Selection) -> Plot:
     points = np.concatenate([codes.dynamic_mean for codes in selection.codes])[:, [first, second]]
     owner = np.concatenate([np.full(len(codes.frame), codes.sequence) for codes in selection.codes])
     frame = np.concatenate([codes.frame for codes in selection.codes])
-    mixed = np.random.RandomState(0).permutation(len(points))  # so that no sequence lies on top of another
+    mixed = np.random.RandomState(0).permutation(len(points))  # in random order, so that no sequence covers another
     labels = labels_of(selection.sequences, owner[mixed], frame[mixed])
     shown = dict(list(labels.items())[:MAX_PANELS])
     caption = (
@@ -296,7 +296,7 @@ def prior(selection: Selection) -> Plot:
         np.stack([pick(getattr(codes, name)) for codes in selection.codes]) for name in ("prior_mean", "prior_stddev")
     )
     counts = np.array([len(codes.frame) for codes in selection.codes])
-    weights = np.repeat(1 / counts, counts) / len(counts)  # all sequences alike
+    weights = np.repeat(1 / counts, counts) / len(counts)  # the same total for each sequence
     centres, reach = np.concatenate([means, prior_means]), 3 * np.concatenate([stddevs, prior_stddevs])
     edges = np.linspace((centres - reach).min(axis=0), (centres + reach).max(axis=0), CELLS + 1, axis=-1)
     of_posterior = mass(means, stddevs, weights, edges)

@@ -42,7 +42,7 @@ def font_families() -> list[str]:
     return list(dict.fromkeys([FONT, *_found_in.values()]))
 
 
-_found_in: dict[str, str] = {}  # character -> family, of characters that FONT lacks
+_found_in: dict[str, str] = {}  # character -> font family, for characters that FONT lacks
 
 
 def _width(text: str) -> int:

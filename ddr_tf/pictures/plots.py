@@ -44,7 +44,7 @@ STYLE = {
 }
 TEXT_WIDTH = 6.75  # inches, the text of two columns
 CLASS_COLOURS = matplotlib.color_sequences["petroff10"]  # chosen for colour-blind readers
-SCALE = "viridis"  # of continuous labels; likewise
+SCALE = "viridis"  # for continuous labels, likewise
 UNKNOWN = "0.8"  # grey of points without a label
 LINE, BAND = "0.35", "0.88"  # greys
 # Of a timeline, in inches: side of a picture, left margin, gap, height of the curve.
@@ -410,7 +410,7 @@ def draw_prior(
     figure = Figure((TEXT_WIDTH, 2.2), layout="constrained")
     together, single = figure.subfigures(1, 2, width_ratios=(1.55, 1))
     panels = together.subplots(1, 2, sharex=True, sharey=True)
-    # Square roots, since a few cells may hold much.
+    # Square roots, since a few cells may hold most of the mass.
     colours = ScalarMappable(PowerNorm(0.5, 0, 1000 * max(posterior.max(), prior.max())), SCALE)
     for axes, cells, title in zip(
         panels, (posterior, prior), (r"mean of $q(z\,|\,x, f)$", r"mean of $p(z\,|\,f)$"), strict=True
@@ -501,7 +501,7 @@ def save_plot(figure: Figure, stem: Path, dpi: int) -> list[Path]:
     pdf, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("pdf", "png"))
     figure.savefig(pdf, metadata={"CreationDate": None})
     for image in images:
-        image.set_interpolation("auto")  # whole pixels where there is room, else smooth
+        image.set_interpolation("auto")  # enlarged by whole pixels where there is room, otherwise smoothly
     figure.savefig(png, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return [png, pdf]
 

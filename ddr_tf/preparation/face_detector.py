@@ -5,7 +5,7 @@ import numpy as np
 from ddr_tf.errors import UserError
 from ddr_tf.preparation.opencv import opencv
 
-DETECTION_SIDE = 320  # pixels, the longer side of what the detector sees: it still finds a face of 1/20 of it
+DETECTION_SIDE = 320  # pixels, the longer side of what the detector sees; it finds faces of 1/20 of it
 DETECTION_THRESHOLD = 0.5  # confidence
 
 

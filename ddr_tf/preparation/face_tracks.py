@@ -10,10 +10,10 @@ from PIL import Image
 from ddr_tf.files import read_limited
 
 SAME_FACE = 0.3  # intersection over union of the boxes of one face in successive frames
-MAX_GAP = 10  # source frames: how far from a detection a frame may be and still be cropped
-CENTRE_SMOOTHING = 2.0  # source frames, standard deviation; more would lag behind heads that nod
-MAX_POINTS_BYTES = 1_000_000  # of a .pts file, which has some 68 lines
-SIDE_SMOOTHING = 10.0  # the same for the size, which an opening mouth must not change
+MAX_GAP = 10  # source frames between a detection and a frame that is still cropped
+CENTRE_SMOOTHING = 2.0  # standard deviation in source frames; with more, the crop would lag behind a nodding head
+MAX_POINTS_BYTES = 1_000_000  # bytes of a .pts file, which has about 68 lines
+SIDE_SMOOTHING = 10.0  # the same for the size, which must not change when a mouth opens
 
 
 def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def face_track(detections: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
     tracks: list[dict[int, np.ndarray]] = []
     for number, boxes in detections.items():
         free = list(boxes)
-        # Longer tracks choose first.
+        # Longer tracks have the first choice.
         for track in sorted(tracks, key=len, reverse=True):
             if not free:
                 break
@@ -123,7 +123,7 @@ def crop(frame: np.ndarray, area: np.ndarray, size: int) -> np.ndarray | None:
     height, width = frame.shape[:2]
     centre_x, centre_y, side = (float(number) for number in area)
     left, top = centre_x - side / 2, centre_y - side / 2
-    if not (0 < side <= 4 * max(height, width) and -side < left < width and -side < top < height):  # NaN fails too
+    if not (0 < side <= 4 * max(height, width) and -side < left < width and -side < top < height):  # NaN fails, too
         return None
     first_x, first_y = int(np.floor(left)), int(np.floor(top))
     end_x, end_y = int(np.ceil(left + side)), int(np.ceil(top + side))

@@ -29,7 +29,7 @@ from ddr_tf.preparation.opencv import opencv
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 # Videos where they hold several pictures, images where they hold one.
 SERIES_SUFFIXES = frozenset((".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif", ".fli", ".flc"))
-VIDEO_PIXEL_BYTES = 24  # the frame in two orders of colours, and a few that the decoder keeps
+VIDEO_PIXEL_BYTES = 24  # the frame in two colour orders, and the few that the decoder keeps
 KNOWN = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES | SERIES_SUFFIXES))
 
 
@@ -222,7 +222,7 @@ class Reader:
         except UnicodeEncodeError as error:
             raise UnusableSourceError("the name is not valid UTF-8; rename it") from error
         cv2 = opencv()
-        # No other backend: that for images takes a name with digits for a pattern.
+        # Only this backend: the one for images takes a name with digits for a pattern.
         video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         number, seconds = 0, 0.0
         try:
@@ -238,7 +238,7 @@ class Reader:
                     whole, frame = video.retrieve()
                     if whole:
                         yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            # By time: many containers do not know their number of frames. By frames where the times are not known.
+            # By time, since many containers do not know their number of frames; by frames where times are unknown.
             rate = video.get(cv2.CAP_PROP_FPS) or 25.0
             seconds = max(seconds, number / rate)
             promised = video.get(cv2.CAP_PROP_FRAME_COUNT) / rate

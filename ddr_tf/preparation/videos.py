@@ -21,12 +21,12 @@ from ddr_tf.preparation.face_tracks import crop, face_squares, face_track, read_
 from ddr_tf.preparation.opencv import opencv
 from ddr_tf.preparation.sources import Reader, Source, UnusableSourceError, find_sources
 
-MIN_FRAMES = 2  # of a sequence; one frame says nothing about what changes
-CROP_SIZE = 112  # pixels, of Aff-Wild2's cropped_aligned
-FACE_MARGIN = 0.2  # of the box's side, on each side: shows the whole head
+MIN_FRAMES = 2  # frames of a sequence; a single frame says nothing about what changes
+CROP_SIZE = 112  # pixels, as in Aff-Wild2's cropped_aligned
+FACE_MARGIN = 0.2  # added on each side, as a fraction of the box, so that the whole head shows
 JPEG_QUALITY = 95
 
-MAX_LINES = 10  # of a summary about what was skipped; the file has all
+MAX_LINES = 10  # lines of the summary about what was skipped; the file has all of them
 SETTINGS_FILE = "preparation.json"
 SKIPPED_FILE = "skipped.tsv"
 LOCK_FILE = ".lock"
@@ -146,7 +146,7 @@ class Preparation:
     def __init__(self, out: Path, settings: Settings) -> None:
         self.out, self.settings = out, settings
         self.stopped = threading.Event()
-        self._detectors = threading.local()  # a network holds the activations of one frame
+        self._detectors = threading.local()  # each network holds the activations of one frame
 
     def write(self, source: Source) -> tuple[int, str]:
         """Makes one sequence: in a hidden folder beside its place, and moved there when it is whole.
@@ -182,7 +182,7 @@ class Preparation:
         while folder != self.out:
             try:
                 folder.rmdir()
-            except OSError:  # another sequence is in it
+            except OSError:  # it holds another sequence
                 return
             folder = folder.parent
 
@@ -207,7 +207,7 @@ class Preparation:
         return count, [*notes, f"{missed} boxes lie outside the frame" if missed else ""]
 
     def _read(self, reader: Reader, taken: Taken, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        # Ends without reading on to the end of the video as soon as nothing more can come.
+        # Stops as soon as nothing more can come, without reading the video to its end.
         for number, frame in reader.frames(taken):
             if self.stopped.is_set():
                 raise KeyboardInterrupt
@@ -349,7 +349,7 @@ def _check_packages(sources: Sequence[Source], settings: Settings, workers: int)
     if settings.faces:
         FaceDetector()
     if settings.faces or any(source.is_video for source in sources):
-        # Threads within threads would only wait for each other.
+        # More threads inside these threads would only wait for each other.
         opencv().setNumThreads(max(1, (os.cpu_count() or 1) // min(workers, len(sources))))
 
 
@@ -424,7 +424,7 @@ class Report:
 
     def _relative(self, path: Path) -> str:
         name = path.name if path == self._source else path.relative_to(self._source).as_posix()
-        return name.encode(errors="replace").decode()  # names need not be text, reports must
+        return name.encode(errors="replace").decode()  # file names need not be valid text, but reports must
 
     def _read(self) -> dict[str, str]:
         """Reason by path; lines that are damaged are passed over."""

@@ -32,7 +32,7 @@ def call(signature: Signature, inputs: Mapping[str, Any]) -> dict[str, np.ndarra
         outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(in_plain_words(error.message)) from error
-    except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes of the input
+    except UnicodeDecodeError as error:  # TensorFlow's message may quote bytes of the input
         raise UserError(in_plain_words(error.object.decode(errors="replace"))) from error
     return {name: value.numpy() for name, value in outputs.items()}
 

@@ -62,7 +62,7 @@ class Client:
         body = orjson.dumps({"signature_name": signature, "inputs": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
         outputs = self._ask("POST", f"{self._model}:predict", body)["outputs"]
         returned = self.signatures[signature]["outputs"]
-        if len(returned) == 1:  # it comes without its name
+        if len(returned) == 1:  # JSON gives a single output without its name
             outputs = {next(iter(returned)): outputs}
         return {name: np.array(value, TYPES[returned[name]["dtype"]]) for name, value in outputs.items()}
 

@@ -89,7 +89,7 @@ class Connections:
           stalled_seconds: That a client may read nothing of what is sent to it.
         """
         self._max_count, self._stalled_seconds = max_count, stalled_seconds
-        self._count = 0  # also of those that are about to be made or to end
+        self._count = 0  # including those that are about to be made or to end
         self._transports: dict[asyncio.Protocol, asyncio.Transport] = {}
         self._waiting: dict[asyncio.Protocol, float] = {}  # for a request, since when; the longest first
         self._unsent: dict[asyncio.Protocol, tuple[int, float]] = {}  # bytes, and since when so many
@@ -107,7 +107,7 @@ class Connections:
 
     def add(self, protocol: asyncio.Protocol, transport: asyncio.Transport) -> None:
         """A connection was made."""
-        transport.set_write_buffer_limits(0)  # so that whoever waits for a write waits for all of it
+        transport.set_write_buffer_limits(0)  # so that waiting for a write means waiting for all of it
         self._transports[protocol] = transport
         self._waiting[protocol] = time.monotonic()
 

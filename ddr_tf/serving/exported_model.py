@@ -8,7 +8,7 @@ from ddr_tf.model import densities
 from ddr_tf.model.bounds import Bounds, as_float
 from ddr_tf.model.densities import tfd
 
-MIN_PROBABILITY = 1e-7  # of a pixel; a frame as float32 cannot tell less from 0
+MIN_PROBABILITY = 1e-7  # probability of a pixel; float32 cannot tell less from 0
 
 
 class ExportedModel(Bounds):

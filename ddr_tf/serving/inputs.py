@@ -14,7 +14,7 @@ from ddr_tf.files import local_path
 from ddr_tf.folders import natural_order, walk
 from ddr_tf.images import FrameFormat, is_named_as_image, read_frame, read_pictures, to_frame, upright
 
-PATTERN_MARKS = "*?["  # in the name of what does not exist
+PATTERN_MARKS = "*?["  # they count where no path has this name
 
 
 class Frames(NamedTuple):
@@ -51,7 +51,7 @@ class FrameReader:
         height, width, channels = self._shape
         if channels == 1 and array.shape[-2:] == (height, width):
             array = array[..., None]
-        # The axes of several sequences are checked by the model, whose words have a name for each.
+        # The model checks the axes of several sequences, and its messages name each axis.
         if array.ndim not in (3, 4, 5) or (array.ndim < 5 and array.shape[-3:] != self._shape):
             sizes = ", ".join(map(str, self._shape))
             raise UserError(
@@ -155,7 +155,7 @@ def _is_nested_numbers(given: Any) -> bool:
 def _as_array(given: Any) -> np.ndarray:
     try:
         return np.asarray(given)
-    except Exception as error:  # such as PyTorch's, of a tensor with a gradient or on a GPU
+    except Exception as error:  # for example PyTorch's error for a tensor with a gradient or on a GPU
         raise UserError(f"frames cannot be made an array of ({' '.join(str(error).split())}).") from error
 
 

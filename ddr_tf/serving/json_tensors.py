@@ -132,7 +132,7 @@ def _numbers(value: Any, name: str, dtype: np.dtype) -> np.ndarray:
         raise UserError(f"{name} must be {'whole numbers' if integers else 'numbers'} and nothing else")
     if integers and array.size and not np.iinfo(dtype).min <= array.min() <= array.max() <= np.iinfo(dtype).max:
         raise UserError(f"{name} must be of type {dtype}; it has values beyond that")
-    with np.errstate(over="ignore"):  # what becomes infinite is refused by the signature
+    with np.errstate(over="ignore"):  # the signature refuses values that become infinite
         return array.astype(dtype)
 
 

@@ -89,7 +89,7 @@ def write_version(write: Callable[[Path], None], directory: Path) -> Path:
             try:
                 return whole.rename(version)
             except OSError:
-                if not version.exists():  # otherwise another process was faster
+                if not version.exists():  # otherwise another process has made this version first
                     raise
 
 

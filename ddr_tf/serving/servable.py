@@ -36,7 +36,7 @@ class Servable:
         try:
             saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
             self._loaded = tf.saved_model.load(str(version))  # signatures live as long as this does
-        except Exception as error:  # of any type: it depends on what is damaged
+        except Exception as error:  # of any type, which depends on the damage
             raise UserError(f"{version} cannot be loaded ({type(error).__name__}: {error}).") from error
         self.signature_def = saved.meta_graphs[0].signature_def
 

@@ -88,7 +88,7 @@ async def _errors_as_json(request: web.Request, handler: Callable) -> web.Stream
         return _error(503, str(error))
     except web.HTTPException as error:
         return _http_error(request, error)
-    except (web.RequestPayloadError, ConnectionError) as error:  # of the latter nobody will read
+    except (web.RequestPayloadError, ConnectionError) as error:  # nobody will read the latter
         return _error(400, f"The body cannot be read: {error}")
     except Exception as error:
         traceback.print_exception(error)
@@ -313,7 +313,7 @@ def application(
     app = web.Application(middlewares=[_errors_as_json, _followed(connections), guard.checked(hosts)])
     app[CONNECTIONS] = connections
     app.on_response_prepare.append(guard.add_headers)
-    name = f"{{name:{re.escape(servable.name)}|[^/:]+}}"  # only this model's own name may have a colon
+    name = f"{{name:{re.escape(servable.name)}|[^/:]+}}"  # only the name of this model may contain a colon
     for model in (f"/v1/models/{name}", f"/v1/models/{name}/versions/{VERSION}"):
         app.router.add_get(model, api.status)
         app.router.add_get(f"{model}/metadata", api.metadata)

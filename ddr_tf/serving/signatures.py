@@ -22,7 +22,7 @@ import tensorflow as tf
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import split_frames
 
-PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # how such files begin
+PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # the first bytes of such files
 
 
 # Checks that are part of the graph, so that every loader makes them.
@@ -57,13 +57,13 @@ def checked_shape(tensor: tf.Tensor, name: str, shape: Mapping[str, int | None])
     tensor = _hidden_shape(tensor)
     sizes = list(shape.values())
     rank = len(sizes)
-    found = tf.concat([tf.shape(tensor), tf.zeros([rank], tf.int32)], axis=0)[:rank]  # as many as wanted in any case
+    found = tf.concat([tf.shape(tensor), tf.zeros([rank], tf.int32)], axis=0)[:rank]  # exactly `rank` sizes
     least = tf.constant([1 if size is None else size for size in sizes], tf.int32)
     most = tf.constant([tf.int32.max if size is None else size for size in sizes], tf.int32)
     right = (tf.rank(tensor) == rank) & tf.reduce_all((found >= least) & (found <= most))
     words = ", ".join(f"{letter} >= 1" if size is None else f"{letter} = {size}" for letter, size in shape.items())
     tensor = _require(right, f"{name} must have the shape [{words}]; got", [tf.shape(tensor)], tensor)
-    tensor.set_shape(sizes)  # and no `ensure_shape`, whose error could come first
+    tensor.set_shape(sizes)  # not by `ensure_shape`, whose error could come first
     return tensor
 
 
@@ -84,7 +84,7 @@ def _checked_as_many(tensor: tf.Tensor, name: str, like: tf.Tensor, like_name: s
 
 def png_size(file: tf.Tensor) -> tf.Tensor:
     """What the header of a PNG file, string `[]`, says of its height and width: int32 `[2]`."""
-    header = tf.strings.join([file, b"\0" * 24])  # a file may end before
+    header = tf.strings.join([file, b"\0" * 24])  # a file may be shorter than that
     numbers = tf.reshape(tf.io.decode_raw(tf.strings.substr(header, 16, 8), tf.uint8), [2, 4])
     return tf.reduce_sum(tf.cast(numbers, tf.int32) * [1 << 24, 1 << 16, 1 << 8, 1], axis=1)[::-1]
 
@@ -222,7 +222,7 @@ class Signatures:
         """A PNG or JPEG file, string `[]` -> uint8 `[H, W, C]`."""
         begin = tf.strings.substr(file, 0, len(PNG))
         known = (begin == PNG) | (begin == JPEG)
-        # What is cut short or damaged further on is TensorFlow's to find; its message has this scope in it.
+        # TensorFlow finds what is cut short or damaged further on; its message names this scope.
         with tf.name_scope("encoded_frames"):
             file = _require(known, "encoded_frames must be PNG or JPEG files; one begins with", [begin], file)
             # Before it is decoded, since a small file can be a huge image.

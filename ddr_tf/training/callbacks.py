@@ -74,7 +74,7 @@ class Progress:
             mininterval=0.2 if sys.stderr.isatty() else 30.0,
             bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps{postfix}",
         )
-        self._first: tuple[int, float] | None = None  # step and time after the first call, which compiles
+        self._first: tuple[int, float] | None = None  # step and time at the end of the first call, which compiles
         self._begun = time.perf_counter()
         self._warned = False
 

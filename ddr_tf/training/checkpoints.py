@@ -16,7 +16,7 @@ from ddr_tf.model.ddr import DDR
 from ddr_tf.runs import BEST, CHECKPOINTS, LAST, MANIFEST, Checkpoint
 
 KEPT = 2  # of the newest
-# What TensorFlow raises for damaged files; each was seen.
+# What TensorFlow raises for damaged files; each of these was seen.
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError, AssertionError, OSError)
 
 
@@ -39,7 +39,7 @@ class Checkpoints:
         self.best_elbo = tf.Variable(-math.inf, dtype=tf.float64)
         self.seconds = tf.Variable(0.0, dtype=tf.float64)
         self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
-        self._checkpoint.save_counter.assign(0)  # makes it, since checkpoints of version 0.2.0 have one
+        self._checkpoint.save_counter.assign(0)  # creates the counter, since checkpoints of version 0.2.0 have one
         self._saved_step = -1
 
     def restore(self) -> Checkpoint | None:

@@ -181,7 +181,7 @@ def _join(addresses: list[str], index: int) -> tf.distribute.Strategy:
     """Waits for all workers."""
     _check_port(addresses[index])
     print(f"worker {index} of {len(addresses)} at {addresses[index]}: waiting for all to start", flush=True)
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it waits in C++, where Python's would never be called
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it waits in C++, Python's is not called
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     finally:
@@ -227,7 +227,7 @@ def _check_port(address: str) -> None:
     port = int(address.rpartition(":")[2])
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     with socket.socket(family) as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an ended run has left does not count
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # even just after another run
         try:
             server.bind(("", port))
         except (OSError, OverflowError) as error:

@@ -124,7 +124,7 @@ def fit(training: Training, start: int) -> None:
     settings, ddr, run = training.settings, training.ddr, training.run
     with _data_errors(training.dataset, run):
         shown = _draw_shown(training)
-        if start < settings.steps:  # otherwise it was stopped between the last checkpoint and the final model
+        if start < settings.steps:  # otherwise the run was stopped between the last checkpoint and the final model
             _run_steps(training, start, shown)
     run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, settings.seed))
 
@@ -133,7 +133,7 @@ def _draw_shown(training: Training) -> contact_sheets.Shown:
     dataset = training.dataset
     try:
         return contact_sheets.draw_shown(dataset, training.settings.seed)
-    except UserError as error:  # of data that are not what they were
+    except UserError as error:  # errors of data that have changed
         reason = str(error).rstrip(".")
         raise UserError(
             f"{dataset.name} cannot be read any more ({reason}); {last_good(training.run.shared)}."
@@ -212,7 +212,7 @@ def _data_errors(dataset: SequenceDataset, run: Run) -> Iterator[None]:
             lines = error.message.partition("\n\t [[")[0].splitlines()
             reason = lines[-1] if lines[0].startswith("Graph execution error") else lines[0]
             message = f"{dataset.name} cannot be read any more ({reason})"
-        elif damage := dataset.damage():  # content that is wrong, with checksums that are right
+        elif damage := dataset.damage():  # wrong content with correct checksums
             message = damage.rstrip(".")
         else:
             raise

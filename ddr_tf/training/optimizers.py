@@ -10,8 +10,8 @@ from ddr_tf.config import configurable
 from ddr_tf.errors import UserError
 
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
-MAX_ITERATIONS = 5  # of Muon; what rounding leaves of the smallest singular values grows twelvefold with each
-MIN_SIDE = 8  # rows and columns of what Muon takes; the channels of frames, and z, are fewer
+MAX_ITERATIONS = 5  # of Muon; each iteration multiplies by twelve what rounding leaves of the smallest singular values
+MIN_SIDE = 8  # Muon takes matrices with at least this many rows and columns; the channels of frames and z have fewer
 
 
 def _apply_adam(

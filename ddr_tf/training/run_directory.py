@@ -39,7 +39,7 @@ except ImportError:  # Windows
 
 # Versions whose networks, optimizers and checkpoints are those of this one.
 SAME_NETWORKS = ("0.2.0", ddr_tf.__version__)
-# Where things are on a machine; may differ between those that train together, and change when data are moved.
+# Where things are on a machine. These may differ between machines that train together, and change when data move.
 OF_A_MACHINE = {
     "data_dir",
     "AffWild.cache_dir",
@@ -87,7 +87,7 @@ class Run:
         if devices.worker:
             self._directory = Path(tempfile.mkdtemp(prefix="ddr_tf_"))
             atexit.register(shutil.rmtree, self._directory, ignore_errors=True)
-        self._peak_memory_mb = 0  # of the sessions before
+        self._peak_memory_mb = 0  # of earlier sessions
         self.finished = False
         self.log_state: dict[str, Any] = {}  # what `TrainingLog` had gathered at the checkpoint that was restored
 
@@ -145,7 +145,7 @@ class Run:
         settings = config.operative()
         if record is None:
             return settings
-        # What was not a setting yet when the run was begun was as it is by default now.
+        # A setting that did not exist when the run began had the value that is the default now.
         before = {name: value for name, value in settings.items() if config.is_default(name, value)}
         before |= record["settings"]
         changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
@@ -286,7 +286,7 @@ class Run:
         """Writes a checkpoint; see `Checkpoints.save`."""
         with self._errors():
             if (metrics := self._directory / METRICS).exists():
-                files.sync_all(metrics)  # so that what it says of this step is not lost before the checkpoint is
+                files.sync_all(metrics)  # so that its lines up to this step are on the disk before the checkpoint
             self._checkpoints.save(step, held_out_elbo, log)
             self._write_record(config.operative(), step, finished=False)
 

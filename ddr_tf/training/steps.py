@@ -58,7 +58,7 @@ class Evaluation:
     def _function(self, batches: Iterator[tf.Tensor]) -> Metrics:
         _, metrics = tf.while_loop(
             lambda done, _: done < self._num_batches,
-            lambda done, _: (done + 1, _on_replicas(self._ddr, self._ddr.test_step, batches)),  # of all batches so far
+            lambda done, _: (done + 1, _on_replicas(self._ddr, self._ddr.test_step, batches)),  # so far
             (1, _on_replicas(self._ddr, self._ddr.test_step, batches)),
         )
         return metrics
