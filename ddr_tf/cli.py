@@ -12,7 +12,7 @@ WRONG_USE, INTERRUPTED = 2, 130  # exit statuses; the second is that of a progra
 
 
 def printable(text: str) -> str:
-    """The text with control characters but line ends and tabs as escapes.
+    """The text with control characters other than line ends and tabs written as escapes.
 
     Names of files and labels come from others, and a terminal would obey what they hold.
     """

@@ -210,7 +210,7 @@ def operative_text() -> str:
 
 
 def operative() -> dict[str, str]:
-    """The same as "Name.parameter" -> value as written in gin."""
+    """The same as a dictionary: "Name.parameter" -> value as written in gin."""
     lines = gin.operative_config_str(max_line_length=1_000_000).splitlines()  # one line for each
     return dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
 
@@ -289,7 +289,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The text with one mark at its end."""
+    """The text with exactly one full stop or question mark at its end."""
     return text if text.endswith("?") else text.rstrip(". ") + "."
 
 
@@ -320,7 +320,7 @@ def _one_line_errors(source: str, text: str | None = None) -> Iterator[None]:
 
 
 def _explained(error: Exception) -> str:
-    """An error of gin's in one line, with the nearest right name where a name is wrong."""
+    """A gin error in one line, with the nearest right name where a name is wrong."""
     first, *details = str(error).splitlines() or [""]
     message = re.sub(r" \((.*)line \d+\)$", "", first).rstrip(". ")
     if match := re.match(r"No configurable matching (?:reference )?'@?([\w/.]+)(?:\(\))?'", message):

@@ -1,4 +1,4 @@
-"""What happens before the first line of a program of ours: environment variables, and TensorFlow's own notes."""
+"""What happens before a program of ours prints its first line: environment variables, TensorFlow imported quietly."""
 
 import importlib
 import os

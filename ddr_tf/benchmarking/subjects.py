@@ -94,7 +94,7 @@ class Configurations:
     def __init__(
         self, gin_files: Sequence[str], bindings: Sequence[str], data_dir: str | None, max_frames: int
     ) -> None:
-        """Reads all of them, so that mistakes show now and not after minutes.
+        """Reads all of them, so that mistakes show now, not after minutes.
 
         Args:
           gin_files: One configuration each; empty: all shipped ones that can be trained on as they are.

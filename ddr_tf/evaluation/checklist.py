@@ -1,4 +1,4 @@
-"""If you see this in the metrics of a run, change that: what `evaluate` says below its summary."""
+"""Checks of a run's metrics, each with what to change: what `evaluate` prints below its summary."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ CHECKS = (
 def conspicuous(
     metrics: Mapping[str, Metric], sequences: SequenceDataset, training_log: Sequence[Mapping[str, Any]] = ()
 ) -> list[str]:
-    """What is wrong with a run, and what to change, a line each.
+    """What is wrong with a run and what to change, one line for each.
 
     Args:
       metrics: Of `evaluate`.

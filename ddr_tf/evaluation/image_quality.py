@@ -1,4 +1,4 @@
-"""How alike frames are: PSNR, SSIM, and which of several is nearest."""
+"""The similarity of frames: PSNR, SSIM, and which of several is nearest."""
 
 from collections.abc import Callable, Sequence
 

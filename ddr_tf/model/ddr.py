@@ -260,7 +260,7 @@ class DDR(Bounds, keras.Model):
     # Training. Keras calls `train_step` in `fit` and `test_step` in `evaluate`; `training.steps` calls them, too.
 
     def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
-        """As of `keras.Model`, which would warn that it cannot shuffle a `tf.data.Dataset`."""
+        """As in `keras.Model`, without its warning that a `tf.data.Dataset` cannot be shuffled."""
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)

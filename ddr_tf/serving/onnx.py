@@ -68,7 +68,7 @@ def _functions(model: DDR) -> dict[Callable[..., dict[str, tf.Tensor]], list[tf.
 
 
 def _name_dimensions(proto: Any) -> None:
-    """Calls the first two dimensions B and N, where they are of any size."""
+    """Names the first two dimensions B and N where they may have any size."""
     for tensor in (*proto.graph.input, *proto.graph.output):
         for size, letter in zip(tensor.type.tensor_type.shape.dim, "BN", strict=False):
             if not size.HasField("dim_value"):

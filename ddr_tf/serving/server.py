@@ -228,7 +228,7 @@ class Api:
         return await asyncio.wrap_future(work)
 
     def _leave(self, hold: Hold) -> None:
-        """One less of what keeps a request in its place."""
+        """Frees one place of those that keep a request alive."""
         self._pending[hold] -= 1
         if not self._pending[hold]:
             del self._pending[hold]

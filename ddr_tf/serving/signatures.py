@@ -29,7 +29,7 @@ PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # the first bytes of such files
 
 
 def _hidden_shape(tensor: tf.Tensor) -> tf.Tensor:
-    """The same tensor, of which nothing is known before it is there.
+    """The same tensor without its static shape.
 
     A loader need not check what it is fed with against the signature, and a check of a shape that is known when the
     graph is built would not become part of it.
@@ -76,7 +76,7 @@ def checked_range(tensor: tf.Tensor, name: str, least: float, most: float, words
 
 
 def _checked_as_many(tensor: tf.Tensor, name: str, like: tf.Tensor, like_name: str) -> tf.Tensor:
-    """Refuses a tensor of another B than that of another."""
+    """Refuses a tensor whose B differs from that of another."""
     found = [tf.shape(tensor)[0], tf.shape(like)[0]]
     message = f"{name} and {like_name} must be of equally many sequences B; got"
     return _require(found[0] == found[1], message, found, tensor)
@@ -164,7 +164,7 @@ class Signatures:
         return {"frames": self._model.mean_frames(static.mean(), dynamic.mean())}
 
     def swap(self, static_frames: tf.Tensor, dynamic_frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Who is in `static_frames`, as in each of `dynamic_frames`.
+        """The identity of `static_frames` in the pose of each of `dynamic_frames`.
 
         f is the mean of q(f | static_frames), z_i the mean of q(z_i | x_i, f) for x_i of `dynamic_frames` and that same
         f: of the three transfers of `evaluation` the `conditioned` one, which asks the model itself for the z that
@@ -184,7 +184,7 @@ class Signatures:
         return {"mean": prior.mean()[:, 0], "stddev": prior.stddev()[:, 0]}
 
     def sample(self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Sequences that never were: f ~ p(f), z_i ~ p(z | f), the mean of p(x_i | f, z_i). A function of the seed."""
+        """New sequences: f ~ p(f), z_i ~ p(z | f), and the mean of p(x_i | f, z_i). A function of the seed."""
         count = self._checked_count(count, "count")
         frames_per_sequence = self._checked_count(frames_per_sequence, "frames_per_sequence")
         static_seed, dynamic_seed = tf.unstack(tf.random.split(checked_shape(seed, "seed", {"seed": 2}), 2))

@@ -21,7 +21,7 @@ _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError, ValueError, Assertio
 
 
 def steps_done(ddr: DDR) -> int:
-    """Updates that the model has had."""
+    """How many updates the model has had."""
     return int(keras.ops.convert_to_numpy(ddr.optimizer.iterations))
 
 

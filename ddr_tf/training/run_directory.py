@@ -259,7 +259,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Of training so far, over all sessions."""
+        """Seconds of training so far, over all sessions."""
         return float(self._checkpoints.seconds)
 
     def add_seconds(self, seconds: float) -> None:
