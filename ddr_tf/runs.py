@@ -91,11 +91,21 @@ def checkpoints(run_dir: Path, kind: str) -> list[Checkpoint]:
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
     steps = {int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d{1,18})\..*", name))}
-    there = [
+    listed = [
         Checkpoint(folder / f"ckpt-{step}", step, _read_manifest(folder / f"ckpt-{step}{MANIFEST}"))
         for step in sorted(steps, reverse=True)
     ]
-    return [each for each in there if each.manifest] or there
+    return [checkpoint for checkpoint in listed if checkpoint.manifest] or listed
+
+
+def all_checkpoints(run_dir: Path) -> list[Checkpoint]:
+    """Those of `checkpoints/last` and `checkpoints/best`, the newest first.
+
+    Raises:
+      UserError: If a folder cannot be read.
+    """
+    both = [checkpoint for kind in (LAST, BEST) for checkpoint in checkpoints(run_dir, kind)]
+    return sorted(both, key=lambda checkpoint: -checkpoint.step)
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -108,8 +118,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """Where a run resumes, of the checkpoints that look whole; None: there is none."""
-    every = [each for kind in (LAST, BEST) for each in checkpoints(run_dir, kind)]
-    return next((each.path for each in sorted(every, key=lambda each: -each.step) if each.damage() is None), None)
+    return next((checkpoint.path for checkpoint in all_checkpoints(run_dir) if checkpoint.damage() is None), None)
 
 
 def last_good(run_dir: Path) -> str:
@@ -153,8 +162,8 @@ def load_keras_model(path: str) -> DDR:
     place = files.local_path(path)
     if place.is_file():
         return read_keras_model(place)
-    exported = [place, *sorted((each for each in place.glob("*") if each.name.isdecimal()), key=lambda p: -int(p.name))]
-    for folder in exported:
+    versions = sorted((path for path in place.glob("*") if path.name.isdecimal()), key=lambda path: -int(path.name))
+    for folder in [place, *versions]:
         if (model := folder / "assets.extra" / MODEL).is_file():
             return read_keras_model(model)
     return load_model(place)
@@ -250,7 +259,7 @@ def load_sequences(directory: Path, data_dir: str | None = None) -> SequenceData
 
     Args:
       directory: Holds `run.json` of the run, and `dataset.json` if a version from 0.3.0 wrote it.
-      data_dir: Where its data are; None: where the run had them.
+      data_dir: Where its data are; None: where the run had them. See `recipe.make`.
 
     Raises:
       UserError: If the sequences are others now, so that held-out ones may have been trained on.

@@ -40,6 +40,7 @@ from ddr_tf.model.networks import (
 )
 
 DTYPES = ("float32", "mixed_bfloat16")
+STEP_METRICS = (*BOUND_METRICS, "gradient_norm", "kl_weight", "learning_rate")  # what `DDR.train_step` returns
 
 
 def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.Distribution) -> tf.Tensor:
@@ -306,8 +307,8 @@ class DDR(Bounds, keras.Model):
             the result by rounding.
 
         Returns:
-          `BOUND_METRICS` in nats a frame, `gradient_norm` before clipping, `kl_weight` and `learning_rate`: scalars, of
-          the whole batch, the same on all replicas.
+          `STEP_METRICS`, scalars of the whole batch, the same on all replicas: `BOUND_METRICS` in nats a frame,
+          `gradient_norm` before clipping, `kl_weight` and `learning_rate`.
         """
         frames = as_float(_without_targets(frames))
         step = tf.convert_to_tensor(self.optimizer.iterations)
@@ -316,10 +317,9 @@ class DDR(Bounds, keras.Model):
         if count := self.options.num_static_frames:  # frames come in random order, so the first ones will do
             static_frames, frames = frames[:, :count], frames[:, count:]
         noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step))
-        compiled = tf.function(self.terms_and_gradients, jit_compile=True) if self.options.xla else None
-        terms, gradients = _split_and_join(
-            compiled or self.terms_and_gradients, batch_splits, [frames, *noise, static_frames], kl_weight
-        )
+        # As a function of its own, so that the networks are traced once for all splits.
+        function = tf.function(self.terms_and_gradients, autograph=False, jit_compile=self.options.xla or None)
+        terms, gradients = _split_and_join(function, batch_splits, [frames, *noise, static_frames], kl_weight)
         norm = self.update(gradients)
         schedule = {"gradient_norm": norm, "kl_weight": kl_weight, "learning_rate": learning_rate}
         return _means_over_replicas(self.bound_metrics(frames, terms)) | schedule
@@ -370,10 +370,10 @@ def _split_and_join(
     kl_weight: tf.Tensor,
 ) -> tuple[ElboTerms, list[tf.Tensor]]:
     """`terms_and_gradients` of a batch, from those of its equal parts."""
-    parts = zip(*([None] * splits if each is None else tf.split(each, splits) for each in inputs), strict=True)
+    parts = zip(*([None] * splits if tensor is None else tf.split(tensor, splits) for tensor in inputs), strict=True)
     terms, gradients = zip(*(function(*part, kl_weight) for part in parts), strict=True)
     joined = ElboTerms(*(tf.concat(term, axis=0) for term in zip(*terms, strict=True)))
-    return joined, [tf.add_n(each) / splits for each in zip(*gradients, strict=True)]
+    return joined, [tf.add_n(shares) / splits for shares in zip(*gradients, strict=True)]
 
 
 def _means_over_replicas(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

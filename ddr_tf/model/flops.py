@@ -1,12 +1,12 @@
-"""How many floating-point operations a training step of the model takes, counted from its sizes. Pure.
+"""The floating-point operations of a training step of the model, counted from its sizes. Pure.
 
     forward       2 x multiply-adds of every convolution and dense layer
     backward      the same for the gradient by the weights, and again for that by the inputs, which the first
                   convolution does not need: its inputs are the frames
 
 A convolution of k x k takes k k C_in C_out multiply-adds at each place of its output, and a transposed one at each
-place of its input; padding counts as any other input. What is done once a sequence is shared by its N frames. Not
-counted: biases, activations, the mean over pairs, densities, the optimizer.
+place of its input; padding counts as any other input. Operations done once a sequence are shared by its N frames.
+Biases, activations, the mean over pairs, densities and the optimizer are not counted.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
     decoded = num_frames - model["num_static_frames"]
     places = (height // DOWNSAMPLING) * (frame_width // DOWNSAMPLING)  # of a feature map
 
-    # Multiply-adds of every layer, each time it is applied.
+    # Multiply-adds of every layer, every time it is applied.
     taps = KERNEL * KERNEL
     convs = [64 * places * taps * channels * width, *(scale * places * taps * width * width for scale in (16, 4, 1))]
     deconvs = [*(scale * places * taps * width * width for scale in (1, 4, 16)), 64 * places * taps * width * channels]
@@ -72,9 +72,9 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
         "dynamic prior": prior,
         "decoder": decoded * (start + sum(deconvs)) + of_static + static_dim * RANK * width,
     }
-    found = {}
+    parts = {}
     for part, multiply_adds in of_sequence.items():
         inputs_of_first = num_frames * convs[0] if part == "frame encoder" else 0
         forward, backward = 2 * multiply_adds, 2 * (2 * multiply_adds - inputs_of_first)
-        found[part] = Flops(forward / num_frames, backward / num_frames)
-    return found
+        parts[part] = Flops(forward / num_frames, backward / num_frames)
+    return parts

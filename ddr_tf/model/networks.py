@@ -5,9 +5,9 @@ F static, Z dynamic. Every network that parameterises a normal density returns (
 stddev = softplus(.) + `MIN_STDDEV`, so that neither the density nor its gradient is unbounded. `initializer` is the
 Keras name of the initial kernels of layers with a ReLU.
 
-Two identities make them cheaper than their tables and change nothing else: a convolution or dense layer over a
-concatenation is the sum of one over each part. So the convolution over pairs is one over frames, of which only the
-sum, the ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame.
+One identity makes them cheaper than their tables and changes nothing else: a convolution or dense layer over a
+concatenation is the sum of one over each part. So the convolution over pairs is one over frames, and only the sum, the
+ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame.
 """
 
 import math
@@ -80,7 +80,7 @@ def split_frames(merged: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def in_chunks(function: Callable[..., tf.Tensor], rows: list[tf.Tensor], returns: tf.TensorSpec) -> tf.Tensor:
-    """A function of each row by itself, of `CHUNK` rows at a time: its intermediate results never are of all rows.
+    """Applies a function of each row by itself to `CHUNK` rows at a time, so that memory does not grow with all rows.
 
     Args:
       function: `[m, ...]` of each of `rows` -> `[m, ...]`.
@@ -96,7 +96,7 @@ def in_chunks(function: Callable[..., tf.Tensor], rows: list[tf.Tensor], returns
 
     def add_chunk(chunk: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        return chunk + 1, done.write(chunk, function(*(each[part] for each in rows)))
+        return chunk + 1, done.write(chunk, function(*(tensor[part] for tensor in rows)))
 
     _, done = tf.while_loop(lambda chunk, _: chunk < num_chunks, add_chunk, (0, done), parallel_iterations=1)
     return tf.ensure_shape(done.concat(), returns.shape)

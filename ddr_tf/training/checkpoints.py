@@ -48,16 +48,15 @@ class Checkpoints:
         Raises:
           UserError: If there are some, and all are damaged.
         """
-        candidates = [each for kind in (LAST, BEST) for each in runs.checkpoints(self._shared, kind)]
         problems = []
-        for each in sorted(candidates, key=lambda each: -each.step):
-            if reason := each.damage() or self._read(each):
-                problems.append(f"The checkpoint {each.path} cannot be read ({reason})")
+        for checkpoint in runs.all_checkpoints(self._shared):
+            if reason := checkpoint.damage() or self._read(checkpoint):
+                problems.append(f"The checkpoint {checkpoint.path} cannot be read ({reason})")
                 continue
             for problem in problems:
-                print(f"warning: {problem}; going on from {each.path}.", file=sys.stderr)
-            self._saved_step = each.step
-            return each
+                print(f"warning: {problem}; going on from {checkpoint.path}.", file=sys.stderr)
+            self._saved_step = checkpoint.step
+            return checkpoint
         if problems:
             raise UserError(f"{'. '.join(problems)}. No other is left; bring one back, or give another --run_dir.")
         return None
@@ -115,20 +114,24 @@ class Checkpoints:
         with files.temporary_folder(folder) as partial:
             copies = [Path(shutil.copy(newest.path.with_name(name), partial)) for name in newest.manifest["files"]]
             _complete(copies, folder, step, newest.manifest)
-        _forget_others(folder, [each for each in runs.checkpoints(self._folder.parent, BEST) if each.step == step])
+        best = runs.checkpoints(self._folder.parent, BEST)
+        _forget_others(folder, [checkpoint for checkpoint in best if checkpoint.step == step])
 
-    def complete_best(self, restored: Checkpoint) -> None:
-        """Writes the best checkpoint if a kill came between the newest, which is the best, and its copy."""
-        if not restored.manifest or restored.manifest.get("held_out_elbo") != float(self.best_elbo):
-            return
-        whole = (each for each in runs.checkpoints(self._shared, BEST) if each.damage() is None)
-        if all(each.step != restored.step for each in whole) and restored.path.parent.name == LAST:
+    def tidy(self, restored: Checkpoint) -> None:
+        """Does what a kill has kept from being done after the checkpoint that was restored."""
+        files.remove_abandoned(self._folder / LAST)
+        files.remove_abandoned(self._folder / BEST)
+        if restored.manifest and restored.manifest.get("held_out_elbo") == float(self.best_elbo):
+            self._complete_best(restored)
+        for kind, count in ((LAST, KEPT), (BEST, 1)):
+            _forget_others(self._folder / kind, runs.checkpoints(self._folder.parent, kind)[:count])
+
+    def _complete_best(self, restored: Checkpoint) -> None:
+        """Copies the newest checkpoint, which is the best, if a kill came before."""
+        best = runs.checkpoints(self._shared, BEST)
+        is_kept = any(checkpoint.step == restored.step and checkpoint.damage() is None for checkpoint in best)
+        if not is_kept and restored.path.parent.name == LAST:
             self._keep_as_best(restored.step)
-
-    def remove_abandoned(self) -> None:
-        """Removes what killed processes have left."""
-        for kind in (LAST, BEST):
-            files.remove_abandoned(self._folder / kind)
 
 
 def _complete(parts: Iterable[Path], folder: Path, step: int, manifest: dict[str, Any]) -> None:
@@ -143,7 +146,7 @@ def _complete(parts: Iterable[Path], folder: Path, step: int, manifest: dict[str
 
 def _forget_others(folder: Path, kept: Iterable[Checkpoint]) -> None:
     """Removes the files of all checkpoints but these, manifests first, so that no half of one is taken for whole."""
-    names = tuple(f"{each.path.name}." for each in kept)
+    names = tuple(f"{checkpoint.path.name}." for checkpoint in kept)
     others = [path for path in folder.glob("ckpt-*") if not path.name.startswith(names)]
     for path in sorted(others, key=lambda path: path.suffix != MANIFEST):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

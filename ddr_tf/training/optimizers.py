@@ -1,4 +1,4 @@
-"""What updates the weights: Adam, as in the paper, and Muon, which learns in fewer steps."""
+"""The optimizers: Adam, as in the paper, and Muon, which learns in fewer steps."""
 
 import functools
 from typing import Any
@@ -10,8 +10,8 @@ from ddr_tf.config import configurable
 from ddr_tf.errors import UserError
 
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
-MAX_ITERATIONS = 5  # of Muon; each iteration multiplies by twelve what rounding leaves of the smallest singular values
-MIN_SIDE = 8  # Muon takes matrices with at least this many rows and columns; the channels of frames and z have fewer
+MAX_ITERATIONS = 5  # of Muon; one multiplies the rounding errors of the smallest singular values by twelve
+MIN_SIDE = 8  # Muon takes matrices with more rows and columns than this; the channels of frames, and z, have fewer
 
 
 def _apply_adam(

@@ -177,8 +177,6 @@ class Run:
     def _restore(self, ddr: DDR, record: dict[str, Any] | None, steps: int) -> int:
         """Restores the newest checkpoint, and returns the step that it is at."""
         self._checkpoints = Checkpoints(self._directory, self.shared, ddr)
-        if not self._devices.worker:
-            self._checkpoints.remove_abandoned()
         restored = self._checkpoints.restore()
         reached = record["step"] if record else 0
         is_finished = bool(record and record["finished"])
@@ -205,7 +203,7 @@ class Run:
     def _resume_from(self, restored: Checkpoint) -> None:
         self.log_state = (restored.manifest or {}).get("log") or {}
         if not self._devices.worker:
-            self._checkpoints.complete_best(restored)
+            self._checkpoints.tidy(restored)
 
     def _check_workers(self, settings: dict[str, str], step: int) -> None:
         """Checks that all workers do the same; also keeps the chief from writing before all have read."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
-from ddr_tf.model.ddr import DDR
+from ddr_tf.model.bounds import BOUND_METRICS
+from ddr_tf.model.ddr import DDR, STEP_METRICS
 
 Metrics = dict[str, tf.Tensor]
 
@@ -25,7 +26,7 @@ def train_function(ddr: DDR, steps: int, batch_splits: int) -> Callable[[Iterato
     def step(frames: tf.Tensor) -> Metrics:
         return ddr.train_step(frames, batch_splits)
 
-    @tf.function
+    @tf.function(autograph=False)  # it has no Python to convert, and to look for some takes half a second
     def train(batches: Iterator[tf.Tensor]) -> Metrics:
         def more(done: tf.Tensor, total: Metrics) -> tf.Tensor:
             finite = tf.reduce_all(tf.math.is_finite(tf.stack(list(total.values()))))
@@ -35,7 +36,8 @@ def train_function(ddr: DDR, steps: int, batch_splits: int) -> Callable[[Iterato
             metrics = _on_replicas(ddr, step, batches)
             return done + 1, {name: value + metrics[name] for name, value in total.items()}
 
-        done, total = tf.while_loop(more, add_step, (1, _on_replicas(ddr, step, batches)))
+        # From 0, and not from the metrics of a first step, so that the model is traced and compiled only once.
+        done, total = tf.while_loop(more, add_step, (0, dict.fromkeys(STEP_METRICS, tf.constant(0.0))))
         return {name: value / tf.cast(done, tf.float32) for name, value in total.items()}
 
     return train
@@ -54,11 +56,11 @@ class Evaluation:
         metrics = self._function(iter(self._batches))
         return {name: float(value) for name, value in metrics.items()}
 
-    @tf.function
+    @tf.function(autograph=False)
     def _function(self, batches: Iterator[tf.Tensor]) -> Metrics:
         _, metrics = tf.while_loop(
             lambda done, _: done < self._num_batches,
-            lambda done, _: (done + 1, _on_replicas(self._ddr, self._ddr.test_step, batches)),  # so far
-            (1, _on_replicas(self._ddr, self._ddr.test_step, batches)),
+            lambda done, _: (done + 1, _on_replicas(self._ddr, self._ddr.test_step, batches)),  # of all batches so far
+            (0, dict.fromkeys(BOUND_METRICS, tf.constant(0.0))),
         )
         return metrics

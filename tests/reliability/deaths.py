@@ -20,15 +20,29 @@ class FileOperations:
     stays as a killed process leaves it. With `install` the process kills itself.
     """
 
-    def __init__(self, fatal: int | None = None) -> None:
-        """Args: fatal: The operation to die at, from 0; None: count only."""
-        self.count, self._fatal, self._originals = 0, fatal, {}
+    def __init__(self, folder, fatal: int | None = None) -> None:
+        """Args: folder: What counts is in it; fatal: The operation to die at, from 0; None: count only."""
+        self.count, self._folder, self._fatal, self._originals = 0, str(folder), fatal, {}
+
+    def _is_inside(self, arguments, kwargs):
+        folder = kwargs.get("dir_fd")
+        for argument in arguments[:2]:
+            if isinstance(argument, (str, os.PathLike)):
+                path = os.path.join(os.readlink(f"/proc/self/fd/{folder}") if folder else os.getcwd(), argument)
+            elif isinstance(argument, int):
+                path = os.readlink(f"/proc/self/fd/{argument}")
+            else:
+                continue
+            if path.startswith(self._folder):
+                return True
+        return False
 
     def _counted(self, original, die):
         def operation(*arguments, **kwargs):
-            number, self.count = self.count, self.count + 1
-            if self._fatal is not None and number >= self._fatal:
-                die()
+            if self._is_inside(arguments, kwargs):
+                number, self.count = self.count, self.count + 1
+                if self._fatal is not None and number >= self._fatal:
+                    die()
             return original(*arguments, **kwargs)
 
         return operation
@@ -69,8 +83,9 @@ if __name__ == "__main__":
 
     from ddr_tf import train
 
-    operations = FileOperations(int(sys.argv[1]) if sys.argv[1] != "count" else None)
+    fatal, folder, *flags = sys.argv[1:]
+    operations = FileOperations(folder, int(fatal) if fatal != "count" else None)
     operations.install()
-    status = train.main(sys.argv[2:])
+    status = train.main([*flags, "--run_dir", folder])
     print(f"operations: {operations.count}", flush=True)
     sys.exit(status)

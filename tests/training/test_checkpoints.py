@@ -148,7 +148,7 @@ def test_a_kill_between_the_newest_and_the_best_is_mended(run, ddr):
         pytest.skip("the last step is not the best")
     shutil.rmtree(run / "checkpoints/best")
     checkpoints = Checkpoints(run, run, ddr)
-    checkpoints.complete_best(checkpoints.restore())
+    checkpoints.tidy(checkpoints.restore())
     assert [each.step for each in runs.checkpoints(run, "best")] == [newest.step]
 
 

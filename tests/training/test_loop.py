@@ -227,10 +227,11 @@ def test_tensorboard_holds_scalars_images_and_the_config(finished):
         events = EventAccumulator(str(finished[1] / "logs" / split))
         events.Reload()
         tags[split] = {tag for name in events.Tags()["tensors"] for tag in [name]}
-    assert {*BOUND_METRICS, "bits_per_dim", "gradient_norm", "learning_rate", "frames_per_second", "config"} <= tags[
-        "train"
-    ]
-    assert {*BOUND_METRICS, "active_units_static", "active_units_dynamic", "swaps", "samples"} <= tags["held_out"]
+    bound = {f"bound/{name}" for name in (*BOUND_METRICS, "bits_per_dim")}
+    training = {f"training/{name}" for name in ("gradient_norm", "learning_rate", "frames_per_second", "kl_weight")}
+    codes = {"codes/active_units_static", "codes/active_units_dynamic"}
+    assert bound | training | {"config"} <= tags["train"]
+    assert bound | codes | {"swaps", "samples", "_hparams_/session_start_info"} <= tags["held_out"]
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):
@@ -351,6 +352,29 @@ def test_baselines_train_all_their_weights(tmp_path, settings):
     ddr = train(str(tmp_path), **SETTINGS | {"model": functools.partial(TINY, **settings)})
     assert len(before) == len(ddr.trainable_variables)
     assert all((variable.numpy() != 0).any() for variable in ddr.optimizer.variables[2:])  # Adam's moments
+
+
+def test_fine_tuning_begins_at_the_bound_of_its_model(finished, tmp_path, capsys):
+    _, run_dir = finished
+    settings = SETTINGS | {"model": None, "learning_rate": 1e-12, "final_learning_rate": 1e-12}  # the model's is used
+    tuned = train(str(tmp_path / "run"), **settings | {"initial_model": str(run_dir), "num_frames": 3})
+    for left, right in zip(weights(finished[0]), weights(tuned), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+    before, after = (
+        [line for line in metrics(path) if line["split"] == "held_out"][-1] for path in (run_dir, tmp_path / "run")
+    )
+    assert after["elbo"] == pytest.approx(before["elbo"], rel=1e-5)
+    assert {line["kl_weight"] for line in metrics(tmp_path / "run") if line["split"] == "train"} == {1.0}
+    assert "4 training and 2 held-out sequences are few" in capsys.readouterr().err
+
+
+def test_fine_tuning_needs_frames_of_the_same_size(finished, tmp_path):
+    larger = functools.partial(RandomDataset, frame_shape=(32, 32, 1))
+    settings = SETTINGS | {"sequences": larger, "initial_model": str(finished[1] / "model.keras")}
+    with pytest.raises(UserError, match=r"are 16 x 16 x 1, and those of the dataset 32 x 32 x 1"):
+        train(str(tmp_path / "run"), **settings)
+    with pytest.raises(UserError, match="holds no finished run"):
+        train(str(tmp_path / "run"), **settings | {"initial_model": str(tmp_path)})
 
 
 def test_frames_for_f_alone_are_not_decoded(tmp_path):
