@@ -52,6 +52,7 @@ def run(
     try:
         if needs_tensorflow:
             startup.import_tensorflow()
+            startup.import_keras()
         with contextlib.redirect_stdout(_Printable(sys.stdout)):
             body()
     except UserError as error:

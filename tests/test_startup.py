@@ -69,3 +69,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="has no attribute 'Puppet'"):
         _ = ddr_tf.Puppet
+
+
+def test_keras_comes_without_what_only_its_wrappers_use():
+    code = "import sys; from ddr_tf import startup; startup.import_keras(); print({'sklearn', 'matplotlib'} & {*sys.modules})"
+    answer = run(code + "; import matplotlib, sklearn")
+    assert (answer.stdout, answer.returncode) == ("set()\n", 0), answer.stderr
