@@ -72,6 +72,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_keras_comes_without_what_only_its_wrappers_use():
-    code = "import sys; from ddr_tf import startup; startup.import_keras(); print({'sklearn', 'matplotlib'} & {*sys.modules})"
-    answer = run(code + "; import matplotlib, sklearn")
+    code = "import sys; from ddr_tf import startup; startup.import_keras()\n"
+    code += "print({'sklearn', 'matplotlib'} & set(sys.modules)); import matplotlib, sklearn"
+    answer = run(code)
     assert (answer.stdout, answer.returncode) == ("set()\n", 0), answer.stderr

@@ -38,7 +38,7 @@ except ImportError:  # Windows
     resource = None
 
 # Versions whose networks, optimizers and checkpoints are those of this one.
-SAME_NETWORKS = ("0.2.0", ddr_tf.__version__)
+SAME_NETWORKS = ("0.2", "0.3")
 # Where things are on a machine. These may differ between machines that train together, and change when data move.
 OF_A_MACHINE = {
     "data_dir",
@@ -156,8 +156,8 @@ class Run:
                 f"{self.shared} holds a run with other settings ({name} was {before.get(name)}, now "
                 f"{settings.get(name)}{more}); give another --run_dir."
             )
-        version = record["versions"].get("ddr_tf")
-        if version not in SAME_NETWORKS:
+        version = str(record["versions"].get("ddr_tf"))
+        if ".".join(version.split(".")[:2]) not in SAME_NETWORKS:
             raise UserError(
                 f"{self.shared} holds a run of ddr_tf {version}, whose networks are not those of "
                 f"{ddr_tf.__version__}; give another --run_dir."
