@@ -38,6 +38,7 @@ CHECKPOINTS, LOGS, LOCK = "checkpoints", "logs", "lock"
 LAST, BEST = "last", "best"
 RECIPE = "recipe"  # in dataset.json
 INDEX, DATA, MANIFEST = ".index", ".data-00000-of-00001", ".json"  # what follows the name of a checkpoint
+MAX_METRICS_BYTES = 10**9
 TRUST = "DDR_TF_TRUST"  # the environment variable that lets runs of other users import their modules
 
 
@@ -228,7 +229,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """
     path = run_dir / METRICS
     try:
-        lines = files.read_limited(path, 10_000_000_000).decode().splitlines()
+        lines = files.read_limited(path, MAX_METRICS_BYTES).decode().splitlines()
         return [_metrics_line(line, number) for number, line in enumerate(lines, start=1)]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -5,6 +5,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -80,7 +81,7 @@ def train(
     """
     given = locals()
     settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
-    directory = files.local_path(run_dir)
+    directory = _run_directory(run_dir)
     devices = devices or make_devices(batch_sizes=[batch_size])
     devices.check_batch_size(batch_size)
     dataset = sequences()
@@ -92,6 +93,15 @@ def train(
         else:
             fit(Training(settings, devices, dataset, ddr, run), start)
     return ddr
+
+
+def _run_directory(path: str) -> Path:
+    directory = files.local_path(path)
+    try:
+        str(directory.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"The name of the run directory {path!r} is no text in UTF-8; give another.") from error
+    return directory
 
 
 class Training(NamedTuple):

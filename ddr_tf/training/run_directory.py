@@ -216,7 +216,10 @@ class Run:
         """Drops from `metrics.jsonl` and TensorBoard what a resumed run writes again and what a kill cut short."""
         path = self._directory / METRICS
         if path.exists():
-            lines = path.read_bytes().decode(errors="replace").splitlines()
+            try:
+                lines = files.read_limited(path, runs.MAX_METRICS_BYTES).decode(errors="replace").splitlines()
+            except ValueError as error:
+                raise UserError(f"{path} cannot be used ({error}).") from error
             kept = [line for line in lines if _step_of(line) <= step]
             files.write_text(path, "".join(f"{line}\n" for line in kept))
         for split in (TRAIN, HELD_OUT):
