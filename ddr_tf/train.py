@@ -45,14 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf.runs import last_good
         from ddr_tf.training import devices
         from ddr_tf.training.loop import train
+        from ddr_tf.training.signals import SIGNALS, not_ignored
 
         config.load(flags.gin_file, bindings, flags.data_dir)
         # TensorFlow wants this before anything else.
         used = devices.make_devices(flags.strategy, [config.settings(train)["batch_size"]])
         # What batch systems send works like Ctrl-C. It comes after the devices, which make TensorFlow swallow signals.
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.default_int_handler)
+        for number in not_ignored(SIGNALS):
+            signal.signal(number, signal.default_int_handler)
         with used.lost_workers(lambda: last_good(Path(run_dir))):
             config.call(train, run_dir=run_dir, devices=used)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")

@@ -89,7 +89,7 @@ class Checkpoints:
         try:
             self._write(step, {"held_out_elbo": held_out_elbo, "log": log})
             if better:
-                self._keep_as_best(step)
+                self._keep_as_best(runs.checkpoints(self._folder.parent, LAST)[0])
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UserError(
@@ -107,15 +107,16 @@ class Checkpoints:
             _complete(sorted(partial.glob("ckpt-*")), folder, step, manifest)
         _forget_others(folder, runs.checkpoints(self._folder.parent, LAST)[:KEPT])
 
-    def _keep_as_best(self, step: int) -> None:
-        """Copies the newest checkpoint to `checkpoints/best`."""
-        newest, folder = runs.checkpoints(self._folder.parent, LAST)[0], self._folder / BEST
+    def _keep_as_best(self, checkpoint: Checkpoint) -> None:
+        """Copies a checkpoint to `checkpoints/best`."""
+        folder = self._folder / BEST
         folder.mkdir(parents=True, exist_ok=True)
         with files.temporary_folder(folder) as partial:
-            copies = [Path(shutil.copy(newest.path.with_name(name), partial)) for name in newest.manifest["files"]]
-            _complete(copies, folder, step, newest.manifest)
+            names = checkpoint.manifest["files"]
+            copies = [Path(shutil.copy(checkpoint.path.with_name(name), partial)) for name in names]
+            _complete(copies, folder, checkpoint.step, checkpoint.manifest)
         best = runs.checkpoints(self._folder.parent, BEST)
-        _forget_others(folder, [checkpoint for checkpoint in best if checkpoint.step == step])
+        _forget_others(folder, [other for other in best if other.step == checkpoint.step])
 
     def tidy(self, restored: Checkpoint) -> None:
         """Does what a kill has kept from being done after the checkpoint that was restored."""
@@ -131,7 +132,7 @@ class Checkpoints:
         best = runs.checkpoints(self._shared, BEST)
         is_kept = any(checkpoint.step == restored.step and checkpoint.damage() is None for checkpoint in best)
         if not is_kept and restored.path.parent.name == LAST:
-            self._keep_as_best(restored.step)
+            self._keep_as_best(restored)
 
 
 def _complete(parts: Iterable[Path], folder: Path, step: int, manifest: dict[str, Any]) -> None:

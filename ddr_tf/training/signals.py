@@ -4,12 +4,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from types import FrameType
 
 from ddr_tf.training.devices import Devices
 
 # What Ctrl-C, batch systems and closed terminals send.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def not_ignored(numbers: Iterable[int]) -> list[int]:
+    """Those of some signals that this process was not told to ignore, as `nohup` tells it about SIGHUP."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Stop:
@@ -30,7 +36,7 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         if self._active:
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._handle) for number in not_ignored(SIGNALS)}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -26,16 +26,11 @@ class FileOperations:
 
     def _is_inside(self, arguments, kwargs):
         folder = kwargs.get("dir_fd")
-        for argument in arguments[:2]:
-            if isinstance(argument, (str, os.PathLike)):
-                path = os.path.join(os.readlink(f"/proc/self/fd/{folder}") if folder else os.getcwd(), argument)
-            elif isinstance(argument, int):
-                path = os.readlink(f"/proc/self/fd/{argument}")
-            else:
-                continue
-            if path.startswith(self._folder):
-                return True
-        return False
+        if isinstance(arguments[0], int):  # of fsync
+            return os.readlink(f"/proc/self/fd/{arguments[0]}").startswith(self._folder)
+        place = os.readlink(f"/proc/self/fd/{folder}") if folder else os.getcwd()
+        paths = [each for each in arguments[:2] if isinstance(each, (str, os.PathLike))]
+        return any(os.path.join(place, path).startswith(self._folder) for path in paths)
 
     def _counted(self, original, die):
         def operation(*arguments, **kwargs):

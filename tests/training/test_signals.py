@@ -25,6 +25,16 @@ def test_a_signal_asks_the_run_to_stop(devices, number, capsys):
     assert signal.getsignal(number) is before
 
 
+def test_what_nohup_ignores_stays_ignored(devices):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop(devices) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_second_signal_ends_the_process(devices, monkeypatch):
     statuses = []
     monkeypatch.setattr(os, "_exit", statuses.append)
