@@ -51,6 +51,13 @@ def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_pat
     assert os.listdir(tmp_path) == []
 
 
+def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_lock", lambda _: True)
+    with files.temporary_folder(tmp_path) as folder:
+        files.remove_abandoned(tmp_path)
+        assert folder.is_dir()
+
+
 def test_one_process_has_a_lock(tmp_path):
     one, two = files.Lock(tmp_path / "lock"), files.Lock(tmp_path / "lock")
     assert one.acquire() and not two.acquire()

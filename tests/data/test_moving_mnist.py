@@ -1,8 +1,13 @@
+import contextlib
+import gzip
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
 
 from conftest import draw_mnist, write_idx
+from ddr_tf.data import moving_mnist
 from ddr_tf.data.moving_mnist import MovingMNIST, PublishedMovingMNIST, load_mnist, read_idx, trajectories
 from ddr_tf.errors import UserError
 
@@ -159,3 +164,45 @@ def test_real_digits(shared_data):
     dataset = MovingMNIST(str(shared_data), num_train=10, num_held_out=10)
     assert dataset.digits[10:].min() >= 60000
     assert dataset.render(dataset.digits, dataset.corners[:, 0]).max() > 150
+
+
+@pytest.mark.parametrize(
+    ("file", "array", "message"),
+    [
+        ("train-labels-idx1-ubyte", np.full(30, 10, np.uint8), "must be digits from 0 to 9, .* up to 10"),
+        ("t10k-labels-idx1-ubyte", np.zeros((12, 2), np.uint8), r"must be digits from 0 to 9, .*\(12, 2\)"),
+        ("t10k-labels-idx1-ubyte", np.zeros(11, np.uint8), "11 labels for images of shape"),
+    ],
+)
+def test_labels_that_are_no_digits_are_told(tmp_path, file, array, message):
+    draw_mnist(tmp_path / "mnist")
+    write_idx(tmp_path / "mnist" / file, array)
+    with pytest.raises(UserError, match=message):
+        load_mnist(str(tmp_path))
+
+
+def test_gzip_is_unpacked_up_to_what_the_header_says(tmp_path, monkeypatch):
+    draw_mnist(tmp_path / "mnist")
+    path = tmp_path / "mnist/train-images-idx3-ubyte.gz"
+    header = bytes([0, 0, 8, 3]) + np.array((30, 28, 28), ">i4").tobytes()
+    path.write_bytes(gzip.compress(header + bytes(100_000_000), 1))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="it is not a whole idx file of bytes"):
+        load_mnist(str(tmp_path))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    monkeypatch.setattr(moving_mnist, "MAX_IDX_BYTES", 1000)
+    with pytest.raises(UserError, match="it says that it holds 23,520 bytes, more than 1,000"):
+        load_mnist(str(tmp_path))
+
+
+def test_damaged_headers_of_npy_are_told(tmp_path):
+    (tmp_path / "moving_mnist").mkdir()
+    path = tmp_path / "moving_mnist/mnist_test_seq.npy"
+    np.save(path, np.zeros((20, 10, 64, 64), np.uint8))
+    content = path.read_bytes()
+    for place in range(128):
+        for value in (0, 255, content[place] ^ 1):
+            path.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+            with contextlib.suppress(UserError):
+                PublishedMovingMNIST(str(tmp_path))

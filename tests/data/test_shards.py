@@ -1,4 +1,6 @@
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,61 @@ def test_a_shard_cut_short_is_found_when_writing_goes_on(source, shards, tmp_pat
 
     with pytest.raises(UserError, match=r"train-00000-of-\d+.tfrecord is cut short; delete it"):
         write_shards(source, Path(damaged(shards, tmp_path, cut)), shard_mb=0.02)
+
+
+def test_labels_that_unpack_to_more_than_there_can_be_are_refused(shards, tmp_path):
+    def bomb(folder):
+        with zipfile.ZipFile(folder / "labels.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("static/age.npy", bytes(50_000_000))
+
+    with pytest.raises(UserError, match=r"labels\.npz cannot be read .*static/age\.npy is larger than 30 values"):
+        TFRecords(damaged(shards, tmp_path, bomb))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.pop("ids"),
+        lambda fields: fields.update(frame_counts=[0] * 30),
+        lambda fields: fields.update(frame_counts=[1 << 40] * 30),
+        lambda fields: fields.update(frame_shape=[16, 16, 2]),
+        lambda fields: fields.update(frame_shape=None),
+        lambda fields: fields.update(splits={"train": [0]}),
+        lambda fields: fields["splits"]["train"].append(0),
+        lambda fields: fields.update(label_names={"town": 5}),
+        lambda fields: fields.update(label_names={"town": ["only one"]}),
+        lambda fields: fields.update(shards={"../x": [0]}),
+        lambda fields: fields.update(places={}),
+        lambda fields: fields.update(places=[]),
+        lambda fields: fields.update(name=None),
+    ],
+)
+def test_descriptions_that_describe_nothing_are_refused(shards, tmp_path, change):
+    def harm(folder):
+        fields = json.loads((folder / "dataset.json").read_text())
+        change(fields)
+        (folder / "dataset.json").write_text(json.dumps(fields))
+
+    with pytest.raises(
+        UserError, match=r"dataset\.json (cannot be read|describes no dataset)|1 or 3 channels"
+    ) as error:
+        TFRecords(damaged(shards, tmp_path, harm))
+    assert "\n" not in str(error.value)
+
+
+def test_one_process_writes_at_a_time(source, tmp_path):
+    with shards_module._alone_in(tmp_path), pytest.raises(UserError, match="Another process writes shards to"):
+        write_shards(source, tmp_path)
+    assert write_shards(source, tmp_path) == 2
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_names_need_not_be_text(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    data = RandomDataset()
+    data.ids[0] = "\udcff"
+    assert write_shards(data, folder) == 2
+    read = TFRecords(str(folder))
+    assert read.ids == data.ids
+    assert next(iter(read.batches("train", 2, 2, seed=0))).shape == (2, 2, 16, 16, 1)
+    assert read.damage() is None
