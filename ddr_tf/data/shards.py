@@ -94,6 +94,8 @@ class Description:
         dataset = {name: fields[name] for name in names}
         dataset["frame_shape"] = _whole_numbers(dataset["frame_shape"], 3)
         dataset["frame_counts"] = _whole_numbers(dataset["frame_counts"], len(dataset["ids"]))
+        if 0 in dataset["frame_counts"]:
+            raise ValueError("a sequence has no frames")
         if not all(isinstance(text, str) for text in (dataset["name"], *dataset["ids"])):
             raise ValueError("names must be text")
         shards = {str(name): _whole_numbers(numbers) for name, numbers in fields["shards"].items()}
