@@ -16,7 +16,7 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
     Args:
       model: A model.
       sequences: A dataset.
-      codes: Say which frames; f and z are sampled once for each set of frames.
+      codes: Say which frames: the first set of each sequence. f and z are sampled once.
       seed: Of the samples.
 
     Returns:
@@ -24,7 +24,7 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
       `kl_dynamic_nats_per_frame`.
     """
     terms, weights = [], []
-    for start, frames in frame_sets(sequences, codes.sequence, codes.frame):
+    for start, frames in frame_sets(sequences, codes.sequence, codes.frame[:, :1]):
         batch, num_frames = frames.shape[:2]
         shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
         noise = [tf.random.stateless_normal(shape, [seed, start + i]) for i, shape in enumerate(shapes)]
@@ -60,14 +60,13 @@ def measure_importance_weighted_bound(
     frames = fetch(sequences, codes.sequence[:num_sequences], codes.frame[:num_sequences, 0])
     batch, num_frames = frames.shape[:2]
     shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
-    weights = tf.stack(
-        [
-            model.log_weights(
-                frames, *(tf.random.stateless_normal(shape, [seed, 2 * k + i]) for i, shape in enumerate(shapes))
-            )
-            for k in range(num_samples)
-        ]
-    )
+    features = model.features(frames)
+
+    def log_weights(sample: int) -> tf.Tensor:
+        noise = (tf.random.stateless_normal(shape, [seed, 2 * sample + i]) for i, shape in enumerate(shapes))
+        return model.log_weights(frames, *noise, features)
+
+    weights = tf.stack([log_weights(sample) for sample in range(num_samples)])
     bound = tf.reduce_logsumexp(weights, axis=0) - np.log(num_samples)
     gain = bound - tf.reduce_mean(weights, axis=0)
     return {

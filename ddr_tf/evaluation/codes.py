@@ -12,7 +12,7 @@ from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes
 from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.optional import scikit_learn
-from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe
+from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe, probe_presence
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES
 
 ACTIVE_VARIANCE = 0.01  # a unit is active if the variance of its posterior mean is above
@@ -151,6 +151,5 @@ def _poses(static: _Rows, dynamic: _Rows, codes: Codes, iterations: int) -> Iter
     yield "dynamic_coherence", consistency(by_pose.swapaxes(0, 1))
     yield "probe_dynamic_to_pose", probe(dynamic.codes, codes.pose.ravel(), dynamic.sequence, iterations)
     poses = codes.pose.reshape(2 * num_sequences, num_frames)
-    present = [(poses == pose).any(axis=1).astype(int) for pose in range(2 * num_frames)]
-    leaks = [probe(static.codes, labels, static.sequence, iterations) for labels in present]
-    yield "leakage_static_to_pose", None if None in leaks else float(np.mean(leaks))
+    present = (poses[:, None] == np.arange(2 * num_frames)[:, None]).any(axis=-1).astype(int)
+    yield "leakage_static_to_pose", probe_presence(static.codes, present, static.sequence, iterations)

@@ -49,7 +49,7 @@ class Codes(NamedTuple):
       pose: int `[S, 2, N]`, 0 to 2 N - 1, equal where `shared_poses` makes the poses equal.
       static: float32 `[S, 2, F]`, the mean of f from each set.
       dynamic: float32 `[S, 2, N, Z]`, the mean of z of each frame.
-      order_dependence: Largest change of `static` when the frames of a set are permuted.
+      order_dependence: Largest change of `static` when the frames of a set are permuted, of the first sequences.
     """
 
     sequence: np.ndarray
@@ -82,16 +82,16 @@ def _draw_disjoint_frames(
 
 
 def frame_sets(sequences: SequenceDataset, sequence: np.ndarray, frame: np.ndarray) -> Iterator[tuple[int, tf.Tensor]]:
-    """The frames of `Codes`, some sequences at a time.
+    """Sets of frames int `[S, M, N]` of sequences int `[S]`, some sequences at a time.
 
     Yields:
-      The place of the first sequence in `sequence`, and uint8 `[2 S', N, H, W, C]`, both sets of each sequence.
+      The place of the first sequence in `sequence`, and uint8 `[S' M, N, H, W, C]`, all sets of each sequence.
     """
-    num_frames = frame.shape[-1]
-    step = max(1, FRAMES_AT_ONCE // (2 * num_frames))
+    _, num_sets, num_frames = frame.shape
+    step = max(1, FRAMES_AT_ONCE // (num_sets * num_frames))
     for start in range(0, len(sequence), step):
         chosen = slice(start, start + step)
-        yield start, fetch(sequences, np.repeat(sequence[chosen], 2), frame[chosen].reshape(-1, num_frames))
+        yield start, fetch(sequences, np.repeat(sequence[chosen], num_sets), frame[chosen].reshape(-1, num_frames))
 
 
 def draw_codes(
@@ -114,20 +114,21 @@ def draw_codes(
     if drawn is None:
         return None
     sequence, frame, pose = drawn
-    static, dynamic, changes = [], [], []
-    for _, frames in frame_sets(sequences, sequence, frame):
+    static, dynamic, change = [], [], 0.0
+    for start, frames in frame_sets(sequences, sequence, frame):
         codes = model.encode(frames)
-        permuted = model.encode(tf.gather(frames, random.permutation(num_frames), axis=1))
         static.append(np.asarray(codes["static_mean"]))
         dynamic.append(np.asarray(codes["dynamic_mean"]))
-        changes.append(np.abs(permuted["static_mean"] - static[-1]).max())
+        if start == 0:
+            permuted = model.encode(tf.gather(frames, random.permutation(num_frames), axis=1))
+            change = float(np.abs(permuted["static_mean"] - static[0]).max())
     return Codes(
         sequence=sequence,
         frame=frame,
         pose=pose,
         static=np.concatenate(static).reshape(len(sequence), 2, -1),
         dynamic=np.concatenate(dynamic).reshape(len(sequence), 2, num_frames, -1),
-        order_dependence=float(max(changes)),
+        order_dependence=change,
     )
 
 

@@ -35,6 +35,18 @@ def best_of_truths(similarity: Callable[..., np.ndarray], frames: np.ndarray, tr
 
 
 def nearest(frames: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Numbers, int `[n]`, of the candidates `[S, H, W, C]` nearest to each frame `[n, H, W, C]` in squared error."""
-    flat = (images.reshape(len(images), -1) for images in (frames, candidates))
-    return scikit_learn().metrics.pairwise_distances_argmin(*flat)
+    """Which candidate is nearest to each frame in squared error.
+
+    Args:
+      frames: float `[n, H, W, C]` in [0, 1].
+      candidates: uint8, or float in [0, 1], `[S, H, W, C]`.
+
+    Returns:
+      Numbers of candidates, int `[n]`.
+    """
+    frames, candidates = (images.reshape(len(images), -1) for images in (frames, candidates))
+    telling = (candidates != candidates[0]).any(axis=0)  # other pixels are as far from all candidates
+    if not telling.any():
+        return np.zeros(len(frames), int)
+    candidates = candidates[:, telling] / np.float32(255 if candidates.dtype == np.uint8 else 1)
+    return scikit_learn().metrics.pairwise_distances_argmin(frames[:, telling], candidates)

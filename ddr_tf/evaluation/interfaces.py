@@ -41,7 +41,9 @@ class DensityModel(Autoencoder, Protocol):
     def elbo_terms(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> ElboTerms:
         """The bound for one sample of f and z."""
 
-    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
+    def log_weights(
+        self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor, features: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample."""
 
     def bound_metrics(self, frames: tf.Tensor, terms: ElboTerms) -> dict[str, tf.Tensor]:

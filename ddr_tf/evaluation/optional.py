@@ -19,6 +19,7 @@ def scikit_learn() -> ModuleType:
         import sklearn.linear_model
         import sklearn.metrics
         import sklearn.model_selection
+        import sklearn.multioutput
         import sklearn.neural_network
         import sklearn.pipeline
         import sklearn.preprocessing

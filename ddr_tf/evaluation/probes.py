@@ -92,6 +92,43 @@ def probe(
     return float((accuracy - chance) / (1 - chance))
 
 
+def probe_presence(
+    codes: np.ndarray, present: np.ndarray, identities: np.ndarray, max_iterations: int = MAX_ITERATIONS
+) -> float | None:
+    """How well it can be read from codes which of several things are present: the mean of `probe` over the things.
+
+    One MLP reads all of them at once; logistic regression reads them one by one.
+
+    Args:
+      codes: float `[n, D]`.
+      present: int `[n, K]`, 0 or 1.
+      identities: int `[n]`.
+      max_iterations: Of each fit.
+
+    Returns:
+      As of `probe`; None if something is present, or absent, in fewer than `NUM_FOLDS` identities.
+
+    Raises:
+      UserError: If scikit-learn is not installed.
+    """
+    sklearn = scikit_learn()
+    codes, present, identities = _subset(codes, present, identities)
+    for value in (0, 1):
+        if any(len(np.unique(identities[column == value])) < NUM_FOLDS for column in present.T):
+            return None
+    estimators = (
+        sklearn.multioutput.MultiOutputClassifier(sklearn.linear_model.LogisticRegression(max_iter=max_iterations)),
+        sklearn.neural_network.MLPClassifier(**_network_settings(max_iterations)),
+    )
+    folds = sklearn.model_selection.GroupKFold(NUM_FOLDS)
+    predictions = _predictions(estimators, folds, codes, present, identities)
+    accuracies = [
+        max(sklearn.metrics.balanced_accuracy_score(column, predicted[:, place]) for predicted in predictions)
+        for place, column in enumerate(present.T)
+    ]
+    return float(2 * np.mean(accuracies) - 1)
+
+
 def explained(
     codes: np.ndarray, values: np.ndarray, identities: np.ndarray, max_iterations: int = MAX_ITERATIONS
 ) -> float | None:
@@ -160,6 +197,7 @@ def _predictions(
                 targets,
                 groups=identities,
                 cv=folds,
+                n_jobs=-1,
             )
             for estimator in estimators
         ]

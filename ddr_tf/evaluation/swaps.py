@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Swaps, transfer_prefix
 from ddr_tf.evaluation.image_quality import best_of_truths, nearest, psnr, ssim
 from ddr_tf.evaluation.metric import Measurement
-from ddr_tf.model.ddr import as_float
 
 SIMILARITIES = (("psnr", psnr, None), ("ssim", ssim, 1.0))  # name, function, ceiling
 
@@ -34,8 +32,7 @@ def swap_accuracies(
     right: dict[str, dict[str, list[bool]]] = {transfer: {kind: [] for kind in kinds} for transfer in swapped}
     pairs = zip(swaps.static_sequence, swaps.dynamic_sequence, swaps.frame[:, 0], strict=True)
     for pair, (a, b, frame) in enumerate(pairs):
-        same_pose = as_float(tf.constant(sequences.swap_truth(identities, b, frame))).numpy()
-        same_identity = as_float(tf.constant(sequences.swap_truth(a, b, poses))).numpy()
+        same_pose, same_identity = sequences.swap_truth(identities, b, frame), sequences.swap_truth(a, b, poses)
         images = np.stack([frames[pair, 0] for frames in swapped.values()])
         nearest_ones = zip(swapped, nearest(images, same_pose), nearest(images, same_identity), strict=True)
         for transfer, identity, pose in nearest_ones:

@@ -41,9 +41,14 @@ class Bounds:
         static_noise: tf.Tensor,
         dynamic_noise: tf.Tensor,
         static_frames: tf.Tensor | None = None,
+        features: tf.Tensor | None = None,
     ) -> PosteriorSample:
-        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`."""
-        features = self.features(frames)
+        """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`.
+
+        Args:
+          features: `features` of the frames, where they are known already.
+        """
+        features = self.features(frames) if features is None else features
         static_features = features if static_frames is None else self.features(static_frames)
         static_posterior = self.static_posterior(static_features)
         static = static_posterior.mean() + static_posterior.stddev() * static_noise
@@ -77,14 +82,20 @@ class Bounds:
             self.dynamic_prior(sample.static),
         )
 
-    def log_weights(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> tf.Tensor:
+    def log_weights(
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        features: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
 
         Its mean over samples is the bound of `elbo_terms`; the log of the mean of its exponential is a tighter bound
-        (Burda et al., "Importance Weighted Autoencoders", 2016). The arguments are those of `elbo_terms`.
+        (Burda et al., "Importance Weighted Autoencoders", 2016). The arguments are those of `sample_posterior`.
         """
         frames = as_float(frames)
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise)
+        sample = self.sample_posterior(frames, static_noise, dynamic_noise, features=features)
         static, dynamic = sample.static, sample.dynamic
         log_weight_of_frames = (
             self.likelihood(static, dynamic).log_prob(frames)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddr_tf.errors import UserError
-from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe
+from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe, probe_presence
 
 
 def noise(*shape, seed=0):
@@ -77,3 +77,14 @@ def test_labels_too_scarce_to_be_judged_are_left_out():
     assert probe(codes, np.where(random.uniform(size=80) < 0.3, -1, labels), owner) > 0.9
     assert explained(codes, np.full(80, 3.0), owner) is None
     assert explained(codes[:30], codes[:30, 0], owner[:30]) is None
+
+
+def test_presence_is_read_of_several_things_at_once():
+    random = np.random.RandomState(0)
+    identities = np.arange(300) // 2
+    present = random.randint(0, 2, (300, 3))
+    told = present + 0.1 * noise(300, 3)
+    assert probe_presence(told, present, identities) > 0.95
+    half = np.concatenate([told[:, :1], noise(300, 2, seed=1)], axis=-1)  # of one thing everything, of two nothing
+    assert probe_presence(half, present, identities) == pytest.approx(1 / 3, abs=0.12)
+    assert probe_presence(told, np.zeros_like(present), identities) is None
