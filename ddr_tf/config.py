@@ -112,7 +112,9 @@ def locate(name: str) -> str | None:
 
 
 def explain(message: str) -> str:
-    """Adds to a message the place of the first parameter in it that a file or binding sets."""
+    """Adds to a message that names no place the place of the first parameter in it that a file or binding sets."""
+    if re.match(r"--gin_param '|.+, line \d+: ", message):
+        return message
     for match in _NAME.finditer(message):
         place = locate(match.group())
         if place:

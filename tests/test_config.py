@@ -149,6 +149,8 @@ def test_later_files_and_bindings_win_and_their_place_is_named(gin_file):
     config.load(files, ["train.steps=3"])
     assert gin.query_parameter("train.steps") == 3
     assert "--gin_param" in config.explain("train.steps is wrong.")
+    for said in ("a.gin, line 1: train.steps is wrong.", "--gin_param 'steps=3': did you mean train.steps?"):
+        assert config.explain(said) == said
 
 
 def test_an_int_is_a_float_and_the_data_dir_is_a_macro(gin_file, monkeypatch):
