@@ -49,6 +49,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
+def escaped(text: str) -> str:
+    """Text on one line, with control characters as escapes: names of files may hold what a terminal would obey."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
+
+
 class Unused:
     """Counts what is not used of a folder, by kind, so that ten thousand files of one kind are one line."""
 

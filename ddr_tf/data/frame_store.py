@@ -27,7 +27,7 @@ from ddr_tf.data.frame_cache import FRAMES, FrameCache, default_cache_dir
 from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
-from ddr_tf.folders import Unused, natural_order, unknown_kind, walk
+from ddr_tf.folders import Unused, escaped, natural_order, unknown_kind, walk
 from ddr_tf.images import FITS, Frame, FrameFormat, is_named_as_image, read_frame, read_pictures
 
 FORMAT = 2  # of what is in the cache
@@ -204,7 +204,7 @@ def _list_file(
     elif os.path.basename(path) != LABELS_FILE:
         files.append((os.path.relpath(path, root).replace(os.sep, "/"), status))
     elif os.path.dirname(path) != str(root):
-        unused.add(path, f"{LABELS_FILE} in a folder below; only that in {root} is read")
+        unused.add(path, f"{LABELS_FILE} is read in the root only")
 
 
 def sequence_of(path: str, name_pattern: re.Pattern[str] | None) -> str | None:
@@ -277,7 +277,7 @@ def _write_report(path: Path, remarks: Iterable[Remark]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(Remark._fields)
-        writer.writerows(remarks)
+        writer.writerows(map(escaped, remark) for remark in remarks)
 
 
 def decode(

@@ -84,7 +84,7 @@ class _Places:
         Raises:
           KeyError: If there is no such thing.
         """
-        place = self._sequences.get(sequence)
+        place = self._sequences.get(sequence, self._sequences.get(sequence.strip()))
         if place is not None and frame is not None:
             place = self._frames.get((place, frame))
         name = sequence if frame is None else f"{sequence}/{frame}"
@@ -112,7 +112,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     """Labels from a CSV file with a header line.
 
     A column `sequence` names the sequence; a column `frame`, if there is one, names the frame, by the name of its file
-    with or without suffix. Any other column is a label: of frames if there is a column `frame`, else of sequences.
+    with or without suffix. Any other column is a label: of frames if there is a column `frame`, else of sequences; but
+    a first column without a name is the index that pandas writes, and is passed over.
     Columns are separated by what separates `sequence` from the next one: a comma, a semicolon, a tab or a bar.
 
     Args:
@@ -129,7 +130,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     try:
         text = read_limited(path, MAX_LABELS_BYTES).decode("utf-8-sig")
         header, rows, separator = _table(text)
-        columns = [column for column in header if column not in ("sequence", "frame")]
+        first = 1 if header[:1] == [""] else 0
+        columns = [column for column in header[first:] if column not in ("sequence", "frame")]
         if "sequence" not in header or not columns or not all(columns) or len(set(header)) < len(header):
             raise UserError(f"{path} needs a header line with 'sequence', perhaps 'frame', and the names of labels.")
         of_frames = "frame" in header
@@ -139,7 +141,7 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
         }
         _fill(labels, header, rows, places, path)
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 CSV ({error}).") from error
+        raise UserError(f"{path} cannot be read as UTF-8 CSV ({error}); save it so.") from error
     return LabelTable({}, labels, separator == ";") if of_frames else LabelTable(labels, {}, separator == ";")
 
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-import re
 import shutil
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import Lock, local_path, read_json, read_limited, write_json, write_text
+from ddr_tf.folders import escaped
 from ddr_tf.preparation.face_detector import FaceDetector
 from ddr_tf.preparation.face_tracks import crop, face_squares, face_track, read_squares
 from ddr_tf.preparation.opencv import opencv
@@ -325,10 +326,11 @@ def prepare(source: Path, out: Path, settings: Settings, workers: int | None = N
         raise UserError(f"--workers is {workers}, but must be at least 1.")
     source, out = local_path(source).resolve(), local_path(out).resolve()
     refuse_overlap(source, out, settings.boxes)
-    sources, unused = find_sources(source)
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd metadata and sizes; what matters is an error
+        sources, unused = find_sources(source)
     _check_packages(sources, settings, workers)
     claim(out, {"input": str(source), **asdict(settings)})
-    with alone_in(out):
+    with alone_in(out), warnings.catch_warnings(action="ignore"):
         report = Report(out, source, unused)
         present = {one.name for one in sources if (out / one.name).is_dir()}
         report.keep(one for one in sources if one.name in present)
@@ -439,7 +441,7 @@ class Report:
     def _write(self) -> None:
         """Writes the file, or removes it when there is nothing to report."""
         rows = sorted(self._reasons.items())
-        lines = ["\t".join(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text) for text in row) + "\n" for row in rows]
+        lines = ["\t".join(escaped(text) for text in row) + "\n" for row in rows]
         try:
             if lines:
                 write_text(self._path, "".join(lines), sync=False)

@@ -1,8 +1,10 @@
+import os
+
 import numpy as np
 import pytest
 
 from conftest import draw_image
-from ddr_tf.data.aff_wild import AffWild, read_annotation
+from ddr_tf.data.aff_wild import AffWild, find_annotations, read_annotation
 from ddr_tf.errors import UserError
 
 
@@ -100,3 +102,14 @@ def test_real_clips(shared_data):
     assert (sequences.num_sequences, len(sequences.splits["held_out"])) == (45, 9)
     assert sequences.frame_counts.sum() == 4217  # 4,226 files, of which 9 are copies of the one before
     assert {remark.kind for remark in sequences.remarks} == {"left out"}
+
+
+def test_annotations_that_are_no_files_are_passed_over(tmp_path):
+    (tmp_path / "a.txt").write_text("valence,arousal\n0,0\n")
+    os.mkfifo(tmp_path / "b.txt")
+    (tmp_path / "c.txt").symlink_to("/dev/zero")
+    assert list(find_annotations(tmp_path)) == ["a"]
+    (tmp_path / "a.txt").unlink()
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(UserError, match=r"a\.txt cannot be read .*a FIFO"):
+        read_annotation(tmp_path / "a.txt")

@@ -216,8 +216,15 @@ def test_what_is_not_used_is_counted_by_kind(folder):
     assert reasons == {
         "a.txt": "not an image by name or content (.txt); 2 of this kind",
         "notes": "not an image by name or content (no suffix)",
-        "labels.csv": f"labels.csv in a folder below; only that in {folder} is read",
+        "labels.csv": "labels.csv is read in the root only",
     }
+
+
+def test_the_report_holds_nothing_that_a_terminal_would_obey(folder, capsys):
+    (folder / "anna/\x1b[31mred\n.png").write_bytes(b"")
+    of(folder, max_bad_fraction=0.1)
+    report = Path(capsys.readouterr().out.split("reasons in ")[1].strip().rstrip(")"))
+    assert "\\x1b[31mred\\n.png\tbad\tempty file" in report.read_text()
 
 
 def test_frames_need_not_be_square(folder):

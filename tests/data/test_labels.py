@@ -80,6 +80,11 @@ def test_tables_of_other_tools(folder, mark):
     assert sequences.frame_labels["town"][:6].tolist() == [1, -1, 0, -1, -1, -1]
 
 
+def test_the_index_that_pandas_writes_is_passed_over(folder):
+    (folder / "labels.csv").write_text(",sequence,age\n0,anna,31\n1,b/deep ,\n")
+    assert list(of(folder).static_labels) == ["age"]
+
+
 def test_a_decimal_comma_goes_with_a_semicolon(folder):
     (folder / "labels.csv").write_text("sequence;age;town\nanna;31,5;Ulm\nb/deep;-,5;Bonn\n")
     np.testing.assert_array_equal(of(folder).static_labels["age"], [31.5, -0.5, np.nan])
