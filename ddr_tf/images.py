@@ -29,7 +29,6 @@ _DECODER_BYTES = {"PNG": 0, "JPEG": 0, "BMP": 0, "PPM": 0, "WEBP": 16, "JPEG2000
 _OTHER_DECODERS_BYTES = 4
 _ORIENTATION = 0x0112  # tag of EXIF
 _SUBFILE_TYPE, _REDUCED = 254, 1  # tag of TIFF, and its bit for a smaller version of another page
-_DEEP = 16_384  # values of 14 bits: 16-bit images without any above are dark, or hold fewer bits
 _BLOCK = 1 << 20  # pixels that are converted at a time
 
 Image.init()  # Pillow registers its formats on demand
@@ -62,12 +61,14 @@ class Frame(NamedTuple):
       digest: Of the bytes of the file, and of the picture's number where it has several.
       note: What is worth knowing about the file, or "".
       num_pictures: How many the file holds.
+      max_value: The largest value in an image of 16 bits a pixel; None for others.
     """
 
     pixels: np.ndarray
     digest: bytes
     note: str
     num_pictures: int = 1
+    max_value: int | None = None
 
 
 class TooLargeError(ValueError):
@@ -172,8 +173,8 @@ def read_frame(path: Path, frame_format: FrameFormat) -> Frame:
         notes = [] if is_named_as_image(path) else ["an image in spite of its name"]
         if count > 1:
             notes.append(f"the first of its {count} pictures is used")
-        pixels, note = _frame_of(image, frame_format)
-        return Frame(pixels, _digest(file), "; ".join([*notes, note] if note else notes), count)
+        pixels, max_value = _frame_of(image, frame_format)
+        return Frame(pixels, _digest(file), "; ".join(notes), count, max_value)
 
 
 def read_pictures(path: Path, frame_format: FrameFormat) -> Iterator[tuple[int, Frame]]:
@@ -191,8 +192,8 @@ def read_pictures(path: Path, frame_format: FrameFormat) -> Iterator[tuple[int, 
     with opened(path) as (file, image):
         digest, count = _digest(file), count_pictures(image)
         for number, page in each_picture(image, os.fstat(file.fileno()).st_size):
-            pixels, note = _frame_of(page, frame_format)
-            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), note, count)
+            pixels, max_value = _frame_of(page, frame_format)
+            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), "", count, max_value)
 
 
 def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Image.Image]]:
@@ -233,13 +234,13 @@ def _digest(file: BinaryIO) -> bytes:
     return hashlib.file_digest(file, "blake2b").digest()
 
 
-def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray, str]:
-    """The picture at which an open image is as uint8 `[H, W, C]`, and what is worth knowing about it."""
+def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray, int | None]:
+    """The picture at which an open image is as uint8 `[H, W, C]`; and `Frame.max_value`."""
     height, width = frame_format.size
     with decoding(image, frame_format.max_decoding_mb, (width, height)):
-        note = "" if frame_format.value_range else _range_note(image)
+        max_value = _max_of_16_bits(image)
         plain = upright(image, frame_format.channels, frame_format.value_range)
-        return to_frame(plain, frame_format.size, frame_format.fit), note
+        return to_frame(plain, frame_format.size, frame_format.fit), max_value
 
 
 @contextlib.contextmanager
@@ -291,16 +292,9 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _range_note(image: Image.Image) -> str:
-    """What is to be said of an image of 16 bits whose values are all small."""
-    if image.mode != "I" and not image.mode.startswith("I;16"):
-        return ""
-    largest = image.getextrema()[1]
-    if largest >= _DEEP:
-        return ""
-    return (
-        f"16 bits a pixel, but no value above {largest:,} of 65,535, so it is dark; value_range can say what is white"
-    )
+def _max_of_16_bits(image: Image.Image) -> int | None:
+    """The largest value in an image of 16 bits a pixel; None for others."""
+    return int(image.getextrema()[1]) if image.mode == "I" or image.mode.startswith("I;16") else None
 
 
 def to_frame(image: Image.Image, size: tuple[int, int], fit: str) -> np.ndarray:

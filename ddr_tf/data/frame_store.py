@@ -30,8 +30,9 @@ from ddr_tf.files import local_path
 from ddr_tf.folders import Unused, escaped, natural_order, unknown_kind, walk
 from ddr_tf.images import FITS, Frame, FrameFormat, is_named_as_image, read_frame, read_pictures
 
-FORMAT = 2  # of what is in the cache
+FORMAT = 3  # of what is in the cache
 MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
+MIN_LARGEST = 16_384  # in images of 16 bits; if all values are smaller, they are dark, or have fewer bits
 REPORT = "remarks.tsv"
 LABELS_FILE = "labels.csv"  # in the root; no frame
 
@@ -343,8 +344,7 @@ def _decoded_pictures(path: str, root: Path, frame_format: FrameFormat) -> Itera
     try:
         for number, frame in read_pictures(root / path, frame_format):
             if not done:
-                note = f"{frame.num_pictures} pictures in one file, each a frame"
-                frame = frame._replace(note=f"{note}; {frame.note}" if frame.note else note)
+                frame = frame._replace(note=f"{frame.num_pictures} pictures in one file, each a frame")
             done = number
             yield picture_name(path, number), frame
     except ValueError as error:
@@ -361,6 +361,8 @@ class _Writer:
         self._unused = Unused()
         self._kept: dict[str, list[str]] = {}
         self._first_with: dict[bytes, tuple[str, str]] = {}  # digest -> sequence and path
+        self._max_values: dict[str, int] = {}  # of images of 16 bits
+        self._value_range = frame_format.value_range
         self._write_header(0)
 
     def grouped(self, paths: list[str], name_pattern: re.Pattern[str] | None) -> dict[str, list[str]]:
@@ -384,6 +386,8 @@ class _Writer:
                 self._reject(path, frame)
             elif self._is_new(sequence, path, frame):
                 good.append(path)
+                if frame.max_value is not None:
+                    self._max_values[path] = frame.max_value
                 self._file.write(frame.pixels.tobytes())
         if len(good) >= self._min_frames:
             self._kept[sequence] = good
@@ -398,8 +402,20 @@ class _Writer:
         """Completes the file; returns what is to be known about it."""
         self._file.seek(0)
         self._write_header(sum(map(len, self._kept.values())))
+        self._remark_on_range()
         unused = [Remark(path, "left out", reason) for path, reason in self._unused.reasons().items()]
         return {"ids": list(self._kept), "files": list(self._kept.values()), "remarks": self._remarks + unused}
+
+    def _remark_on_range(self) -> None:
+        """Remarks on images of 16 bits if no value in any of them needs more than 14."""
+        largest = max(self._max_values.values(), default=MIN_LARGEST)
+        if self._value_range is None and largest < MIN_LARGEST:
+            bits = max(8, largest.bit_length())
+            reason = (
+                f"{len(self._max_values)} images of 16 bits a pixel with no value above {largest:,} of 65,535, so they "
+                f"are dark; if they have {bits} bits, set value_range = (0, {(1 << bits) - 1})"
+            )
+            self._remark(next(iter(self._max_values)), "noted", reason)
 
     def _remark(self, path: str, kind: str, reason: str) -> None:
         self._remarks.append(Remark(str(self._root / path), kind, reason))

@@ -239,7 +239,13 @@ def test_frames_need_not_be_square(folder):
 
 def test_the_range_of_values_is_a_setting(folder):
     Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(folder / "anna/deep.png")
-    assert "dark" in of(folder).remarks[0].reason
+    Image.fromarray(np.full((16, 16), 7, np.uint16)).save(folder / "anna/deeper.png")
+    (remark,) = of(folder).remarks
+    assert remark.reason.startswith("2 images of 16 bits a pixel with no value above 4,095 of 65,535")
+    assert "value_range = (0, 4095)" in remark.reason
+    Image.fromarray(np.full((16, 16), 65535, np.uint16)).save(folder / "anna/full.png")
+    assert of(folder).remarks == ()
+    (folder / "anna/full.png").unlink()
     sequences = of(folder, value_range=(0, 4095))
     assert sequences.remarks == ()
     assert (all_frames(sequences)[0] == 255).all()
