@@ -25,6 +25,8 @@ class Architecture:
       static_dim: F.
       dynamic_dim: Z.
       width: K, channels of the encoder's and decoder's convolutions.
+      narrowing: How many times fewer channels a feature map has than the next coarser one; see
+        `networks.channels_of_maps`.
       pair_width: Channels of the convolution over pairs and of the one that follows it.
       dense_units: Units of every hidden dense layer.
       initializer: Keras's name of the initial kernels of all layers with a ReLU.
@@ -43,13 +45,14 @@ class Architecture:
     initial_static_stddev: float
     static_aggregation: str
     learned_prior: bool
+    narrowing: int = 1
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""
         sides = self.frame_shape[:2]
         if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in sides):
             raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {self.frame_shape}.")
-        sizes = ("static_dim", "dynamic_dim", "width", "pair_width", "dense_units")
+        sizes = ("static_dim", "dynamic_dim", "width", "pair_width", "dense_units", "narrowing")
         _at_least(1, **{name: getattr(self, name) for name in sizes})
         if self.static_aggregation not in AGGREGATIONS:
             raise UserError(
@@ -74,7 +77,8 @@ class TrainingOptions:
     """How the model is trained; its networks do not depend on it.
 
     Attributes:
-      kl_warmup_steps: Steps over which the weight of both KL terms rises from 0 to 1; 0: no warm-up.
+      kl_warmup_steps: Steps over which the weight of both KL terms rises to its final value; 0: no warm-up.
+      kl_static_weight: Final weight of KL(q(f | ..) || p(f)); that of z is 1.
       gradient_clip_norm: Largest global norm of the gradient of the loss in nats a frame.
       num_static_frames: Frames of each sequence that q(f | ..) is computed from, the others being decoded; 0: all
         frames are used for both.
@@ -87,9 +91,12 @@ class TrainingOptions:
     num_static_frames: int
     xla: bool
     noise_seed: int
+    kl_static_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""
         _at_least(0, kl_warmup_steps=self.kl_warmup_steps, num_static_frames=self.num_static_frames)
+        if not self.kl_static_weight >= 0:
+            raise UserError(f"DDR.kl_static_weight must be 0 or more, got {self.kl_static_weight}.")
         if not self.gradient_clip_norm > 0:
             raise UserError(f"DDR.gradient_clip_norm must be above 0, got {self.gradient_clip_norm}.")

@@ -71,6 +71,8 @@ class DDR(Bounds, keras.Model):
         static_aggregation: str = "pairs",
         learned_prior: bool = True,
         num_static_frames: int = 0,
+        narrowing: int = 1,
+        kl_static_weight: float = 1.0,
         dtype: Any = "float32",
         xla: bool = False,
         noise_seed: int = 0,
@@ -98,6 +100,11 @@ class DDR(Bounds, keras.Model):
           num_static_frames: How many frames of each sequence q(f | ..) is computed from in training, the others being
             decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
             0: the same frames for both.
+          narrowing: How many times fewer channels a feature map has than the next coarser one, whose channels are
+            `width` at the coarsest; 1: all have `width`, as in the paper. See `networks.channels_of_maps`.
+          kl_static_weight: Weight of KL(q(f | ..) || p(f)) in the loss after the warm-up; 1 for the bound itself. Below
+            1 more of f is used, so that small differences between identities are learnt sooner. All metrics are those
+            of the bound, at weight 1.
           dtype: "float32", or "mixed_bfloat16" for bfloat16 arithmetic with float32 weights and densities.
           xla: Whether XLA compiles the bound and its gradient in training. For GPUs: on CPUs it is slower.
           noise_seed: Seed of the reparameterisation noise of training.
@@ -123,8 +130,11 @@ class DDR(Bounds, keras.Model):
             initial_static_stddev,
             static_aggregation,
             learned_prior,
+            narrowing,
         )
-        self.options = TrainingOptions(kl_warmup_steps, gradient_clip_norm, num_static_frames, xla, noise_seed)
+        self.options = TrainingOptions(
+            kl_warmup_steps, gradient_clip_norm, num_static_frames, xla, noise_seed, kl_static_weight
+        )
         self.frame_shape, self.static_dim, self.dynamic_dim = self.architecture.frame_shape, static_dim, dynamic_dim
         self._make_networks(self.architecture)
         self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in BOUND_METRICS]
@@ -132,7 +142,7 @@ class DDR(Bounds, keras.Model):
 
     def _make_networks(self, sizes: Architecture) -> None:
         policy, units, initializer = self.dtype_policy, sizes.dense_units, sizes.initializer
-        self.frame_encoder = FrameEncoder(sizes.width, initializer, dtype=policy)
+        self.frame_encoder = FrameEncoder(sizes.width, initializer, sizes.narrowing, dtype=policy)
         self.static_posterior_net = StaticPosterior(
             sizes.static_dim,
             sizes.pair_width,
@@ -148,7 +158,7 @@ class DDR(Bounds, keras.Model):
             if sizes.learned_prior
             else StandardPrior(sizes.dynamic_dim, dtype=policy)
         )
-        self.decoder = Decoder(sizes.frame_shape, sizes.width, units, initializer, dtype=policy)
+        self.decoder = Decoder(sizes.frame_shape, sizes.width, units, initializer, sizes.narrowing, dtype=policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates all weights; the shapes follow from `frame_shape`, so `__init__` does it."""
@@ -167,6 +177,15 @@ class DDR(Bounds, keras.Model):
             **dataclasses.asdict(self.architecture),
             **dataclasses.asdict(self.options),
         }
+
+    def in_float32(self) -> "DDR":
+        """The model itself, or a copy with arithmetic in float32 if its own is in bfloat16."""
+        if self.compute_dtype == "float32":
+            return self
+        copy = DDR(**self.get_config() | {"dtype": "float32"})
+        copy.set_weights(self.get_weights())
+        copy.static_density = self.static_density
+        return copy
 
     # Densities.
 
@@ -295,7 +314,8 @@ class DDR(Bounds, keras.Model):
         """The bound, as `elbo_terms` has it, and the gradients of the loss in nats a frame by all weights."""
         with tf.GradientTape() as tape:
             terms = self.elbo_terms(frames, static_noise, dynamic_noise, static_frames)
-            loss = -tf.reduce_mean(terms.elbo(kl_weight)) / tf.cast(tf.shape(frames)[1], tf.float32)
+            bound = terms.elbo(kl_weight, self.options.kl_static_weight)
+            loss = -tf.reduce_mean(bound) / tf.cast(tf.shape(frames)[1], tf.float32)
         return terms, tape.gradient(loss, [variable.value for variable in self.trainable_variables])
 
     def train_step(self, frames: tf.Tensor, batch_splits: int = 1) -> dict[str, tf.Tensor]:

@@ -22,9 +22,9 @@ class ElboTerms(NamedTuple):
     kl_static: tf.Tensor
     kl_dynamic: tf.Tensor
 
-    def elbo(self, kl_weight: tf.Tensor | float = 1.0) -> tf.Tensor:
-        """Reconstruction - kl_weight * (kl_static + kl_dynamic), float32 `[B]`; the bound itself at weight 1."""
-        return self.reconstruction - kl_weight * (self.kl_static + self.kl_dynamic)
+    def elbo(self, kl_weight: tf.Tensor | float = 1.0, static_weight: float = 1.0) -> tf.Tensor:
+        """Reconstruction - kl_weight * (static_weight * kl_static + kl_dynamic), `[B]`; the bound at weights 1."""
+        return self.reconstruction - kl_weight * (static_weight * self.kl_static + self.kl_dynamic)
 
 
 def elbo_terms(

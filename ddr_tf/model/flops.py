@@ -9,10 +9,11 @@ place of its input; padding counts as any other input. Operations done once a se
 Biases, activations, the mean over pairs, densities and the optimizer are not counted.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ddr_tf.model.networks import DOWNSAMPLING, RANK
+from ddr_tf.model.networks import DOWNSAMPLING, RANK, channels_of_maps
 
 PARTS = ("frame encoder", "static posterior", "dynamic posterior", "dynamic prior", "decoder")
 KERNEL, PAIR_KERNEL = 4, 3  # sides of the convolutions that change the resolution, and of those over pairs
@@ -54,8 +55,10 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
 
     # Multiply-adds of every layer, every time it is applied.
     taps = KERNEL * KERNEL
-    convs = [64 * places * taps * channels * width, *(scale * places * taps * width * width for scale in (16, 4, 1))]
-    deconvs = [*(scale * places * taps * width * width for scale in (1, 4, 16)), 64 * places * taps * width * channels]
+    ends = [*channels_of_maps(width, model["narrowing"]), channels]  # of the coarsest map, .., of a frame
+    # A layer between two maps is applied at each place of the coarser one, of which there are four times as many next.
+    deconvs = [4**i * places * taps * coarse * fine for i, (coarse, fine) in enumerate(itertools.pairwise(ends))]
+    convs = deconvs[::-1]
     pair = places * PAIR_KERNEL**2 * width * pair_width * (2 if aggregation == "pairs" else 1)
     head = places * (PAIR_KERNEL**2 * pair_width * pair_width + pair_width * dense_units)
     head += dense_units * 2 * static_dim

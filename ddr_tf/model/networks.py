@@ -20,6 +20,7 @@ from keras import layers
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
+NUM_MAPS = 4  # of the frame encoder, and of the decoder before its last layer
 RANK = 64  # rank of the product that the decoder starts from
 CHUNK = 32  # frames that pass the convolutions at once when there may be many
 AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
@@ -102,14 +103,23 @@ def in_chunks(function: Callable[..., tf.Tensor], rows: list[tf.Tensor], returns
     return tf.ensure_shape(done.concat(), returns.shape)
 
 
+def channels_of_maps(width: int, narrowing: int) -> list[int]:
+    """Channels of the four feature maps, the coarsest first; each map has `narrowing` times fewer than the one before.
+
+    The paper's are all alike, which is `narrowing` 1. Halving them wherever the resolution doubles takes the same
+    arithmetic as a quarter of the width at all maps, and leaves most of the weights where a map says most of a frame.
+    """
+    return [max(1, width // narrowing**level) for level in range(NUM_MAPS)]
+
+
 class FrameEncoder(layers.Layer):
     """Features of each frame by itself: `[B, N, H, W, C]` -> `[B, N, h, w, K]`."""
 
-    def __init__(self, width: int, initializer: str, **kwargs) -> None:
+    def __init__(self, width: int, initializer: str, narrowing: int = 1, **kwargs) -> None:
         super().__init__(**kwargs)
         self.convs = [
             layers.Conv2D(
-                width,
+                channels,
                 4,
                 strides=2,
                 padding="same",
@@ -117,7 +127,7 @@ class FrameEncoder(layers.Layer):
                 kernel_initializer=initializer,
                 dtype=self.dtype_policy,
             )
-            for _ in range(4)
+            for channels in reversed(channels_of_maps(width, narrowing))
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -338,7 +348,13 @@ class Decoder(layers.Layer):
     """
 
     def __init__(
-        self, frame_shape: tuple[int, int, int], width: int, dense_units: int, initializer: str, **kwargs
+        self,
+        frame_shape: tuple[int, int, int],
+        width: int,
+        dense_units: int,
+        initializer: str,
+        narrowing: int = 1,
+        **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         height, frame_width, channels = frame_shape
@@ -366,7 +382,10 @@ class Decoder(layers.Layer):
                 kernel_initializer=initializer if activation else "glorot_uniform",
                 dtype=self.dtype_policy,
             )
-            for filters, activation in ((width, leaky_relu),) * 3 + ((channels, None),)
+            for filters, activation in [
+                *((filters, leaky_relu) for filters in channels_of_maps(width, narrowing)[1:]),
+                (channels, None),
+            ]
         ]
 
     def build(self, static_shape: tuple[int | None, ...], dynamic_shape: tuple[int | None, ...]) -> None:

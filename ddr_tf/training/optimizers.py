@@ -92,18 +92,26 @@ class Muon(keras.optimizers.Muon):
         momentum: float = 0.95,
         ns_steps: int = 3,
         epsilon: float = 1e-7,
+        ns_dtype: str = "float32",
         name: str = "muon",
     ) -> None:
-        """Args: as of Keras's Muon; `ns_steps` are the iterations, `epsilon` is Adam's."""
+        """Builds the optimizer.
+
+        Args: as of Keras's Muon; `ns_steps` are the iterations, `epsilon` is Adam's. `ns_dtype` is the dtype of the
+          iterations: "float32", or "bfloat16", as their authors use it, which is faster where the processor has it.
+        """
+        if ns_dtype not in ("float32", "bfloat16"):
+            raise UserError(f"Muon.ns_dtype must be float32 or bfloat16, got {ns_dtype!r}.")
         if not 1 <= ns_steps <= MAX_ITERATIONS:
             raise UserError(f"Muon.ns_steps must be 1 to {MAX_ITERATIONS}, got {ns_steps}.")
         fixed = dict(weight_decay=None, adam_weight_decay=None, rms_rate=None)
         super().__init__(learning_rate, momentum=momentum, ns_steps=ns_steps, epsilon=epsilon, name=name, **fixed)
+        self.ns_dtype = ns_dtype
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        config = super().get_config()
-        return {key: config[key] for key in ("learning_rate", "momentum", "ns_steps", "epsilon", "name")}
+        config = super().get_config() | {"ns_dtype": self.ns_dtype}
+        return {key: config[key] for key in ("learning_rate", "momentum", "ns_steps", "epsilon", "ns_dtype", "name")}
 
     def _should_use_adamw(self, variable: tf.Variable) -> bool:
         return len(variable.shape) < 2 or min(variable.shape[-2:]) <= MIN_SIDE
@@ -124,15 +132,16 @@ class Muon(keras.optimizers.Muon):
         What Keras's iterations compute, X <- p(X X^T) X with p(G) = a I + b G + c G^2, but on the smaller side alone:
         one takes G = X X^T, or X^T X if X is tall, to p(G) G p(G), and only the product of all p(G) meets X.
         """
-        matrix = tf.reshape(x, [-1, x.shape[-1]])
+        matrix = tf.cast(tf.reshape(x, [-1, x.shape[-1]]), self.ns_dtype)
         tall = matrix.shape[0] > matrix.shape[1]
         gram = tf.matmul(matrix, matrix, transpose_a=tall, transpose_b=not tall)
-        squared_norm = tf.linalg.trace(gram) + 1e-14  # a gradient of zeros stays one
-        gram /= squared_norm
-        polynomials = []
+        squared_norm = tf.linalg.trace(tf.cast(gram, tf.float32)) + 1e-14  # a gradient of zeros stays one
+        gram /= tf.cast(squared_norm, self.ns_dtype)
+        identity, polynomials = tf.eye(gram.shape[0], dtype=self.ns_dtype), []
         for _ in range(steps):
-            polynomial = self.muon_a * tf.eye(gram.shape[0]) + self.muon_b * gram + self.muon_c * gram @ gram
+            polynomial = self.muon_a * identity + self.muon_b * gram + self.muon_c * gram @ gram
             polynomials.append(polynomial)
             gram = polynomial @ gram @ polynomial
-        factor = 0.2 * max(matrix.shape) ** 0.5 * tf.math.rsqrt(squared_norm) * functools.reduce(tf.matmul, polynomials)
-        return tf.reshape(matrix @ factor if tall else factor @ matrix, x.shape)
+        factor = functools.reduce(tf.matmul, polynomials)
+        orthogonal = tf.cast(matrix @ factor if tall else factor @ matrix, tf.float32)
+        return tf.reshape(0.2 * max(matrix.shape) ** 0.5 * tf.math.rsqrt(squared_norm) * orthogonal, x.shape)

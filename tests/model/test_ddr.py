@@ -101,6 +101,8 @@ def test_get_config_keeps_what_was_given():
         static_aggregation="product",
         learned_prior=False,
         num_static_frames=2,
+        narrowing=2,
+        kl_static_weight=0.25,
     )
     config = DDR(**given).get_config()
     assert {name: config[name] for name in given} == given
@@ -181,6 +183,8 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
         ({"frame_shape": (20, 16, 1)}, "multiples of 16"),
         ({"static_dim": 0}, "DDR.static_dim must be at least 1, got 0"),
         ({"kl_warmup_steps": -1}, "DDR.kl_warmup_steps"),
+        ({"kl_static_weight": -0.5}, "DDR.kl_static_weight"),
+        ({"narrowing": 0}, "DDR.narrowing"),
         ({"gradient_clip_norm": 0.0}, "DDR.gradient_clip_norm"),
         ({"initial_static_stddev": 0.0}, "DDR.initial_static_stddev"),
         ({"dtype": "float16"}, "DDR.dtype must be one of float32, mixed_bfloat16"),

@@ -39,6 +39,7 @@ def test_terms_are_the_closed_forms():
 def test_kl_weight_applies_to_both_terms():
     terms = ElboTerms(tf.constant([-10.0]), tf.constant([2.0]), tf.constant([4.0]))
     assert float(terms.elbo(0.5)[0]) == -13.0
+    assert float(terms.elbo(0.5, static_weight=0.25)[0]) == -12.25
 
 
 def test_pixel_entropy():

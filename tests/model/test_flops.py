@@ -42,6 +42,7 @@ def places_and_weights(layer, inputs_shape):
         dict(static_aggregation="pooled", learned_prior=False),
         dict(static_aggregation="average"),
         dict(num_static_frames=1),
+        dict(narrowing=2),
     ],
 )
 def test_against_the_layers_as_they_are_called(settings, monkeypatch):

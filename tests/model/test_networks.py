@@ -14,6 +14,7 @@ from ddr_tf.model.networks import (
     DynamicPrior,
     FrameEncoder,
     StaticPosterior,
+    channels_of_maps,
     in_chunks,
 )
 
@@ -126,6 +127,7 @@ def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
 
 
 def test_shapes_of_the_papers_tables():
+    assert channels_of_maps(64, 1) == [64] * 4 and channels_of_maps(64, 2) == [64, 32, 16, 8]
     encoder = FrameEncoder(8, "glorot_uniform")
     encoder.build((None, None, 64, 32, 3))
     features = encoder(normal(2, 3, 64, 32, 3))

@@ -81,6 +81,21 @@ def test_muon_leaves_what_has_no_gradient():
     np.testing.assert_array_equal(Muon(1e-3).zeropower_via_newtonschulz5(tf.zeros([9, 12]), 3), np.zeros((9, 12)))
 
 
+@pytest.mark.parametrize("shape", [(4, 4, 9, 16), (20, 300)])
+def test_muon_s_iterations_in_bfloat16_are_nearly_those_in_float32(shape):
+    matrix = tf.constant(np.random.RandomState(0).normal(size=shape).astype(np.float32))
+    exact, rounded = (
+        Muon(1e-3, ns_dtype=dtype).zeropower_via_newtonschulz5(matrix, 3).numpy() for dtype in ("float32", "bfloat16")
+    )
+    assert rounded.dtype == np.float32
+    assert np.linalg.norm(rounded - exact) < 0.03 * np.linalg.norm(exact)
+
+
+def test_muon_s_iterations_have_a_dtype():
+    with pytest.raises(UserError, match=r"Muon\.ns_dtype must be float32 or bfloat16, got 'float16'"):
+        Muon(1e-3, ns_dtype="float16")
+
+
 @pytest.mark.parametrize("steps", [0, 6])
 def test_muon_takes_a_few_iterations(steps):
     with pytest.raises(UserError, match=rf"Muon\.ns_steps must be 1 to 5, got {steps}"):
