@@ -8,6 +8,7 @@ checkpoints/best          the best by held-out ELBO
 metrics.jsonl             an object a line, each with "step" and "split"
 logs/train, logs/held_out TensorBoard
 model.keras, *.png        when it has finished
+static_density.npz        when it has finished: the density of f that samples are drawn from
 evaluation.json           when it has been evaluated
 lock                      held by the process that trains
 """
@@ -31,11 +32,13 @@ from ddr_tf.data import recipe
 from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
+from ddr_tf.model.static_density import StaticDensity
 
 CONFIG, RECORD, DATASET, METRICS, MODEL = "config.gin", "run.json", "dataset.json", "metrics.jsonl", "model.keras"
 EVALUATION, EVALUATION_SETTINGS = "evaluation.json", "evaluation_settings.json"
 CHECKPOINTS, LOGS, LOCK = "checkpoints", "logs", "lock"
 LAST, BEST = "last", "best"
+STATIC_DENSITY = "static_density.npz"
 RECIPE = "recipe"  # in dataset.json
 INDEX, DATA, MANIFEST = ".index", ".data-00000-of-00001", ".json"  # what follows the name of a checkpoint
 MAX_METRICS_BYTES = 10**9
@@ -151,7 +154,19 @@ def load_model(run_dir: Path) -> DDR:
             f"{run_dir} is being trained for longer and has not finished: its model.keras is of before. The command "
             "that trains it finishes it."
         )
-    return read_keras_model(path)
+    model = read_keras_model(path)
+    model.static_density = read_static_density(run_dir)
+    return model
+
+
+def read_static_density(directory: Path) -> StaticDensity | None:
+    """The density of f that samples are drawn from; None: runs of before 0.3.0 have none.
+
+    Raises:
+      UserError: If the file is damaged.
+    """
+    path = directory / STATIC_DENSITY
+    return StaticDensity.load(path) if path.exists() else None
 
 
 def load_keras_model(path: str) -> DDR:

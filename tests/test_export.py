@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf import export
+from ddr_tf import export, runs
 
 
 def flags(run_dir, out):
@@ -33,6 +33,12 @@ def test_each_export_is_the_next_version_also_without_what_warm_up_needs(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["saved_models"]
     for name in ("config.gin", "run.json"):  # so that the data can be found again
         assert (out / "1/assets.extra" / name).read_text() == (run_dir / name).read_text()
+    density = runs.load_model(run_dir).static_density.distribution()
+    drawn = tf.saved_model.load(str(out / "1")).signatures["sample"](
+        count=tf.constant(500), frames_per_sequence=tf.constant(1), seed=tf.constant([0, 1])
+    )["static"]
+    np.testing.assert_allclose(np.mean(drawn, axis=0), np.mean(density.sample(500, seed=[2, 3]), axis=0), atol=0.2)
+    assert np.mean(density.log_prob(drawn)) > np.mean(density.log_prob(drawn + 1))
     frames = np.random.RandomState(0).uniform(size=(1, 2, 16, 16, 3)).astype(np.float32)
     found = tf.saved_model.load(str(out / "2")).signatures["reconstruct"](frames=tf.constant(frames))["frames"]
     wanted = keras.models.load_model(run_dir / "model.keras")(frames)["reconstruction"]

@@ -6,7 +6,9 @@ import tensorflow as tf
 
 from ddr_tf.model.densities import tfd
 from ddr_tf.model.elbo import ElboTerms, elbo_terms, pixel_entropy
+from ddr_tf.model.static_density import StaticDensity
 
+FITTED, STANDARD = "fitted", "standard"  # densities of f that samples can be drawn from
 # What `Bounds.bound_metrics` returns, in nats a frame.
 BOUND_METRICS = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
 
@@ -33,7 +35,39 @@ class PosteriorSample(NamedTuple):
 
 
 class Bounds:
-    """Bounds on log p(x_1..N) for any class that has the densities of the model as methods, as `DDR` has."""
+    """Bounds on log p(x_1..N), and samples, for any class that has the densities of the model as methods, as `DDR` has.
+
+    Attributes:
+      static_density: What was fitted to f after training; None for a model that is not trained to its end, or was
+        trained by a version that did not fit it.
+    """
+
+    static_density: StaticDensity | None = None
+
+    def sampling_density(self, name: str = FITTED) -> tfd.Distribution:
+        """What f of samples is drawn from: `static_density` if that is wanted and there is one, else p(f)."""
+        if name == FITTED and self.static_density is not None:
+            return self.static_density.distribution()
+        return self.static_prior()
+
+    def sample_codes(
+        self, count: int | tf.Tensor, num_frames: int | tf.Tensor, seed: tf.Tensor, density: str = FITTED
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Codes of sequences that do not exist, the same for the same seed.
+
+        Args:
+          count: B.
+          num_frames: N.
+          seed: int32 `[2]`.
+          density: Of f, `FITTED` or `STANDARD`; see `sampling_density`.
+
+        Returns:
+          f `[B, F]`, and z_i ~ p(z | f), `[B, N, Z]`.
+        """
+        static_seed, dynamic_seed = tf.unstack(tf.random.split(seed, 2))
+        static = self.sampling_density(density).sample(count, seed=static_seed)
+        dynamic = self.dynamic_prior(static).sample(num_frames, seed=dynamic_seed)  # [N, B, 1, Z]
+        return static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])
 
     def sample_posterior(
         self,

@@ -147,16 +147,15 @@ def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
 
 
 def sample_frames(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
-    """Frames of sequences that never were: f ~ p(f), z ~ p(z | f); float32 `[S, N, H, W, C]` in [0, 1]."""
-    static = model.static_prior().sample(num_sequences, seed=[seed & 0x7FFFFFFF, 0])
-    dynamic = model.dynamic_prior(static).sample(num_frames, seed=[seed & 0x7FFFFFFF, 1])  # [N, S, 1, Z]
-    return model.decode(static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])).numpy()
+    """Frames of sequences that never were, see `Bounds.sample_codes`: float32 `[S, N, H, W, C]` in [0, 1]."""
+    return model.decode(*model.sample_codes(num_sequences, num_frames, tf.constant([seed & 0x7FFFFFFF, 0]))).numpy()
 
 
 def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
     """`sample_frames`, one f a row."""
     sheet = grid(sample_frames(model, num_sequences, num_frames, seed))
-    return with_caption(sheet, "Samples. Each row: one static code from p(f), dynamic codes from p(z | f).")
+    source = "p(f)" if model.static_density is None else "the density fitted to those of the training sequences"
+    return with_caption(sheet, f"Samples. Each row: one static code from {source}, dynamic codes from p(z | f).")
 
 
 def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:

@@ -7,6 +7,8 @@ import tensorflow as tf
 from ddr_tf.model import densities
 from ddr_tf.model.bounds import Bounds, as_float
 from ddr_tf.model.densities import tfd
+from ddr_tf.runs import read_static_density
+from ddr_tf.serving.saved_model import EXTRA
 
 MIN_PROBABILITY = 1e-7  # probability of a pixel; float32 cannot tell less from 0
 
@@ -17,11 +19,13 @@ class ExportedModel(Bounds):
     Attributes:
       frame_shape: (H, W, C).
       static_dim, dynamic_dim: F, Z.
+      static_density: What samples are drawn from; None: p(f), as in models exported before 0.3.0.
     """
 
     def __init__(self, saved_model: Path) -> None:
         """Loads a SavedModel that `serving.export` wrote: `saved_models/<name>/<version>`."""
         self._root = tf.saved_model.load(str(saved_model))
+        self.static_density = read_static_density(saved_model / EXTRA)
         decode = self._root.signatures["decode"]
         inputs = decode.structured_input_signature[1]
         self.static_dim, self.dynamic_dim = inputs["static"].shape[-1], inputs["dynamic"].shape[-1]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
+from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.inputs import FrameReader, sequence_folders
@@ -69,7 +70,7 @@ class Samples(NamedTuple):
     """Sequences that the model makes up.
 
     Attributes:
-      static: float32 `[B, F]`, f ~ p(f).
+      static: float32 `[B, F]`, f.
       dynamic: float32 `[B, N, Z]`, z ~ p(z | f).
       frames: float32 `[B, N, H, W, C]` in [0, 1].
     """
@@ -217,10 +218,22 @@ class LoadedModel:
         dynamic_array, single = self._read(dynamic_frames)
         return self._call("swap", single, static_frames=static_array, dynamic_frames=dynamic_array)["frames"]
 
-    def sample(self, count: int = 1, frames_per_sequence: int = 8, seed: int = 0) -> Samples:
-        """`count` sequences, the same for the same seed."""
+    def sample(self, count: int = 1, frames_per_sequence: int = 8, seed: int = 0, density: str = FITTED) -> Samples:
+        """Sequences that do not exist, the same for the same seed.
+
+        Args:
+          count: B, how many.
+          frames_per_sequence: N.
+          seed: Of the codes.
+          density: Of f: "fitted" to f of the training sequences, or "standard", p(f) = N(0, I). Models exported before
+            0.3.0 have the second only, whatever is asked for.
+        """
+        if density not in (FITTED, STANDARD):
+            raise UserError(f"density must be {FITTED!r} or {STANDARD!r}, got {density!r}.")
+        is_apart = density == STANDARD and "sample_standard" in self._signatures
         number = {"count": np.int32(count), "frames_per_sequence": np.int32(frames_per_sequence)}
-        return Samples(**self._call("sample", False, **number, seed=np.array([seed & 0x7FFFFFFF, 0], np.int32)))
+        number["seed"] = np.array([seed & 0x7FFFFFFF, 0], np.int32)
+        return Samples(**self._call("sample_standard" if is_apart else "sample", False, **number))
 
     def _call(self, signature: str, single: bool, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         outputs = call(self._signatures[signature], inputs)

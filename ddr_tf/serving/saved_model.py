@@ -12,7 +12,7 @@ import tensorflow as tf
 from ddr_tf import files
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, RECORD, load_model
+from ddr_tf.runs import CONFIG, DATASET, RECORD, STATIC_DENSITY, load_model
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
 
@@ -122,6 +122,7 @@ def example_inputs(model: DDR) -> dict[str, dict[str, Any]]:
         "swap": {"static_frames": frames["frames"], "dynamic_frames": frames["frames"]},
         "prior": static,
         "sample": counts,
+        "sample_standard": counts,
     }
 
 
@@ -153,8 +154,9 @@ def export(
 ) -> Path:
     """Writes the next version of an exported model.
 
-    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, `model_card.json` and `.md`, and, if
-    tensorflow-serving-api is installed, `tf_serving_warmup_requests`.
+    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, the density of f that samples are
+    drawn from, `model_card.json` and `.md`, and, if tensorflow-serving-api is installed, `tf_serving_warmup_requests`.
+    Its arithmetic is float32, since bfloat16 is slow wherever the processor does not have it.
 
     Args:
       run_dir: Folder of a finished run.
@@ -169,7 +171,7 @@ def export(
       UserError: If the run has not finished or is not whole, or the version cannot be written.
     """
     name = directory.absolute().name
-    model = load_model(run_dir)
+    model = load_model(run_dir).in_float32()
     card = model_card(model, run_dir, name, weights)
 
     def write(version: Path) -> None:
@@ -179,6 +181,8 @@ def export(
         for file in (CONFIG, RECORD, DATASET):
             if (run_dir / file).is_file():  # runs of early versions have no dataset.json
                 shutil.copyfile(run_dir / file, extra / file)
+        if model.static_density is not None:
+            model.static_density.save(extra / STATIC_DENSITY)
         write_card(card, extra)
         try:
             write_warmup(model, name, extra / WARMUP)

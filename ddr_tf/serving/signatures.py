@@ -8,6 +8,7 @@
     swap            static_frames [B, N, H, W, C], dynamic_frames [B, M, H, W, C] -> frames [B, M, H, W, C]
     prior           static [B, F] -> mean, stddev [B, Z] of p(z | f)
     sample          count, frames_per_sequence [], seed [2] -> static [B, F], dynamic [B, N, Z], frames [B, N, H, W, C]
+    sample_standard the same, with f ~ p(f) in place of the density of f that was fitted after training
 
 B, N and M are any numbers from 1. Frames are float32 in [0, 1], codes float32, counts and seed int32. `serving_default`
 is `encode`. Input of the wrong rank, size or range, and NaN, gets an error that names the input, in every loader.
@@ -19,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import split_frames
 
@@ -120,9 +122,10 @@ class Signatures:
             "reconstruct": self._traced(self.reconstruct, frames=frames),
             "swap": self._traced(self.swap, static_frames=frames, dynamic_frames=other_frames),
             "prior": self._traced(self.prior, static=static),
-            "sample": self._traced(
-                self.sample, count=number, frames_per_sequence=number, seed=tf.TensorSpec([2], tf.int32)
-            ),
+            **{
+                name: self._traced(method, count=number, frames_per_sequence=number, seed=tf.TensorSpec([2], tf.int32))
+                for name, method in (("sample", self.sample), ("sample_standard", self.sample_standard))
+            },
         }
 
     def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -184,13 +187,25 @@ class Signatures:
         return {"mean": prior.mean()[:, 0], "stddev": prior.stddev()[:, 0]}
 
     def sample(self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """New sequences: f ~ p(f), z_i ~ p(z | f), and the mean of p(x_i | f, z_i). A function of the seed."""
+        """New sequences: f, z_i ~ p(z | f), and the mean of p(x_i | f, z_i). A function of the seed.
+
+        f is drawn from the density that was fitted after training; see `model.static_density`.
+        """
+        return self._sample(count, frames_per_sequence, seed, FITTED)
+
+    def sample_standard(
+        self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`sample` with f ~ p(f) = N(0, I), as in the paper."""
+        return self._sample(count, frames_per_sequence, seed, STANDARD)
+
+    def _sample(
+        self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor, density: str
+    ) -> dict[str, tf.Tensor]:
         count = self._checked_count(count, "count")
         frames_per_sequence = self._checked_count(frames_per_sequence, "frames_per_sequence")
-        static_seed, dynamic_seed = tf.unstack(tf.random.split(checked_shape(seed, "seed", {"seed": 2}), 2))
-        static = self._model.static_prior().sample(count, seed=static_seed)
-        dynamic = self._model.dynamic_prior(static).sample(frames_per_sequence, seed=dynamic_seed)  # [N, B, 1, Z]
-        dynamic = tf.transpose(dynamic[:, :, 0], [1, 0, 2])
+        seed = checked_shape(seed, "seed", {"seed": 2})
+        static, dynamic = self._model.sample_codes(count, frames_per_sequence, seed, density)
         return {"static": static, "dynamic": dynamic, "frames": self._model.mean_frames(static, dynamic)}
 
     def _traced(

@@ -25,6 +25,7 @@ from ddr_tf.training.optimizers import Adam
 from ddr_tf.training.run_directory import Run
 from ddr_tf.training.settings import Settings
 from ddr_tf.training.signals import Stop
+from ddr_tf.training.static_density import fitted_static_density
 from ddr_tf.training.steps import Evaluation, train_function
 
 ENOUGH_SEQUENCES = {TRAIN: 50, HELD_OUT: 10}  # with fewer there is a warning
@@ -136,6 +137,8 @@ def fit(training: Training, start: int) -> None:
         shown = _draw_shown(training)
         if start < settings.steps:  # otherwise the run was stopped between the last checkpoint and the final model
             _run_steps(training, start, shown)
+    with _data_errors(training.dataset, run):
+        ddr.static_density = fitted_static_density(ddr, training.dataset, settings.num_frames, settings.seed)
     run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, settings.seed))
 
 

@@ -26,7 +26,7 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, LOCK, LOGS, METRICS, MODEL, RECIPE, RECORD, Checkpoint
+from ddr_tf.runs import CONFIG, DATASET, LOCK, LOGS, METRICS, MODEL, RECIPE, RECORD, STATIC_DENSITY, Checkpoint
 from ddr_tf.training.checkpoints import Checkpoints, steps_done
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.events import forget_events_after
@@ -296,6 +296,8 @@ class Run:
         with self._errors():
             with files.replaced(self._directory / MODEL) as partial:
                 ddr.save(partial)
+            if ddr.static_density is not None:
+                ddr.static_density.save(self._directory / STATIC_DENSITY)
             for name, sheet in sheets.items():
                 with files.replaced(self._directory / f"{name}.png") as partial:
                     Image.fromarray(sheet).save(partial)

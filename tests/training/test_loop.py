@@ -194,7 +194,15 @@ def test_it_learns():
 
 def test_a_run_directory_holds_all_that_is_promised(finished):
     model, run_dir = finished
-    for name in ("config.gin", "run.json", "metrics.jsonl", "model.keras", "checkpoints/last", "checkpoints/best"):
+    for name in (
+        "config.gin",
+        "run.json",
+        "metrics.jsonl",
+        "model.keras",
+        "static_density.npz",
+        "checkpoints/last",
+        "checkpoints/best",
+    ):
         assert (run_dir / name).exists(), name
     for name in ("reconstructions", "swaps", "samples", "latent_plane"):
         assert (run_dir / f"{name}.png").stat().st_size > 1000

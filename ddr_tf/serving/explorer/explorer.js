@@ -92,6 +92,13 @@ class Model {
     return (await this.predict("decode", { static: [code], dynamic: [zs] }))[0];
   }
 
+  // A sequence that does not exist: f from the density fitted after training, z from p(z | f)
+  async sample(frames_per_sequence) {
+    const seed = [0, 0].map(() => Math.floor(Math.random() * 2 ** 31));
+    const drawn = await this.predict("sample", { count: 1, frames_per_sequence, seed });
+    return { code: drawn.static[0], zs: drawn.dynamic[0], frames: drawn.frames[0] };
+  }
+
   async encode(frames) {
     const { static_mean, dynamic_mean } = await this.predict("encode", { frames: [frames] });
     return { code: static_mean[0], zs: dynamic_mean[0] };
@@ -217,10 +224,8 @@ class Slot {
 
   sample() {
     return this.become("sampling …", "drawn from the model", async () => {
-      const code = Array.from({ length: model.staticDim }, normal); // p(f) = N(0, I)
-      const prior = await model.prior(code);
-      const zs = Array.from({ length: SAMPLED_FRAMES }, () => drawn(prior));
-      return { code, prior, zs, frames: await model.decode(code, zs) };
+      const sequence = await model.sample(SAMPLED_FRAMES);
+      return { ...sequence, prior: await model.prior(sequence.code) };
     });
   }
 

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddr_tf.errors import UserError
+from ddr_tf.model.static_density import StaticDensity, StaticPosteriors, fit_static_density
+
+STDDEV = 0.05
+
+
+def of_two_parts(parts):
+    """f of sequences whose parts, int `[S, 2]` of 4 values each, add a number each in 2 of 4 dimensions."""
+    values = np.array([[-2.0, -0.6, 0.4, 2.2], [-1.8, -0.5, 0.7, 1.6]])
+    directions = np.array([[1.0, 0.5, 0, 0], [-0.4, 1.0, 0, 0]])
+    mean = sum(values[part][parts[:, part], None] * directions[part] for part in (0, 1))
+    return StaticPosteriors(mean, np.broadcast_to([STDDEV, STDDEV, 1.0, 1.0], mean.shape))
+
+
+def nearest_parts(static):
+    """Which pair of parts is nearest in the first 2 dimensions, int `[n, 2]`, and how far away it is, `[n]`."""
+    pairs = np.stack(np.meshgrid(range(4), range(4), indexing="ij"), -1).reshape(-1, 2)
+    distances = np.linalg.norm(static[:, None, :2] - of_two_parts(pairs).mean[None, :, :2], axis=-1)
+    return pairs[distances.argmin(axis=1)], distances.min(axis=1)
+
+
+def test_independent_parts_are_combined_anew():
+    random = np.random.RandomState(1)
+    parts = random.randint(4, size=(400, 2))
+    parts = parts[~(parts == 3).all(axis=1)]  # one combination was never trained
+    density = fit_static_density(of_two_parts(parts), of_two_parts(random.randint(4, size=(100, 2))), seed=0)
+    assert [group.means.shape[1] for group in density.groups] == [1, 1, 2]  # two parts, and what is noise
+    found, distances = nearest_parts(density.distribution().sample(1000, seed=[0, 0]).numpy())
+    assert np.mean(distances < 4 * STDDEV) > 0.95
+    assert np.mean((found == 3).all(axis=1)) == pytest.approx(np.mean(parts[:, 0] == 3) ** 2, abs=0.03)
+
+
+def test_a_normal_stays_a_normal():
+    random = np.random.RandomState(0)
+    scale = np.array([[2.0, 0.0], [1.5, 0.5]])
+    training, held_out = (
+        StaticPosteriors(random.standard_normal((count, 2)) @ scale.T + 3, np.full((count, 2), 1e-2))
+        for count in (2000, 500)
+    )
+    density = fit_static_density(training, held_out, seed=0).distribution()
+    samples = density.sample(4000, seed=[0, 0]).numpy()
+    np.testing.assert_allclose(samples.mean(axis=0), [3, 3], atol=0.2)
+    np.testing.assert_allclose(np.cov(samples.T), scale @ scale.T, rtol=0.15, atol=0.1)
+
+
+def test_log_prob_is_that_of_the_samples():
+    parts = np.random.RandomState(0).randint(4, size=(300, 2))
+    density = fit_static_density(of_two_parts(parts), of_two_parts(parts), seed=0).distribution()
+    points = tf.constant(density.sample(5, seed=[0, 0]).numpy())  # of its own samples it remembers the s
+    small = 1e-3 * tf.eye(4)
+    slopes = (density.log_prob(points + small[0]) - density.log_prob(points - small[0])) / 2e-3
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        log_prob = density.log_prob(points)
+    assert log_prob.shape == (5,)
+    np.testing.assert_allclose(tape.gradient(log_prob, points)[:, 0], slopes, rtol=0.05, atol=1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_few_sequences_are_enough(count):
+    posteriors = of_two_parts(np.zeros((count, 2), int) + np.arange(count)[:, None] % 4)
+    samples = fit_static_density(posteriors, posteriors, seed=0).distribution().sample(3, seed=[0, 0])
+    assert np.isfinite(samples).all()
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    posteriors = of_two_parts(np.random.RandomState(0).randint(4, size=(60, 2)))
+    density = fit_static_density(posteriors, posteriors, seed=0)
+    density.save(tmp_path / "density.npz")
+    loaded = StaticDensity.load(tmp_path / "density.npz")
+    samples = [each.distribution().sample(4, seed=[1, 2]).numpy() for each in (density, loaded)]
+    np.testing.assert_array_equal(*samples)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "density.npz").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(UserError, match=r"density\.npz cannot be read"):
+        StaticDensity.load(tmp_path / "density.npz")
