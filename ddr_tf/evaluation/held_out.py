@@ -6,6 +6,9 @@ decoded with f of another sequence A. z is transferred in three ways:
     direct       z_i from q(z | x_B, f_B), as it is; the one to compare with other systems
     relative     moved from its place under p(z | f_B) to the same place under p(z | f_A)
     conditioned  z_i from q(z | x_B, f_A)
+
+As people have clips and not frames drawn at random, there are also swaps with f of A from N consecutive frames, and z
+as in the last of these transfers that the model knows: `neighbours`.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +23,7 @@ from ddr_tf.evaluation.interfaces import Autoencoder, DensityModel
 from ddr_tf.model.ddr import as_float, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
 
+NEIGHBOURS = "neighbours"  # in place of a transfer
 FRAMES_AT_ONCE = 512  # that are encoded
 
 # Codes of A and B, and the frames of B -> transfer -> z, float32 [P, N, Z].
@@ -32,6 +36,15 @@ def draw_frame_numbers(
     """N frames of each sequence int `[S]`, distinct where it has so many: int `[S, N]`."""
     counts = sequences.frame_counts[numbers]
     return np.stack([random.choice(count, num_frames, replace=count < num_frames) for count in counts])
+
+
+def draw_neighbours(
+    random: np.random.RandomState, sequences: SequenceDataset, numbers: np.ndarray, num_frames: int
+) -> np.ndarray:
+    """N consecutive frames of each sequence int `[S]`, all of them in turn where it has fewer: int `[S, N]`."""
+    counts = sequences.frame_counts[numbers]
+    starts = [random.randint(max(count - num_frames, 0) + 1) for count in counts]
+    return (np.array(starts)[:, None] + np.arange(num_frames)) % counts[:, None]
 
 
 def fetch(sequences: SequenceDataset, numbers: np.ndarray, frame: np.ndarray) -> tf.Tensor:
@@ -141,7 +154,7 @@ class Swaps(NamedTuple):
       truths: Each float32 `[P, N, H, W, C]`, A in the poses of B; see `SequenceDataset.swap_truths`.
       source: float32 `[P, N, H, W, C]`, the frames of B.
       reconstruction: float32 `[P, N, H, W, C]`, of the frames of B.
-      swapped: transfer -> float32 `[P, N, H, W, C]`.
+      swapped: transfer, or `NEIGHBOURS` -> float32 `[P, N, H, W, C]`.
     """
 
     static_sequence: np.ndarray
@@ -205,6 +218,9 @@ def draw_swaps(
     frames_b = fetch(sequences, b, frame)
     codes_a = model.encode(fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))
     codes_b = model.encode(frames_b)
+    swapped = _swapped(model, codes_a, codes_b, frames_b, transfers)
+    neighbours = model.encode(fetch(sequences, a, draw_neighbours(random, sequences, a, num_frames)))
+    *_, swapped[NEIGHBOURS] = _swapped(model, neighbours, codes_b, frames_b, transfers).values()
     truths = sequences.swap_truths(*(np.broadcast_to(owner[:, None], frame.shape) for owner in (a, b)), frame)
     return Swaps(
         static_sequence=a,
@@ -213,11 +229,22 @@ def draw_swaps(
         truths=[as_float(tf.constant(truth)).numpy() for truth in truths],
         source=as_float(frames_b).numpy(),
         reconstruction=np.asarray(model.decode(codes_b["static_mean"], codes_b["dynamic_mean"])),
-        swapped={
-            name: np.asarray(model.decode(codes_a["static_mean"], dynamic))
-            for name, dynamic in transfers(codes_a, codes_b, frames_b).items()
-        },
+        swapped=swapped,
     )
+
+
+def _swapped(
+    model: Autoencoder,
+    codes_a: dict[str, tf.Tensor],
+    codes_b: dict[str, tf.Tensor],
+    frames_b: tf.Tensor,
+    transfers: Transfers,
+) -> dict[str, np.ndarray]:
+    """`Swaps.swapped`."""
+    return {
+        name: np.asarray(model.decode(codes_a["static_mean"], dynamic))
+        for name, dynamic in transfers(codes_a, codes_b, frames_b).items()
+    }
 
 
 def transfer_prefix(transfer: str) -> str:

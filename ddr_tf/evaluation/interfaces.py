@@ -32,6 +32,9 @@ class DensityModel(Autoencoder, Protocol):
     static_dim: int
     dynamic_dim: int
 
+    def sample_codes(self, count: int, num_frames: int, seed: tf.Tensor, density: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """Samples of f and z."""
+
     def features(self, frames: tf.Tensor) -> tf.Tensor:
         """What both posteriors see of the frames."""
 

@@ -25,6 +25,7 @@ from ddr_tf.evaluation.interfaces import Autoencoder, DensityModel
 from ddr_tf.evaluation.metric import Measurement, Metric
 from ddr_tf.evaluation.prior import measure_prior
 from ddr_tf.evaluation.probes import NUM_FOLDS
+from ddr_tf.evaluation.samples import measure_samples
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 from ddr_tf.evaluation.swaps import measure_swaps
 from ddr_tf.preparation.face_detector import FaceDetector
@@ -176,7 +177,7 @@ def measure_codes_and_swaps(sequences: SequenceDataset, settings: Settings, draw
 def measure_densities(
     model: DensityModel, sequences: SequenceDataset, settings: Settings, draw: Draw
 ) -> dict[str, Measurement]:
-    """The bounds, and where poses are shared what p(z | f) covers."""
+    """The bounds, and where poses are shared what p(z | f) covers and what samples show."""
     measurements = {}
     if draw.codes is not None:
         measurements |= measure_bound(model, sequences, draw.codes, draw.seed)
@@ -187,4 +188,6 @@ def measure_densities(
         measurements |= measure_prior(
             model, sequences, draw.seed, draw.num_frames, settings.prior_sequences, settings.prior_samples
         )
+        if draw.num_frames == STANDARD_NUM_FRAMES:  # samples do not depend on it
+            measurements |= measure_samples(model, sequences, draw.seed, draw.num_frames, settings.samples)
     return measurements

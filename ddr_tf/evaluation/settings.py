@@ -21,6 +21,7 @@ class Settings:
       bound_samples: Samples of the codes of each of them.
       prior_sequences: Sequences whose p(z | f) is sampled.
       prior_samples: z ~ p(z | f) for each of them.
+      samples: Samples of f and z from each density of f, and as many reconstructions to compare them with.
       classifier_frames: Real frames that the frame classifier is trained on.
       classified_sequences: Sequences whose frames, generated and real, it sees.
       recognised_sequences: Sequences that swaps are recognised among, at most.
@@ -38,6 +39,7 @@ class Settings:
     bound_samples: int = 16
     prior_sequences: int = 16
     prior_samples: int = 64
+    samples: int = 512
     classifier_frames: int = 10_000
     classified_sequences: int = 128
     recognised_sequences: int = 50

@@ -11,7 +11,7 @@ from ddr_tf.evaluation.settings import Settings
 from ddr_tf.model.ddr import DDR
 
 # For speed: probes on few sequences, which is not enough for values but for the names of metrics.
-FEW = Settings(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, probe_iterations=5)
+FEW = Settings(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, samples=4, probe_iterations=5)
 
 
 @functools.cache

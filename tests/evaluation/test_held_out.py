@@ -1,6 +1,7 @@
 import numpy as np
 
-from ddr_tf.evaluation.held_out import density_transfers, direct_transfer, draw_codes, draw_swaps
+from conftest import RandomDataset
+from ddr_tf.evaluation.held_out import density_transfers, direct_transfer, draw_codes, draw_neighbours, draw_swaps
 from evaluation_examples import puppets, tiny_model
 
 
@@ -30,6 +31,14 @@ def test_codes_of_a_model_are_of_disjoint_sets_of_the_same_poses():
 def test_each_transfer_is_decoded_with_f_of_a():
     model = tiny_model()
     swaps = draw_swaps(model, puppets(), 0, num_frames=8, num_pairs=4, transfers=density_transfers(model))
-    assert set(swaps.swapped) == {"direct", "relative", "conditioned"}
+    assert set(swaps.swapped) == {"direct", "relative", "conditioned", "neighbours"}
     alone = draw_swaps(model, puppets(), 0, num_frames=8, num_pairs=4, transfers=direct_transfer)
     np.testing.assert_array_equal(alone.swapped["direct"], swaps.swapped["direct"])
+
+
+def test_neighbours_are_consecutive_frames():
+    sequences = RandomDataset(frame_counts=(3, 8, 20), held_out=1)
+    frames = draw_neighbours(np.random.RandomState(0), sequences, np.array([0, 1, 2] * 20), 8)
+    assert (frames[1::3] == np.arange(8)).all()
+    assert (np.diff(frames[2::3], axis=1) == 1).all() and len(set(frames[2::3, 0])) > 5
+    assert (frames[::3] == np.arange(8) % 3).all()

@@ -1,0 +1,151 @@
+"""What samples of f and z decode to: whether it could exist, and of whom it is."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
+from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
+from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.evaluation.metric import Measurement
+from ddr_tf.evaluation.prior import coverage
+from ddr_tf.evaluation.probes import as_classes
+from ddr_tf.model.bounds import FITTED, STANDARD, as_float
+
+VALID_WITHIN = 1.0  # dB below the median of reconstructions
+IDENTITIES_AT_ONCE = 4  # whose frames are compared with
+SEQUENCES_AT_ONCE = 64  # that are encoded
+SUFFIXES = {FITTED: "", STANDARD: "_standard"}  # of the names of metrics
+
+
+class NearestFrames(NamedTuple):
+    """The true frame nearest to each of n images, among those of some sequences.
+
+    Attributes:
+      sequence: int `[n]`.
+      error: float32 `[n]`, mean squared error.
+    """
+
+    sequence: np.ndarray
+    error: np.ndarray
+
+
+def nearest_frames(images: np.ndarray, sequences: SequenceDataset, numbers: np.ndarray) -> NearestFrames:
+    """Compares images float `[n, H, W, C]` in [0, 1] with all frames of all sequences int `[S]`."""
+    flat = images.reshape(len(images), -1)
+    poses = np.arange(sequences.frame_counts.min())
+    sequence, error = np.zeros(len(images), int), np.full(len(images), np.inf)
+    for start in range(0, len(numbers), IDENTITIES_AT_ONCE):
+        chosen = numbers[start : start + IDENTITIES_AT_ONCE]
+        frames = as_float(fetch(sequences, chosen, np.broadcast_to(poses, (len(chosen), len(poses))))).numpy()
+        frames = frames.reshape(-1, flat.shape[1])
+        # |image - frame|^2 without |image|^2, the same for all frames.
+        distances = np.einsum("fd,fd->f", frames, frames) - 2 * flat @ frames.T
+        best = distances.argmin(axis=1)
+        least = distances[np.arange(len(images)), best]
+        sequence = np.where(least < error, chosen[best // len(poses)], sequence)
+        error = np.minimum(error, least)
+    squares = np.einsum("nd,nd->n", flat, flat)
+    return NearestFrames(sequence, np.maximum((error + squares) / flat.shape[1], 0))
+
+
+class Nearest(NamedTuple):
+    """The true frames nearest to n images, among those of training and of held-out identities.
+
+    Attributes:
+      training, held_out: As of `nearest_frames`.
+    """
+
+    training: NearestFrames
+    held_out: NearestFrames
+
+    @property
+    def is_novel(self) -> np.ndarray:
+        """Whether the nearer of the two is held out: bool `[n]`."""
+        return self.held_out.error < self.training.error
+
+    @property
+    def sequence(self) -> np.ndarray:
+        """The nearest identity of all: int `[n]`."""
+        return np.where(self.is_novel, self.held_out.sequence, self.training.sequence)
+
+    @property
+    def psnr(self) -> np.ndarray:
+        """In dB, to the nearest frame of all: `[n]`."""
+        return -10 * np.log10(np.maximum(np.minimum(self.training.error, self.held_out.error), 1e-12))
+
+    @property
+    def memorised(self) -> float:
+        """Median distance to the nearest frame of a training identity over that to the nearest of a held-out one."""
+        return float(np.sqrt(np.median(self.training.error) / np.maximum(np.median(self.held_out.error), 1e-12)))
+
+
+def measure_samples(
+    model: DensityModel, sequences: SequenceDataset, seed: int, num_frames: int, num_samples: int = 512
+) -> dict[str, Measurement]:
+    """Compares samples, and reconstructions of held-out frames, with the true frames of all identities in all poses.
+
+    Args:
+      model: A model.
+      sequences: A dataset with `shared_poses`.
+      seed: Of samples, and of what is reconstructed.
+      num_frames: N, frames that f of reconstructions is computed from.
+      num_samples: How many of each; one z for each f.
+
+    Returns:
+      The metrics of `compared`, `sample_*` for f from the density that was fitted after training, and
+      `sample_*_standard` for f from p(f).
+    """
+    images = [_reconstructions(model, sequences, seed, num_frames, num_samples)]
+    for density in SUFFIXES:
+        codes = model.sample_codes(num_samples, 1, tf.constant([seed, 0]), density)
+        images.append(model.decode(*codes).numpy()[:, 0])
+    of_splits = [nearest_frames(np.concatenate(images), sequences, sequences.splits[s]) for s in (TRAIN, HELD_OUT)]
+    parts = [slice(i * num_samples, (i + 1) * num_samples) for i in range(len(images))]
+    reconstructed, *sampled = (
+        Nearest(*(NearestFrames(found.sequence[part], found.error[part]) for found in of_splits)) for part in parts
+    )
+    return {
+        f"sample_{name}{suffix}": measurement
+        for suffix, nearest in zip(SUFFIXES.values(), sampled, strict=True)
+        for name, measurement in compared(nearest, reconstructed, sequences).items()
+    }
+
+
+def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDataset) -> dict[str, Measurement]:
+    """Metrics of samples; their ceilings are those of reconstructions.
+
+    Returns:
+      `psnr`, the median in dB to the nearest true frame; `valid_fraction`, not more than `VALID_WITHIN` below the
+      median of reconstructions; `novel_fraction`, whose nearest identity was never trained on, its chance and ceiling
+      being the fraction of held-out identities; `diversity_<label>`, see `prior.coverage`, of the nearest identities;
+      and `memorised`, see `Nearest`.
+    """
+    median = float(np.median(reconstructed.psnr))
+    valid, ceiling = (float(np.mean(each.psnr >= median - VALID_WITHIN)) for each in (samples, reconstructed))
+    held_out = len(sequences.splits[HELD_OUT]) / sequences.num_sequences
+    metrics = {
+        "psnr": Measurement(float(np.median(samples.psnr)), None, median),
+        "valid_fraction": Measurement(valid, 0.0, ceiling),
+        "novel_fraction": Measurement(float(np.mean(samples.is_novel)), held_out, held_out),
+        "memorised": Measurement(samples.memorised, None, reconstructed.memorised),
+    }
+    for name, labels in as_classes(sequences.static_labels).items():
+        evenness = [coverage(labels[each.sequence], labels.max() + 1) for each in (samples, reconstructed)]
+        metrics[f"diversity_{name}"] = Measurement(evenness[0], 0.0, evenness[1])
+    return metrics
+
+
+def _reconstructions(
+    model: DensityModel, sequences: SequenceDataset, seed: int, num_frames: int, count: int
+) -> np.ndarray:
+    """One frame of each of `count` draws of held-out sequences, reconstructed: float32 `[count, H, W, C]`."""
+    random = np.random.RandomState(seed)
+    numbers = random.choice(sequences.splits[HELD_OUT], count)
+    images = []
+    for start in range(0, count, SEQUENCES_AT_ONCE):
+        chosen = numbers[start : start + SEQUENCES_AT_ONCE]
+        codes = model.encode(fetch(sequences, chosen, draw_frame_numbers(random, sequences, chosen, num_frames)))
+        images.append(model.decode(codes["static_mean"], codes["dynamic_mean"][:, :1]).numpy()[:, 0])
+    return np.concatenate(images)
