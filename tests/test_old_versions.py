@@ -19,6 +19,7 @@ OLD = Path(__file__).parent / "old"
 SETTINGS = [
     *("train.checkpoint_every=2", "train.log_every=2", "train.steps_per_execution=1", "Puppets.num_poses=8"),
     *("DDR.width=8", "DDR.pair_width=8", "DDR.dense_units=8", "DDR.static_dim=4", "train.held_out_batches=1"),
+    *("DDR.narrowing=1", "DDR.kl_static_weight=1.0", "train.optimizer=@Adam"),  # as quickstart.gin had it
 ]
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
 
