@@ -46,7 +46,10 @@ def nearest(frames: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """
     frames, candidates = (images.reshape(len(images), -1) for images in (frames, candidates))
     telling = (candidates != candidates[0]).any(axis=0)  # other pixels are as far from all candidates
+    from threadpoolctl import threadpool_limits
+
     if not telling.any():
         return np.zeros(len(frames), int)
     candidates = candidates[:, telling] / np.float32(255 if candidates.dtype == np.uint8 else 1)
-    return scikit_learn().metrics.pairwise_distances_argmin(frames[:, telling], candidates)
+    with threadpool_limits(1):  # threads only wait for each other at this size
+        return scikit_learn().metrics.pairwise_distances_argmin(frames[:, telling], candidates)

@@ -117,7 +117,7 @@ def draw_planes(
         axes.tick_params(length=2, pad=1, labelsize=6)
         axes.set_xlabel(_symbol(dimensions[0]), labelpad=1)
         if number == 0:
-            axes.set_ylabel(_symbol(dimensions[1]), labelpad=1, rotation=0)
+            axes.set_ylabel(_symbol(dimensions[1]), labelpad=1, rotation=0, y=0.6)  # between two numbers
     return figure
 
 
