@@ -46,7 +46,7 @@ def test_the_dataset_that_the_page_adds_trains(tmp_path, drawn_data):
 
 def test_every_picture_of_the_tour_is_a_figure_that_a_command_draws():
     pictures = set(re.findall(r"\]\(tour/(\w+)\.\w+\)", (DOCS / "tour.md").read_text()))
-    assert pictures - {"interpolation_dynamic"} <= gallery.FIGURES.keys()
+    assert pictures - {"interpolation_dynamic"} <= gallery.PLOTS.keys()
     assert {path.stem for path in (DOCS / "tour").iterdir()} == pictures
     assert sum(path.stat().st_size for path in (DOCS / "tour").iterdir()) < 1_200_000
 

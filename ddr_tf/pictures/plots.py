@@ -47,6 +47,7 @@ CLASS_COLOURS = matplotlib.color_sequences["petroff10"]  # chosen for colour-bli
 SCALE = "viridis"  # for continuous labels, likewise
 UNKNOWN = "0.8"  # grey of points without a label
 LINE, BAND = "0.35", "0.88"  # greys
+MAX_SHORT_WORD = 8  # letters of a legend beside which three panels have room
 # Of a timeline, in inches: side of a picture, left margin, gap, height of the curve.
 PICTURE_SIDE, TIMELINE_LEFT, TIMELINE_GAP, TIMELINE_HEIGHT = 0.85, 0.5, 0.3, 1.5
 GIF_MILLISECONDS = 80  # of a frame
@@ -273,10 +274,11 @@ def draw_scatter(points: np.ndarray, labels: dict[str, Label], dimensions: tuple
       labels: name -> label of the K points, at least one.
       dimensions: Which dimensions of z the points have.
     """
-    columns = min(3, len(labels))
+    wide = any(len(word) > MAX_SHORT_WORD for label in labels.values() for word in _legend(label))
+    columns = min(2 if wide else 3, len(labels))
     rows = -(-len(labels) // columns)
     figure = Figure(
-        (TEXT_WIDTH * (columns / 3 if columns < 3 else 1) + (0.6 if columns == 1 else 0), 1.9 * rows),
+        (TEXT_WIDTH * min(1, columns / (2 if wide else 3)) + (0.6 if columns == 1 else 0), 1.9 * rows),
         layout="constrained",
     )
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -290,6 +292,12 @@ def draw_scatter(points: np.ndarray, labels: dict[str, Label], dimensions: tuple
         if place % columns == 0:
             axes.set_ylabel(_symbol(dimensions[1]), labelpad=1)
     return figure
+
+
+def _legend(label: Label) -> list[str]:
+    """The words of a label that is drawn with a legend."""
+    known_classes = classes(label)
+    return known_classes[1] if known_classes and len(known_classes[1]) <= len(CLASS_COLOURS) else []
 
 
 def _draw_labelled(axes: Axes, points: np.ndarray, name: str, label: Label) -> None:
