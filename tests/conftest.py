@@ -144,6 +144,16 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of the settings that the tests of training share: (model, folder); to be read only."""
+    from ddr_tf.training.loop import train
+    from training_examples import SETTINGS
+
+    run_dir = tmp_path_factory.mktemp("run") / "run"
+    return train(str(run_dir), **SETTINGS), run_dir
+
+
+@pytest.fixture(scope="session")
 def saved_model(tmp_path_factory):
     """saved_models/puppets with a version 3: an untrained model of 16 x 16 x 3, F = 4; to be read only."""
     from ddr_tf.model.ddr import DDR

@@ -106,3 +106,9 @@ def test_macros_in_the_settings_of_old_runs_are_resolved(run):
     change(run / "run.json", settings=settings | {"train.sequences": "@Nothing"})
     with pytest.raises(UserError, match="does not tell which dataset"):
         runs.load_sequences(run)
+
+
+def test_a_model_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "model.keras").write_text("no model")
+    with pytest.raises(UserError, match=r"model\.keras cannot be read by ddr_tf .* run\.json beside it"):
+        runs.load_model(tmp_path)

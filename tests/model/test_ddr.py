@@ -3,22 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR, as_float, relative_transfer
+from ddr_tf.model.ddr import DDR, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
 from ddr_tf.model.networks import CHUNK
-
-TINY = dict(static_dim=4, width=4, pair_width=6, dense_units=8)
+from model_examples import TINY, frames
 
 
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
     return DDR((16, 32, 3), **TINY)
-
-
-def frames(batch=2, num_frames=3, shape=(16, 32, 3), seed=0):
-    return tf.constant(np.random.RandomState(seed).randint(0, 256, (batch, num_frames, *shape)).astype(np.uint8))
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 7])
@@ -48,11 +42,6 @@ def test_many_frames_have_the_codes_and_pictures_that_they_have_at_once(model):
     np.testing.assert_allclose(codes["dynamic_mean"], dynamic, rtol=1e-5, atol=1e-6)
     pictures = model.likelihood(static, dynamic).mean()
     np.testing.assert_allclose(model.decode(static, dynamic), pictures, rtol=1e-5, atol=1e-6)
-
-
-def test_uint8_and_float_frames_are_the_same(model):
-    for name, value in model(frames()).items():
-        np.testing.assert_allclose(value, model(as_float(frames()))[name], rtol=1e-5, atol=1e-6)
 
 
 def test_permuting_frames_permutes_z_and_leaves_f(model):
@@ -89,47 +78,6 @@ def test_keras_round_trip(model, tmp_path):
         np.testing.assert_allclose(value, loaded(frames())[name], rtol=1e-5, atol=1e-6)
 
 
-def test_get_config_keeps_what_was_given():
-    given = dict(
-        TINY,
-        dynamic_dim=3,
-        kl_warmup_steps=7,
-        gradient_clip_norm=2.0,
-        noise_seed=5,
-        initializer="he_normal",
-        frame_shape=(16, 16, 1),
-        static_aggregation="product",
-        learned_prior=False,
-        num_static_frames=2,
-        narrowing=2,
-        kl_static_weight=0.25,
-    )
-    config = DDR(**given).get_config()
-    assert {name: config[name] for name in given} == given
-
-
-def test_elbo_without_noise_uses_the_posterior_means(model):
-    terms = model.elbo_terms(frames(), tf.zeros([2, 4]), tf.zeros([2, 3, 2]))
-    outputs = model(frames())
-    x, p = as_float(frames()).numpy(), outputs["reconstruction"].numpy()
-    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3, 4))
-    np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-4)
-    assert (terms.kl_static.numpy() > 0).all()
-    assert (terms.kl_dynamic.numpy() > 0).all()
-
-
-def test_f_may_come_from_other_frames_than_those_decoded(model):
-    static_noise, dynamic_noise = tf.ones([2, 4]), tf.ones([2, 3, 2])
-    others = frames(seed=1, num_frames=5)
-    same = model.elbo_terms(frames(), static_noise, dynamic_noise, frames())
-    plain = model.elbo_terms(frames(), static_noise, dynamic_noise)
-    apart = model.elbo_terms(frames(), static_noise, dynamic_noise, others)
-    np.testing.assert_allclose(same.elbo(), plain.elbo(), rtol=1e-5)
-    of_others = model.elbo_terms(others, static_noise, tf.zeros([2, 5, 2]))
-    np.testing.assert_allclose(apart.kl_static, of_others.kl_static, rtol=1e-5)
-    assert not np.allclose(apart.kl_static, plain.kl_static)
-
-
 def test_a_standard_prior_does_not_depend_on_f():
     model = DDR((16, 16, 1), **TINY, learned_prior=False)
     prior = model.dynamic_prior(tf.random.stateless_normal([3, 4], [0, 0]))
@@ -137,17 +85,6 @@ def test_a_standard_prior_does_not_depend_on_f():
     np.testing.assert_array_equal(prior.mean(), np.zeros((3, 1, 2)))
     np.testing.assert_array_equal(prior.stddev(), np.ones((3, 1, 2)))
     assert not any("prior" in variable.path for variable in model.trainable_variables)
-
-
-def test_the_mean_of_log_weights_is_the_bound_and_more_samples_tighten_it(model):
-    samples = 400
-    noise = [tf.random.stateless_normal([samples, 2, *shape], [i, 0]) for i, shape in enumerate(((4,), (3, 2)))]
-    both = tf.function(lambda *each: (model.elbo_terms(frames(), *each).elbo(), model.log_weights(frames(), *each)))
-    bounds, weights = map(np.array, zip(*(both(*each) for each in zip(*noise, strict=True)), strict=True))
-    error = np.std(weights - bounds, axis=0) / samples**0.5
-    np.testing.assert_array_less(np.abs((weights - bounds).mean(axis=0)), 4 * error)
-    tighter = np.log(np.exp(weights - weights.max()).reshape(-1, 8, 2).mean(axis=1)).mean(axis=0) + weights.max()
-    assert (tighter > weights.mean(axis=0)).all()
 
 
 def test_warmup_of_the_kl_terms():
@@ -175,24 +112,3 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
     for name, value in full(frames()).items():
         assert half(frames())[name].dtype == tf.float32
         np.testing.assert_allclose(half(frames())[name], value, atol=0.03)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"frame_shape": (20, 16, 1)}, "multiples of 16"),
-        ({"static_dim": 0}, "DDR.static_dim must be at least 1, got 0"),
-        ({"kl_warmup_steps": -1}, "DDR.kl_warmup_steps"),
-        ({"kl_static_weight": -0.5}, "DDR.kl_static_weight"),
-        ({"narrowing": 0}, "DDR.narrowing"),
-        ({"gradient_clip_norm": 0.0}, "DDR.gradient_clip_norm"),
-        ({"initial_static_stddev": 0.0}, "DDR.initial_static_stddev"),
-        ({"dtype": "float16"}, "DDR.dtype must be one of float32, mixed_bfloat16"),
-        ({"initializer": "hex"}, "no initializer 'hex'"),
-        ({"static_aggregation": "sum"}, "static_aggregation must be one of pairs, pooled, average, product, got 'sum'"),
-        ({"num_static_frames": -1}, "DDR.num_static_frames must be 0 or more, got -1"),
-    ],
-)
-def test_impossible_settings_are_refused(arguments, message):
-    with pytest.raises(UserError, match=message):
-        DDR(**({"frame_shape": (16, 16, 1)} | arguments))

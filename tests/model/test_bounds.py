@@ -1,0 +1,51 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddr_tf.model.ddr import DDR, as_float
+from model_examples import TINY, frames
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return DDR((16, 32, 3), **TINY)
+
+
+def test_elbo_without_noise_uses_the_posterior_means(model):
+    terms = model.elbo_terms(frames(), tf.zeros([2, 4]), tf.zeros([2, 3, 2]))
+    outputs = model(frames())
+    x, p = as_float(frames()).numpy(), outputs["reconstruction"].numpy()
+    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-4)
+    assert (terms.kl_static.numpy() > 0).all()
+    assert (terms.kl_dynamic.numpy() > 0).all()
+
+
+def test_f_may_come_from_other_frames_than_those_decoded(model):
+    static_noise, dynamic_noise = tf.ones([2, 4]), tf.ones([2, 3, 2])
+    others = frames(seed=1, num_frames=5)
+    same = model.elbo_terms(frames(), static_noise, dynamic_noise, frames())
+    plain = model.elbo_terms(frames(), static_noise, dynamic_noise)
+    apart = model.elbo_terms(frames(), static_noise, dynamic_noise, others)
+    np.testing.assert_allclose(same.elbo(), plain.elbo(), rtol=1e-5)
+    of_others = model.elbo_terms(others, static_noise, tf.zeros([2, 5, 2]))
+    np.testing.assert_allclose(apart.kl_static, of_others.kl_static, rtol=1e-5)
+    assert not np.allclose(apart.kl_static, plain.kl_static)
+
+
+def test_the_mean_of_log_weights_is_the_bound_and_more_samples_tighten_it(model):
+    samples = 400
+    noise = [tf.random.stateless_normal([samples, 2, *shape], [i, 0]) for i, shape in enumerate(((4,), (3, 2)))]
+    both = tf.function(lambda *each: (model.elbo_terms(frames(), *each).elbo(), model.log_weights(frames(), *each)))
+    bounds, weights = map(np.array, zip(*(both(*each) for each in zip(*noise, strict=True)), strict=True))
+    error = np.std(weights - bounds, axis=0) / samples**0.5
+    np.testing.assert_array_less(np.abs((weights - bounds).mean(axis=0)), 4 * error)
+    tighter = np.log(np.exp(weights - weights.max()).reshape(-1, 8, 2).mean(axis=1)).mean(axis=0) + weights.max()
+    assert (tighter > weights.mean(axis=0)).all()
+
+
+def test_uint8_and_float_frames_are_the_same(model):
+    for name, value in model(frames()).items():
+        np.testing.assert_allclose(value, model(as_float(frames()))[name], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,99 @@
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import RandomDataset
+from ddr_tf.errors import UserError
+from ddr_tf.model.bounds import BOUND_METRICS
+from ddr_tf.training.loop import train
+from ddr_tf.training.run_directory import Run
+from training_examples import SETTINGS, Stop, metrics, weights
+
+
+def test_a_run_directory_holds_all_that_is_promised(finished):
+    model, run_dir = finished
+    names = ("config.gin", "run.json", "metrics.jsonl", "model.keras", "static_density.npz", "checkpoints/last")
+    for name in (*names, "checkpoints/best"):
+        assert (run_dir / name).exists(), name
+    for name in ("reconstructions", "swaps", "samples", "latent_plane"):
+        assert (run_dir / f"{name}.png").stat().st_size > 1000
+    record = json.loads((run_dir / "run.json").read_text())
+    assert record["finished"] is True
+    assert record["step"] == 8
+    assert {"tensorflow", "keras", "python", "ddr_tf"} <= record["versions"].keys()
+    loaded = keras.models.load_model(run_dir / "model.keras")
+    for left, right in zip(weights(model), weights(loaded), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_tensorboard_holds_scalars_images_and_the_config(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = {}
+    for split in ("train", "held_out"):
+        events = EventAccumulator(str(finished[1] / "logs" / split))
+        events.Reload()
+        tags[split] = {tag for name in events.Tags()["tensors"] for tag in [name]}
+    bound = {f"bound/{name}" for name in (*BOUND_METRICS, "bits_per_dim")}
+    training = {f"training/{name}" for name in ("gradient_norm", "learning_rate", "frames_per_second", "kl_weight")}
+    codes = {"codes/active_units_static", "codes/active_units_dynamic"}
+    assert bound | training | {"config"} <= tags["train"]
+    assert bound | codes | {"swaps", "samples", "_hparams_/session_start_info"} <= tags["held_out"]
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    record = {"settings": {}, "versions": {"ddr_tf": "0.1.0"}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"holds a run of ddr_tf 0\.1\.0, whose networks are not those of 0"):
+        train(str(tmp_path / "run"), **SETTINGS)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
+    _, run_dir = finished
+    before = (run_dir / "metrics.jsonl").read_text()
+    train(str(run_dir), **SETTINGS)
+    assert "has already finished its 8 steps" in capsys.readouterr().out
+    assert (run_dir / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_stopped_before_its_final_model_is_finished_the_next_time(tmp_path, monkeypatch):
+    settings = SETTINGS | {"steps": 2, "checkpoint_every": 2}
+
+    def stop(*_):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "finish", stop)
+        with pytest.raises(Stop):
+            train(str(tmp_path), **settings)
+    assert not json.loads((tmp_path / "run.json").read_text())["finished"]
+    train(str(tmp_path), **settings)
+    assert (tmp_path / "model.keras").exists() and (tmp_path / "swaps.png").exists()
+    assert json.loads((tmp_path / "run.json").read_text())["finished"]
+
+
+def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
+    train(str(tmp_path), **SETTINGS | {"learning_rate": 0.3, "final_learning_rate": 0.3, "checkpoint_every": 2})
+    held_out = {line["step"]: line["elbo"] for line in metrics(tmp_path) if line["split"] == "held_out"}
+    best = max(held_out, key=held_out.get)
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints/best")).endswith(f"ckpt-{best}")
+
+
+def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path):
+    train(str(tmp_path), **SETTINGS)
+    more = functools.partial(RandomDataset, frame_counts=(9, 3, 8, 12, 8, 8, 5))
+    with pytest.raises(UserError, match="The data have changed since"):
+        train(str(tmp_path), **SETTINGS | {"sequences": more, "steps": 12})
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        train(str(tmp_path), **SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -1,0 +1,124 @@
+"""Steps of training: the same on any number of replicas and splits, and as Keras takes them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import RandomDataset
+from ddr_tf.model.bounds import BOUND_METRICS
+from training_examples import TINY, fitted, held_out, one_device, two_devices, weights
+
+
+@pytest.mark.parametrize("clip", [1000.0, 1.0])
+def test_one_and_two_replicas_give_the_same_weights(clip):
+    (one, history_one), (two, history_two) = (
+        fitted(strategy, gradient_clip_norm=clip, learning_rate=1e-4) for strategy in (one_device(), two_devices())
+    )
+    for left, right in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+    for name in (*BOUND_METRICS, "gradient_norm"):
+        np.testing.assert_allclose(history_one[name], history_two[name], rtol=1e-4)
+    held_out_one, held_out_two = held_out(one, 2), held_out(two, 2)
+    for name in BOUND_METRICS:
+        assert held_out_one[name] == pytest.approx(held_out_two[name], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("devices", "settings"), [(one_device, {}), (one_device, dict(num_static_frames=1)), (two_devices, dict(xla=True))]
+)
+def test_splits_give_the_same_weights(devices, settings):
+    (whole, expected), (cut, history) = (
+        fitted(devices(), splits=splits, learning_rate=1e-4, **settings) for splits in (1, 2)
+    )
+    for left, right in zip(weights(whole), weights(cut), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+    for name in (*BOUND_METRICS, "gradient_norm"):
+        np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
+
+
+def test_replicas_see_different_noise():
+    strategy = two_devices()
+    with strategy.scope():
+        model = TINY(frame_shape=(16, 16, 1))
+    frames = tf.zeros([2, 3, 16, 16, 1])
+    noise = strategy.run(lambda: model.noise(frames, tf.constant([0, 0])))
+    for part in noise:
+        first, second = strategy.experimental_local_results(part)
+        assert np.abs(first - second).min() > 0
+
+
+def test_several_steps_in_one_execution_are_the_same_steps():
+    one, several = (fitted(one_device(), steps_per_execution=steps)[0] for steps in (1, 4))
+    for left, right in zip(weights(one), weights(several), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_held_out_metrics_are_of_all_batches_as_those_of_keras():
+    model = fitted(one_device())[0]
+    batches = RandomDataset().batches("held_out", 4, 3, 0)
+    of_keras = model.evaluate(batches, steps=4, return_dict=True, verbose=0)
+    assert held_out(model, 4) == pytest.approx(of_keras, rel=1e-5)
+    assert held_out(model, 4) == pytest.approx(of_keras, rel=1e-5)  # and not of those before
+    assert held_out(model, 1)["elbo"] != pytest.approx(of_keras["elbo"], rel=1e-5)
+
+
+def test_keras_fits_the_same_steps():
+    expected, history = fitted(one_device())
+    with one_device().scope():
+        keras.utils.set_random_seed(0)
+        model = TINY(frame_shape=(16, 16, 1))
+        model.compile(keras.optimizers.SGD(1e-2))
+    batches = RandomDataset().batches("train", 4, 3, seed=0)
+    logs = model.fit(batches, steps_per_epoch=4, shuffle=False, verbose=0).history
+    assert logs["elbo"][0] == pytest.approx(history["elbo"][-1], rel=1e-5)
+    for left, right in zip(weights(expected), weights(model), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_keras_fits_arrays_and_a_loaded_model(tmp_path):
+    model = TINY(frame_shape=(16, 16, 1))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.compile("adam")
+    frames = RandomDataset().bank[:, :4]
+    logs = loaded.fit(frames, batch_size=3, validation_data=(frames[:2],), verbose=0).history
+    assert {"elbo", "val_elbo", "gradient_norm"} <= logs.keys()
+
+
+@pytest.mark.slow
+def test_it_trains_in_bfloat16_on_two_replicas():
+    half, history = fitted(two_devices(), dtype="mixed_bfloat16", learning_rate=1e-4)
+    full, expected = fitted(two_devices(), learning_rate=1e-4)
+    assert history["elbo"][0] == pytest.approx(expected["elbo"][0], rel=0.01)
+    for left, right in zip(weights(half), weights(full), strict=True):
+        np.testing.assert_allclose(left, right, atol=0.01)
+
+
+def test_xla_gives_the_same_weights():
+    (compiled, history), (plain, expected) = (
+        fitted(two_devices(), xla=xla, learning_rate=1e-4, steps_per_execution=2) for xla in (True, False)
+    )
+    assert history["elbo"][0] == pytest.approx(expected["elbo"][0], rel=1e-5)
+    for left, right in zip(weights(compiled), weights(plain), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
+def test_the_update_is_no_longer_than_the_clip_norm():
+    before = fitted(one_device(), steps=1, learning_rate=1e-30)[0]
+    after, history = fitted(one_device(), steps=1, learning_rate=1.0, gradient_clip_norm=0.01)
+    moved = sum(((a - b) ** 2).sum() for a, b in zip(weights(after), weights(before), strict=True)) ** 0.5
+    assert moved == pytest.approx(0.01, rel=1e-3)
+    assert history["gradient_norm"][0] > 0.01
+
+
+class DarkSequences(RandomDataset):
+    def frames(self, sequence, frame):
+        return super().frames(sequence, frame) // 16
+
+
+def test_it_learns():
+    _, history = fitted(one_device(), steps=1, learning_rate=1e-30, sequences=DarkSequences())
+    model, _ = fitted(one_device(), steps=60, learning_rate=1e-2, sequences=DarkSequences())
+    after = held_out(model, 2, DarkSequences)
+    assert after["reconstruction_excess"] < 0.5 * history["reconstruction_excess"][0]

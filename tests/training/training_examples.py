@@ -1,0 +1,66 @@
+"""A small dataset and settings that the tests of training share, and models after some steps."""
+
+import functools
+import json
+
+import keras
+import tensorflow as tf
+
+from conftest import RandomDataset
+from ddr_tf.model.ddr import DDR
+from ddr_tf.training.steps import Evaluation, train_function
+
+TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8, kl_warmup_steps=4)
+SETTINGS = dict(
+    sequences=RandomDataset,
+    model=TINY,
+    steps=8,
+    batch_size=4,
+    num_frames=3,
+    checkpoint_every=4,
+    log_every=2,
+    steps_per_execution=2,
+    held_out_batches=2,
+)
+
+
+class Stop(BaseException):
+    pass
+
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+
+
+def metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequences=None, splits=1, **arguments):
+    """A model after some steps, and the metrics of each execution."""
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = TINY(frame_shape=(16, 16, 1), **arguments)
+        model.compile(keras.optimizers.SGD(learning_rate), jit_compile=False)
+    function = train_function(model, steps_per_execution, splits)
+    batches = iter(distributed(strategy, (sequences or RandomDataset()).batches("train", 4, 3, seed=0)))
+    history = [function(batches) for _ in range(steps // steps_per_execution)]
+    return model, {name: [float(metrics[name]) for metrics in history] for name in history[0]}
+
+
+def distributed(strategy, batches):
+    return strategy.experimental_distribute_dataset(batches)
+
+
+def held_out(model, num_batches, sequences=RandomDataset):
+    """Held-out metrics."""
+    batches = sequences().batches("held_out", 4, 3, 0)
+    return Evaluation(model, distributed(model.distribute_strategy, batches), num_batches)()
+
+
+def one_device():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def two_devices():
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
