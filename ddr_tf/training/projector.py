@@ -60,7 +60,7 @@ def _labels(dataset: SequenceDataset, numbers: np.ndarray) -> dict[str, np.ndarr
 def _words(dataset: SequenceDataset, name: str, values: np.ndarray) -> np.ndarray:
     """Values of a label as text: the words that they stand for where there are some."""
     words = dataset.label_names.get(name)
-    return np.array([words[value] if value >= 0 else "" for value in values] if words else list(map(str, values)))
+    return np.array([words[value] if value >= 0 else "" for value in values] if words else [f"{v:.4g}" for v in values])
 
 
 def _write_points(
