@@ -172,7 +172,8 @@ class Run:
         self._lock = files.Lock(self.shared / LOCK)
         if not self._lock.acquire():
             raise UserError(f"{self.shared} is being trained by another process; wait for it, or end it first.")
-        files.remove_abandoned(self.shared)
+        for folder in (self.shared, *(self.shared / LOGS / split for split in (TRAIN, HELD_OUT))):
+            files.remove_abandoned(folder)
 
     def _restore(self, ddr: DDR, record: dict[str, Any] | None, steps: int) -> int:
         """Restores the newest checkpoint, and returns the step that it is at."""
