@@ -36,6 +36,16 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--weights", choices=("float32", "float16"), default="float32", help="float16: half the size (default: float32)"
     )
+    flags.add_argument(
+        "--examples",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="frames of two held-out sequences, on which the explorer opens; auto: if the licence of the data lets "
+        "everybody pass them on (default: auto)",
+    )
+    flags.add_argument(
+        "--keep_keras", action="store_true", help="keep model.keras in the export, so that it can be trained further"
+    )
     return flags
 
 
@@ -48,10 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError("--weights float16 is for --format saved_model only.")
         from ddr_tf.serving import onnx, saved_model
 
+        run_dir, out = Path(flags.run_dir), Path(flags.out)
         if flags.format == "onnx":
-            print(f"written: {onnx.export(Path(flags.run_dir), Path(flags.out))}")
+            print(f"written: {onnx.export(run_dir, out)}")
             return
-        print(f"written: {saved_model.export(Path(flags.run_dir), Path(flags.out), flags.weights, progress=print)}")
+        examples = {"auto": None, "yes": True, "no": False}[flags.examples]
+        written = saved_model.export(run_dir, out, flags.weights, examples, flags.keep_keras, progress=print)
+        print(f"written: {written}")
 
     return cli.run(body, lambda: "stopped; nothing was written")
 

@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -68,19 +70,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with bound(flags.port) as listener:
             from ddr_tf.serving import guard, server  # says what is missing before the slow import of TensorFlow
 
+            hosts = {*guard.LOCAL_HOSTS, *map(host, flags.allow_host)}
             start = time.perf_counter()
-            servable = server.Servable(Path(flags.saved_model))
-            seconds = time.perf_counter() - start
-            _tune_process()
-            listener.listen()  # from now on every connection gets an answer, if only after a moment
-            url = f"http://{HOST}:{listener.getsockname()[1]}"
-            print(f"{servable.name}, version {servable.version}, loaded in {seconds:.1f} s")
-            print(f"explorer: {url}/\nREST API: {url}/v1/models/{quote(servable.name, safe='')}")
-            print("Ctrl-C stops it", flush=True)
-            app = server.application(servable, hosts={*guard.LOCAL_HOSTS, *map(host, flags.allow_host)})
-            asyncio.run(server.run(app, listener, DRAIN_SECONDS))
+            with exported_model(flags.saved_model) as directory:
+                servable = server.Servable(directory)
+                seconds = time.perf_counter() - start
+                _tune_process()
+                listener.listen()  # from now on every connection gets an answer, if only after a moment
+                url = f"http://{HOST}:{listener.getsockname()[1]}"
+                print(f"{servable.name}, version {servable.version}, loaded in {seconds:.1f} s")
+                print(f"explorer: {url}/\nREST API: {url}/v1/models/{quote(servable.name, safe='')}")
+                print("Ctrl-C stops it", flush=True)
+                asyncio.run(server.run(server.application(servable, hosts=hosts), listener, DRAIN_SECONDS))
 
     return cli.run(body)
+
+
+@contextlib.contextmanager
+def exported_model(path: str) -> Iterator[Path]:
+    """The folder of an exported model; of a run, one that is made for as long as it is used.
+
+    Args:
+      path: See `shipped.resolve`.
+
+    Raises:
+      UserError: If there is neither.
+    """
+    from ddr_tf.serving import saved_model, shipped
+
+    folder = shipped.resolve(path)
+    if not shipped.is_run(folder):
+        yield folder
+        return
+    print(f"{folder} is a run; it is exported to a temporary folder (python -m ddr_tf.export makes one that stays)")
+    with tempfile.TemporaryDirectory(prefix="ddr_tf_") as temporary:
+        directory = Path(temporary) / folder.resolve().name
+        saved_model.export(folder, directory, progress=print)
+        yield directory
 
 
 def host(name: str) -> str:

@@ -12,8 +12,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ddr_tf import export, runs
+from ddr_tf.data.puppets import Puppets
 
 
 def flags(run_dir, out):
@@ -31,7 +33,7 @@ def test_each_export_is_the_next_version_also_without_what_warm_up_needs(tmp_pat
         assert not (out / version / "assets.extra/tf_serving_warmup_requests").exists()
     assert sorted(path.name for path in out.iterdir()) == ["1", "2"]
     assert [path.name for path in tmp_path.iterdir()] == ["saved_models"]
-    for name in ("config.gin", "run.json"):  # so that the data can be found again
+    for name in ("config.gin", "run.json", "dataset.json"):  # so that the data can be found again
         assert (out / "1/assets.extra" / name).read_text() == (run_dir / name).read_text()
     density = runs.load_model(run_dir).static_density.distribution()
     drawn = tf.saved_model.load(str(out / "1")).signatures["sample"](
@@ -122,6 +124,38 @@ def test_a_run_that_is_not_whole_is_refused(tmp_path, run_dir, capsys, missing):
     assert missing in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_examples_of_held_out_sequences(tmp_path, run_dir, capsys):
+    extra = tmp_path / "puppets/1/assets.extra"
+    assert export.main(flags(run_dir, tmp_path / "puppets")) == 0
+    index = json.loads((extra / "examples/examples.json").read_text())
+    assert index == {letter: [f"{letter}-{number}.png" for number in range(1, 7)] for letter in "AB"}
+    dataset = runs.load_sequences(run_dir)
+    first = dataset.splits["held_out"][0]
+    with Image.open(extra / "examples/A-1.png") as image:
+        np.testing.assert_array_equal(image, dataset.frames(tf.constant([first]), tf.constant([0]))[0])
+    assert json.loads((extra / "dataset.json").read_text()) == json.loads((run_dir / "dataset.json").read_text())
+    assert not (extra / "model.keras").exists()
+    assert export.main([*flags(run_dir, tmp_path / "puppets"), "--examples", "no", "--keep_keras"]) == 0
+    assert not (tmp_path / "puppets/2/assets.extra/examples").exists()
+    assert runs.load_keras_model(str(tmp_path / "puppets")).static_dim == 4
+
+
+def test_examples_only_if_they_may_be_passed_on(tmp_path, run_dir, capsys, monkeypatch):
+    monkeypatch.setattr(Puppets, "open_licence", False)
+    assert export.main(flags(run_dir, tmp_path / "puppets")) == 0
+    assert "without example frames for the explorer (licence: Apache-2.0, as ddr_tf)" in capsys.readouterr().out
+    assert not (tmp_path / "puppets/1/assets.extra/examples").exists()
+    assert export.main([*flags(run_dir, tmp_path / "puppets"), "--examples", "yes"]) == 0
+    assert (tmp_path / "puppets/2/assets.extra/examples/B-6.png").exists()
+
+
+def test_a_forgotten_name_is_asked_for(tmp_path, run_dir, capsys):
+    (tmp_path / "models/puppets/1").mkdir(parents=True)
+    for out in (tmp_path / "saved_models", tmp_path / "models"):
+        assert export.main(flags(run_dir, out)) == 2
+        assert f"--out {out} lacks the name of the model; give one, as {out}/puppets" in capsys.readouterr().err
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path, run_dir, capsys):

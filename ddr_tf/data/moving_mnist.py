@@ -204,6 +204,7 @@ class MovingMNIST(SequenceDataset):
 
     PATHS = ("data_dir",)
     licence = "CC-BY-SA 3.0 (MNIST, of which it is made)"
+    open_licence = True
 
     def __init__(self, data_dir: str, num_train: int = 10000, num_held_out: int = 1000, seed: int = 0) -> None:
         """Draws digits and trajectories; frames are drawn when they are asked for.

@@ -186,6 +186,7 @@ class Puppets(Characters):
     """
 
     licence = "Apache-2.0, as ddr_tf"
+    open_licence = True
     ordered = False  # poses are drawn at random
 
     def __init__(self, size: int = 32, num_poses: int = 256) -> None:

@@ -82,6 +82,7 @@ class SequenceDataset(abc.ABC):
       shared_poses: Whether frames of the same number show the same pose in all sequences.
       ordered: Whether the numbers of frames are an order that means something, such as time. The model never uses it.
       licence: Of the data, in words; None where it is not known.
+      open_licence: Whether everybody may pass on frames of it, so that an exported model may hold a few.
       PATHS: Which arguments of `__init__` are paths of files or folders; the first is where the data are.
       arguments: Those of `__init__`, defaults included, by which the dataset can be made again.
     """
@@ -89,6 +90,7 @@ class SequenceDataset(abc.ABC):
     shared_poses = False
     ordered = True
     licence: str | None = None
+    open_licence = False
     PATHS: Sequence[str] = ()
     arguments: Mapping[str, Any]
 

@@ -176,6 +176,7 @@ class Sprites(Characters):
 
     PATHS = ("data_dir",)
     licence = "CC-BY-SA 3.0 and GPL 3.0, the work of many artists: AUTHORS.txt of the Universal LPC collection"
+    open_licence = True
 
     def __init__(self, data_dir: str) -> None:
         """Reads the 24 sheets, downloading those that are missing, and composites the lower two layers.

@@ -10,9 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from ddr_tf import files
+from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, RECORD, STATIC_DENSITY, load_model
+from ddr_tf.runs import CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences
+from ddr_tf.serving.examples import FOLDER, write_examples
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
 
@@ -150,43 +152,82 @@ def write_warmup(model: DDR, name: str, path: Path) -> None:
 
 
 def export(
-    run_dir: Path, directory: Path, weights: str = "float32", progress: Callable[[str], None] = lambda _: None
+    run_dir: Path,
+    directory: Path,
+    weights: str = "float32",
+    examples: bool | None = None,
+    keras_model: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Writes the next version of an exported model.
 
     Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, the density of f that samples are
-    drawn from, `model_card.json` and `.md`, and, if tensorflow-serving-api is installed, `tf_serving_warmup_requests`.
-    Its arithmetic is float32, since bfloat16 is slow wherever the processor does not have it.
+    drawn from, `model_card.json` and `.md`, example frames (see `examples`), and, if tensorflow-serving-api is
+    installed, `tf_serving_warmup_requests`. Its arithmetic is float32, since bfloat16 is slow wherever the processor
+    does not have it.
 
     Args:
       run_dir: Folder of a finished run.
       directory: `saved_models/<name>`.
       weights: See `Signatures`.
+      examples: Whether to write frames of two held-out sequences; None: if the licence of the data lets everybody pass
+        them on, and the data are there.
+      keras_model: Whether to keep `model.keras`, too, so that others can train it further.
       progress: Called with a line about what is left out.
 
     Returns:
       `saved_models/<name>/<version>`.
 
     Raises:
-      UserError: If the run has not finished or is not whole, or the version cannot be written.
+      UserError: If the run has not finished or is not complete, or the version cannot be written.
     """
+    check_name(directory)
     name = directory.absolute().name
     model = load_model(run_dir).in_float32()
     card = model_card(model, run_dir, name, weights)
+    example_dataset = _example_dataset(run_dir, examples, progress)
 
     def write(version: Path) -> None:
         write_saved_model(model, version, weights)
         extra = version / EXTRA
         extra.mkdir()
-        for file in (CONFIG, RECORD, DATASET):
-            if (run_dir / file).is_file():  # runs of early versions have no dataset.json
+        for file in (CONFIG, RECORD, DATASET, *([MODEL] if keras_model else [])):
+            if (run_dir / file).exists():  # runs of earlier versions have no dataset.json
                 shutil.copyfile(run_dir / file, extra / file)
         if model.static_density is not None:
             model.static_density.save(extra / STATIC_DENSITY)
         write_card(card, extra)
+        if example_dataset:
+            write_examples(example_dataset, extra / FOLDER)
         try:
             write_warmup(model, name, extra / WARMUP)
         except ImportError as error:
             progress(f"without warm-up requests for TF Serving ({error}); pip install -e '.[serving]' for them.")
 
     return write_version(write, directory)
+
+
+def check_name(directory: Path) -> None:
+    """Raises UserError if this is the folder of all exported models, whose own name was forgotten."""
+    holds_models = directory.is_dir() and not versions(directory) and any(map(versions, directory.iterdir()))
+    if directory.absolute().name in ("", "saved_models") or holds_models:
+        raise UserError(f"--out {directory} lacks the name of the model; give one, as {directory / 'puppets'}.")
+
+
+def _example_dataset(run_dir: Path, examples: bool | None, progress: Callable[[str], None]) -> SequenceDataset | None:
+    """The dataset to take example frames from, if they are wanted."""
+    if examples is False:
+        return None
+    try:
+        dataset = load_sequences(run_dir)
+    except UserError as error:
+        if examples:
+            raise
+        progress(f"without example frames for the explorer: {error}")
+        return None
+    if examples is None and not dataset.open_licence:
+        progress(
+            f"without example frames for the explorer (licence: {dataset.licence or 'not stated'}); see --examples"
+        )
+        return None
+    return dataset

@@ -18,6 +18,7 @@ class Servable:
 
     Attributes:
       name, version: As in `saved_models/<name>/<version>`; the version is 1 if the folder's name is not a number.
+      directory: Of this version.
       signature_def: Signature -> names, types and shapes of its inputs and outputs, as the SavedModel has them.
     """
 
@@ -30,7 +31,7 @@ class Servable:
         Raises:
           UserError: If it cannot be loaded.
         """
-        version = find_saved_model(directory.absolute())
+        version = self.directory = find_saved_model(directory.absolute())
         numbered = version.name.isdecimal()
         self.name, self.version = (version.parent.name, int(version.name)) if numbered else (version.name, 1)
         try:

@@ -25,9 +25,11 @@ from typing import Any, TypeVar
 from google.protobuf import json_format
 
 from ddr_tf.errors import UserError
+from ddr_tf.serving import examples
 from ddr_tf.serving.connections import BACKLOG, Connections, max_connections
 from ddr_tf.serving.json_tensors import Request, answer, count_values, num_frames, parse, to_json
 from ddr_tf.serving.limits import MIB, Budget, BusyError, Hold, Limits
+from ddr_tf.serving.saved_model import EXTRA
 from ddr_tf.serving.servable import Servable
 
 try:
@@ -40,9 +42,10 @@ except ImportError as missing:
 Result = TypeVar("Result")
 
 EXPLORER = Path(__file__).parent / "explorer"
-PAGES = {"": "index.html"} | {name: name for name in ("explorer.css", "explorer.js")}
+PAGES = {"": "index.html"} | {path.name: path.name for path in EXPLORER.glob("*.[cj]s*")}
 KEPT_ALIVE_SECONDS = 75
 VERSION = r"{version:[0-9]{1,19}}"
+EXAMPLE = r"{file:[AB]-[0-9]{1,3}\.png|examples\.json}"
 CONNECTIONS = web.AppKey("connections", Connections)
 DEFAULT_LIMITS = Limits()
 # Memory that a request takes: a parsed value, a parsed list, and a number of the answer as float32 (twice) and JSON.
@@ -109,12 +112,14 @@ class Api:
 
     def __init__(self, servable: Servable, limits: Limits, connections: Connections) -> None:
         self._servable, self._limits, self._connections = servable, limits, connections
+        self._examples = servable.directory / EXTRA / examples.FOLDER
         self._cores = os.cpu_count() or 1
         threads = max(2, self._cores)
         self._workers, self._lanes = ThreadPoolExecutor(threads, "predict"), _Lanes(threads)
         self._budget = Budget(limits.held_bytes)
         # Requests that wait or are computed: how many keep each in its place, itself and threads that work for it.
         self._pending: collections.Counter[Hold] = collections.Counter()
+        self._large: set[Hold] = set()  # those of them that are large
 
     async def status(self, request: web.Request) -> web.Response:
         """The one version that there is."""
@@ -179,13 +184,21 @@ class Api:
         values, lists = count_values(body)
         self._check_count(values, self._limits.values, "values")
         self._check_count(lists, self._limits.lists, "lists and objects")
-        await hold.resize(len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
+        await self._resize(hold, len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
         wanted = await self._in_thread(hold, parse, body, self._servable.inputs)
         del body
-        await hold.resize(sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted))
+        await self._resize(hold, sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted))
         pieces = await self._in_thread(hold, self._computed, wanted)
         await hold.resize(sum(map(len, pieces)))
         return pieces
+
+    async def _resize(self, hold: Hold, size: int) -> None:
+        """Holds so many bytes. Large requests get half of the places, so that there are always some for small ones."""
+        if not self._budget.is_small(size) and hold not in self._large:
+            if len(self._large) > (self._cores + self._limits.waiting) // 2:
+                raise BusyError(f"{len(self._large)} large requests are being answered or waiting; try again later")
+            self._large.add(hold)
+        await hold.resize(size)
 
     def _check_count(self, count: int, most: int, name: str) -> None:
         if count > most:
@@ -232,6 +245,7 @@ class Api:
         self._pending[hold] -= 1
         if not self._pending[hold]:
             del self._pending[hold]
+            self._large.discard(hold)
 
     async def _send(self, request: web.Request, pieces: list[bytes]) -> web.StreamResponse:
         """Sends JSON as fast as the client reads; one that reads too slowly is cut off."""
@@ -251,13 +265,23 @@ class Api:
         return response
 
     async def models(self, request: web.Request) -> web.Response:
-        """The names of all models; TF Serving cannot tell, so the explorer reads them from this file beside it."""
-        return _reply(to_json({"models": [self._servable.name]}))
+        """The names of all models, and of those with example frames, which TF Serving cannot tell the explorer."""
+        names = [self._servable.name]
+        has_examples = (self._examples / examples.INDEX).is_file()
+        return _reply(to_json({"models": names} | ({"examples": names} if has_examples else {})))
 
     async def page(self, request: web.Request) -> web.FileResponse:
         """A file of the explorer."""
         headers = {"Cache-Control": "no-cache"}
         return web.FileResponse(EXPLORER / PAGES[request.path.removeprefix("/")], headers=headers)
+
+    async def example(self, request: web.Request) -> web.FileResponse:
+        """An example frame of the model, or the list of them."""
+        self._check_spec(request)
+        path = self._examples / request.match_info["file"]
+        if not path.is_file():
+            raise NotFoundError("The exported model has no example frames")
+        return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
     async def close(self, app: web.Application) -> None:
         """Drops work that has not begun."""
@@ -319,6 +343,7 @@ def application(
         app.router.add_get(f"{model}/metadata", api.metadata)
         app.router.add_post(f"{model}:predict", api.predict)
     app.router.add_get("/models.json", api.models)
+    app.router.add_get(f"/examples/{name}/{EXAMPLE}", api.example)
     for path in PAGES:
         app.router.add_get(f"/{path}", api.page)
     app.on_cleanup.append(api.close)

@@ -239,7 +239,8 @@ class Signatures:
         known = (begin == PNG) | (begin == JPEG)
         # TensorFlow finds what is cut short or damaged further on; its message names this scope.
         with tf.name_scope("encoded_frames"):
-            file = _require(known, "encoded_frames must be PNG or JPEG files; one begins with", [begin], file)
+            text = tf.strings.unicode_transcode(begin, "UTF-8", "UTF-8", replace_control_characters=True)
+            file = _require(known, "encoded_frames must be PNG or JPEG files; one begins with", [text], file)
             # Before it is decoded, since a small file can be a huge image.
             size = tf.cond(begin == PNG, lambda: png_size(file), lambda: tf.image.extract_jpeg_shape(file)[:2])
             right = tf.reduce_all(size == [self._sizes["H"], self._sizes["W"]])

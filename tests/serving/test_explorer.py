@@ -1,5 +1,9 @@
 """The explorer, in a headless Chromium."""
 
+import base64
+import copy
+import csv
+import io
 import json
 import re
 import statistics
@@ -13,17 +17,20 @@ from aiohttp import web
 from PIL import Image
 
 from chromium import Page, program
-from conftest import draw_image, running
+from conftest import RandomDataset, draw_image, running
+from ddr_tf.model.ddr import DDR
 from ddr_tf.serving.client import Client
+from ddr_tf.serving.examples import write_examples
 from ddr_tf.serving.limits import Limits
+from ddr_tf.serving.saved_model import write_saved_model
 from ddr_tf.serving.servable import Servable
-from ddr_tf.serving.server import EXPLORER, application
+from ddr_tf.serving.server import EXPLORER, PAGES, application
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium to show the page in")
 
 PIXELS = "Array.from(document.getElementById('frame').getContext('2d').getImageData(0, 0, 16, 16).data)"
 Z = "document.getElementById('z').textContent"
-READY = "document.querySelectorAll('#swaps img').length === 24 && document.getElementById('latency').textContent"
+READY = "document.querySelectorAll('#swaps img').length === 36 && document.getElementById('latency').textContent"
 MESSAGES = "document.getElementById('errors').innerText"
 
 
@@ -166,7 +173,7 @@ def test_uploads_are_encoded_and_swapped(page, tmp_path, server_url):
     names = ["frame10.png", "frame9.png"]
     for name, frame in zip(names, pixels, strict=True):
         Image.fromarray(frame).save(tmp_path / name)
-    page.upload("#slot-B input", [tmp_path / name for name in names])
+    page.upload("#slot-B input.files", [tmp_path / name for name in names])
     page.wait("document.querySelector('#slot-B .status').textContent === '2 frames, uploaded'")
     assert page.js("document.querySelector('input[name=who]:checked').value") == "B"
     client = Client("puppets", server_url)
@@ -182,12 +189,12 @@ def test_uploads_are_encoded_and_swapped(page, tmp_path, server_url):
     np.testing.assert_allclose(np.array(radii[0]) / radii[1], 2)
     assert radii[0][0] / radii[0][1] == pytest.approx(prior["stddev"][0, 0] / prior["stddev"][0, 1], rel=1e-4)
     assert page.js("document.querySelectorAll('.dot').length") == 2
-    page.wait("document.querySelectorAll('#swaps img').length === 16")
-    page.upload("#slot-A input", [draw_image(tmp_path / "other.jpg", size=(50, 30))])
+    page.wait("document.querySelectorAll('#swaps img').length === 24")
+    page.upload("#slot-A input.files", [draw_image(tmp_path / "other.jpg", size=(50, 30))])
     page.wait("document.querySelector('#slot-A .status').textContent === '1 frame, uploaded'")
-    page.wait("document.querySelectorAll('#swaps img').length === 6")
+    page.wait("document.querySelectorAll('#swaps img').length === 9")
     swapped = page.js(
-        "(async () => { const image = document.querySelectorAll('.swap')[1].querySelectorAll('img')[1];"
+        "(async () => { const image = document.querySelectorAll('.swap')[1].querySelectorAll('img')[2];"
         "await image.decode(); const c = document.createElement('canvas'); c.width = c.height = 16;"
         "c.getContext('2d').drawImage(image, 0, 0); return [...c.getContext('2d').getImageData(0, 0, 16, 16).data] })()"
     )
@@ -203,10 +210,10 @@ def test_uploads_are_encoded_and_swapped(page, tmp_path, server_url):
 
 def test_bad_uploads_are_told(page, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
-    page.upload("#slot-A input", [tmp_path / "notes.png"])
+    page.upload("#slot-A input.files", [tmp_path / "notes.png"])
     page.wait(f"{MESSAGES}.includes('Sequence A: notes.png is no image that this browser can read.')")
     assert page.js("document.querySelector('#slot-A .status').textContent") == "6 frames, drawn from the model"
-    page.upload("#slot-B input", [draw_image(tmp_path / f"{n}.png", size=(8, 8)) for n in range(33)])
+    page.upload("#slot-B input.files", [draw_image(tmp_path / f"{n}.png", size=(8, 8)) for n in range(33)])
     page.wait(f"{MESSAGES}.includes('Sequence B: At most 32 images at once; these are 33.')")
     page.js(
         "const dropped = new DataTransfer(); dropped.items.add(new File(['x'], 'dropped.txt'));"
@@ -282,7 +289,7 @@ def test_the_newest_of_many_requests_wins(browser, servable, monkeypatch):
 def test_errors_of_the_server_are_told_in_words(browser, servable, tmp_path):
     with running(application(servable, Limits(body_bytes=60_000))) as url:
         page = ready(browser, f"{url}/")
-        page.upload("#slot-A input", [draw_image(tmp_path / f"{n}.png") for n in range(20)])
+        page.upload("#slot-A input.files", [draw_image(tmp_path / f"{n}.png") for n in range(20)])
         page.wait(f"{MESSAGES}.includes('Sequence A: These are too many images at once for the server. Take fewer.')")
     page.key("Tab")
     page.click("#plane", 0.2, 0.2)
@@ -295,17 +302,17 @@ def test_a_model_that_is_not_there(browser, server_url):
 
 
 def test_it_asks_for_nothing_but_its_files_and_the_api(page, server_url, tmp_path):
-    page.upload("#slot-A input", [draw_image(tmp_path / "a.png")])
+    page.upload("#slot-A input.files", [draw_image(tmp_path / "a.png")])
     page.wait("document.querySelector('#slot-A .status').textContent === '1 frame, uploaded'")
-    page.wait("document.querySelectorAll('#swaps img').length === 14")
+    page.wait("document.querySelectorAll('#swaps img').length === 21")
     asked = {
         event["request"]["url"].split("?")[0]
         for name, event in page.events
         if name == "Network.requestWillBeSent" and not event["request"]["url"].startswith(("data:", "blob:"))
     }
     api = "v1/models/puppets"
-    files = ("", "explorer.css", "explorer.js", "models.json", f"{api}/metadata", f"{api}:predict")
-    assert asked == {f"{server_url}/{name}" for name in files}
+    files = (*PAGES, "models.json", f"{api}/metadata", f"{api}:predict")
+    assert asked == {f"{server_url}/{name}" for name in files if name != "index.html"}
 
 
 def test_it_works_beside_another_server(browser, server_url):
@@ -339,3 +346,140 @@ def test_its_policy_forbids_everything_else(page):
     told = [event["entry"]["text"] for name, event in page.events if name == "Log.entryAdded"]
     assert any("Content Security Policy" in text for text in told)
     page.events.clear()  # that was on purpose
+
+
+DOWNLOADS = """(async () => {
+  const saved = [];
+  const create = URL.createObjectURL;
+  URL.createObjectURL = (blob) => (saved.push(blob), create(blob));
+  document.getElementById('%s').click();
+  while (!saved.length) await new Promise((done) => setTimeout(done, 20));
+  URL.createObjectURL = create;
+  const bytes = new Uint8Array(await saved[0].arrayBuffer());
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+})()"""
+
+
+def saved(page, button):
+    """What a button saves."""
+    return base64.b64decode(page.js(DOWNLOADS % button))
+
+
+def test_the_picture_is_saved_larger_without_smoothing(page):
+    frame = settled(page)
+    with Image.open(io.BytesIO(saved(page, "save-picture"))) as image:
+        assert image.format == "PNG"
+        pixels = np.array(image.convert("RGB"), np.float32)
+    np.testing.assert_array_equal(pixels[8::16, 8::16], frame)
+    np.testing.assert_array_equal(pixels, np.kron(frame, np.ones((16, 16, 1))))
+
+
+def test_the_path_is_saved_as_an_animation(page, server_url):
+    page.js("document.querySelector('#slot-A .strip button').click()")
+    first = settled(page)
+    with Image.open(io.BytesIO(saved(page, "save-gif"))) as image:
+        assert (image.format, image.size, image.n_frames) == ("GIF", (256, 256), 36)
+        assert image.info["loop"] == 0
+        assert image.info["duration"] == pytest.approx(130, abs=10)
+        pictures = []
+        for number in range(image.n_frames):
+            image.seek(number)
+            pictures.append(np.array(image.convert("RGB"), np.float32)[8::16, 8::16])
+    assert np.abs(pictures[0] - first).mean() < 4  # of 256 colours
+    assert np.abs(pictures[0] - pictures[18]).max() > 0
+
+
+def test_codes_are_saved_as_a_table(page, server_url):
+    lines = list(csv.DictReader(io.StringIO(saved(page, "save-codes").decode())))
+    assert [(line["sequence"], line["frame"]) for line in lines] == [(s, str(n)) for s in "AB" for n in range(1, 7)]
+    assert list(lines[0]) == ["sequence", "frame", "z_1", "z_2", "f_1", "f_2", "f_3", "f_4"]
+    page.js("document.querySelector('#slot-B .strip button:nth-child(3)').click()")
+    z = [float(lines[8][f"z_{axis}"]) for axis in (1, 2)]
+    np.testing.assert_allclose(shown_z(page), z, atol=0.006)
+    f = [[float(lines[8][f"f_{axis}"]) for axis in (1, 2, 3, 4)]]
+    wanted = Client("puppets", server_url).predict("decode", static=f, dynamic=[[z]])["frames"][0, 0]
+    np.testing.assert_allclose(settled(page), 255 * wanted, atol=1.5)
+
+
+def slide(page, selector, value):
+    page.js(
+        f"(() => {{ const slider = document.querySelector('{selector}'); slider.value = '{value}';"
+        "slider.dispatchEvent(new Event('input')) })()"
+    )
+
+
+def test_a_slider_goes_from_one_to_the_other(page, server_url):
+    lines = list(csv.DictReader(io.StringIO(saved(page, "save-codes").decode())))
+    f = {line["sequence"]: np.array([float(line[f"f_{axis}"]) for axis in (1, 2, 3, 4)]) for line in lines}
+    page.click("#centre")
+    z = shown_z(page)
+    slide(page, "#mix", 0.25)
+    assert page.js("document.querySelector('input[name=who]:checked').value") == "A"
+    mixed = 0.75 * f["A"] + 0.25 * f["B"]
+    wanted = Client("puppets", server_url).predict("decode", static=[mixed], dynamic=[[z]])["frames"][0, 0]
+    np.testing.assert_allclose(settled(page), 255 * wanted, atol=2)
+    slide(page, "#mix", 0.75)
+    assert page.js("document.querySelector('input[name=who]:checked').value") == "B"
+    page.click(".who label:first-of-type")
+    assert page.js("document.getElementById('mix').value") == "0"
+
+
+def test_a_link_shows_the_same_again(page, browser):
+    slide(page, "#mix", 0.3)
+    page.click("#plane", 0.6, 0.4)
+    frame, z = settled(page), page.js(Z)
+    page.click("#copy-link")
+    page.wait("document.getElementById('kept').textContent.startsWith('The link is in')")
+    link = page.js("location.href")
+    page.open("about:blank")
+    page = ready(browser, link)
+    page.wait(f"{Z} === {json.dumps(z)}")
+    np.testing.assert_allclose(settled(page), frame, atol=1)
+    assert page.js("document.querySelector('#slot-A .status').textContent") == (
+        "6 frames, decoded from the codes of a link"
+    )
+    page.open("about:blank")
+    page.open(link.replace("mix=", "mix=7"))
+    page.wait(f"{MESSAGES}.includes('The link is not one of this model, or is not whole.')")
+    page.open("about:blank")
+
+
+def test_folders_are_spread_over_what_may_be_uploaded(page, tmp_path):
+    for number in range(40):
+        draw_image(tmp_path / "mine" / f"{number}.png", number)
+    (tmp_path / "mine/notes.txt").write_text("no image")
+    page.upload("#slot-B input.folder", [tmp_path / "mine"])
+    page.wait("document.querySelector('#slot-B .status').textContent === '32 frames, uploaded, of 40 in the folder'")
+
+
+def test_it_opens_on_example_frames(browser, servable, tmp_path):
+    write_examples(RandomDataset(frame_shape=(16, 16, 3)), tmp_path / "examples")
+    with_examples = copy.copy(servable)
+    with_examples.directory = tmp_path / "version"
+    (tmp_path / "version").mkdir()
+    (tmp_path / "version/assets.extra").symlink_to(tmp_path)
+    with running(application(with_examples)) as url:
+        page = ready(browser, f"{url}/")
+        for letter in "AB":
+            status = page.js(f"document.querySelector('#slot-{letter} .status').textContent")
+            assert status == "6 frames, never seen in training"
+        page.open("about:blank")
+
+
+@pytest.mark.parametrize("dynamic_dim", [1, 3])
+def test_models_of_other_numbers_of_z(browser, tmp_path, dynamic_dim):
+    model = DDR((16, 16, 1), static_dim=4, dynamic_dim=dynamic_dim, width=4, pair_width=4, dense_units=8)
+    write_saved_model(model, tmp_path / "puppets/1")
+    with running(application(Servable(tmp_path / "puppets"))) as url:
+        page = ready(browser, f"{url}/")
+        assert len(shown_z(page)) == dynamic_dim
+        assert page.js("document.querySelectorAll('#sliders input').length") == max(0, dynamic_dim - 2)
+        page.click("#plane", 0.3, 0.3)
+        if dynamic_dim == 3:
+            before, frame = shown_z(page), settled(page)
+            slide(page, "#sliders input", page.js("document.querySelector('#sliders input').max"))
+            after = shown_z(page)
+            assert (after[:2] == before[:2]).all()
+            assert after[2] > before[2]
+            assert np.abs(settled(page) - frame).max() > 0
+        page.open("about:blank")

@@ -1,14 +1,20 @@
 // The explorer. It speaks to the model by TF Serving's REST API alone: v1/models/NAME, beside this page. The name is that
 // of ?model=NAME, else the first of models.json, which lies beside this page, too.
 
+import { dataUrl, download, drawFrame, droppedFiles, readImage, savedScale, spread, toPixels, toPng } from "./frames.js";
+import { toGif } from "./gif.js";
+import { fromHash, toHash } from "./link.js";
+import { Model, ask, between, drawn, modelPath } from "./model.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const PLANE = 500; // units of the drawing
 const THUMB = 40;
 const SAMPLED_FRAMES = 6;
-const MOST_FRAMES = 32;
+const MAX_FRAMES = 32;
 const SECONDS_PER_FRAME = 0.8;
 const CRISP_BELOW = 49; // pixels; smaller frames are enlarged without smoothing
-const TIMEOUT = 60_000;
+const STEPS_OF_PATH = 6; // of a saved animation, from one frame of the sequence to the next
+const MAX_STEPS = 96; // of all of it
 
 const by = (id) => document.getElementById(id);
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
@@ -42,83 +48,6 @@ function element(tag, properties) {
   return Object.assign(document.createElement(tag), properties);
 }
 
-// The model
-
-async function ask(path, body) {
-  let answer;
-  let document_;
-  try {
-    const options = { signal: AbortSignal.timeout(TIMEOUT) };
-    const headers = { "Content-Type": "application/json" };
-    if (body) Object.assign(options, { method: "POST", headers, body: JSON.stringify(body) });
-    answer = await fetch(path, options);
-  } catch (error) {
-    const late = error.name === "TimeoutError";
-    throw new Error(late ? "The server takes too long to answer." : "The server does not answer. Is it still running?");
-  }
-  try {
-    document_ = await answer.json();
-  } catch {
-    throw new Error(`The server gave no answer that can be read (status ${answer.status}).`);
-  }
-  if (answer.ok) return document_;
-  if (answer.status === 413) throw new Error("These are too many images at once for the server. Take fewer.");
-  if (answer.status === 503) throw new Error("The server is busy. Try again in a moment.");
-  throw new Error(`The server refuses: ${document_.error ?? `status ${answer.status}`}`);
-}
-
-class Model {
-  constructor(name, signatures) {
-    const sizes = (signature, input) =>
-      signatures[signature].inputs[input].tensor_shape.dim.map((dimension) => Number(dimension.size));
-    this.name = name;
-    [, , this.height, this.width, this.channels] = sizes("encode", "frames");
-    [, this.staticDim] = sizes("decode", "static");
-    [, , this.dynamicDim] = sizes("decode", "dynamic");
-  }
-
-  async predict(signature_name, inputs) {
-    return (await ask(modelPath(this.name) + ":predict", { signature_name, inputs })).outputs;
-  }
-
-  // f -> mean and stddev of p(z | f), [2] each
-  async prior(code) {
-    const { mean, stddev } = await this.predict("prior", { static: [code] });
-    return { mean: mean[0], stddev: stddev[0] };
-  }
-
-  // f, z's -> frames
-  async decode(code, zs) {
-    return (await this.predict("decode", { static: [code], dynamic: [zs] }))[0];
-  }
-
-  // A sequence that does not exist: f from the density fitted after training, z from p(z | f)
-  async sample(frames_per_sequence) {
-    const seed = [0, 0].map(() => Math.floor(Math.random() * 2 ** 31));
-    const drawn = await this.predict("sample", { count: 1, frames_per_sequence, seed });
-    return { code: drawn.static[0], zs: drawn.dynamic[0], frames: drawn.frames[0] };
-  }
-
-  async encode(frames) {
-    const { static_mean, dynamic_mean } = await this.predict("encode", { frames: [frames] });
-    return { code: static_mean[0], zs: dynamic_mean[0] };
-  }
-
-  // Who has the code f, as in each of the frames: with the z that shows this pose for this f
-  async swap(code, frames) {
-    const { dynamic_mean } = await this.predict("encode_dynamic", { frames: [frames], static: [code] });
-    return this.decode(code, dynamic_mean[0]);
-  }
-}
-
-const modelPath = (name) => `v1/models/${encodeURIComponent(name)}`;
-
-function normal() {
-  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-}
-
-const drawn = ({ mean, stddev }) => mean.map((centre, i) => centre + stddev[i] * normal());
-
 // Only the newest wins: while one request is under way, of those that come meanwhile the last is kept.
 function newest(work) {
   let running = false;
@@ -136,62 +65,21 @@ function newest(work) {
   };
 }
 
-// Frames: [H][W][C] of numbers in [0, 1]
-
-function drawFrame(canvas, frame) {
-  const [height, width, channels] = [frame.length, frame[0].length, frame[0][0].length];
-  canvas.width = width;
-  canvas.height = height;
-  const image = new ImageData(width, height);
-  let i = 0;
-  for (const row of frame) {
-    for (const pixel of row) {
-      for (let c = 0; c < 3; c++) image.data[i++] = Math.round(255 * (pixel[channels === 3 ? c : 0] ?? 0));
-      image.data[i++] = 255;
-    }
-  }
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
-function dataUrl(frame) {
-  const canvas = document.createElement("canvas");
-  drawFrame(canvas, frame);
-  return canvas.toDataURL();
-}
-
-// An image file -> a frame: its middle, scaled, on black, grey if the model's frames are
-async function readImage(file, { height, width, channels }) {
-  let image;
-  try {
-    image = await createImageBitmap(file);
-  } catch {
-    throw new Error(`${file.name} is no image that this browser can read.`);
-  }
-  const scale = Math.max(width / image.width, height / image.height);
-  const [w, h] = [width / scale, height / scale];
-  const canvas = element("canvas", { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillRect(0, 0, width, height);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(image, (image.width - w) / 2, (image.height - h) / 2, w, h, 0, 0, width, height);
-  image.close();
-  const { data } = context.getImageData(0, 0, width, height);
-  const number = (value) => Math.round((value / 255) * 1e5) / 1e5;
-  return Array.from({ length: height }, (_, y) =>
-    Array.from({ length: width }, (_, x) => {
-      const [r, g, b] = data.subarray(4 * (y * width + x));
-      return channels === 1 ? [number(0.299 * r + 0.587 * g + 0.114 * b)] : [number(r), number(g), number(b)];
-    }),
-  );
-}
-
 // The page
 
 let model;
 const slots = {}; // "A", "B" -> Slot
 let who = "A";
-let z = [0, 0];
+let mix = 0; // 0: f of A, 1: f of B
+let z = []; // [Z]
 const current = () => slots[who].sequence;
+
+// The f that is shown
+function code() {
+  const { A, B } = slots;
+  if (mix > 0 && mix < 1) return between(A.sequence.code, B.sequence.code, mix);
+  return current().code;
+}
 
 class Slot {
   constructor(letter) {
@@ -203,21 +91,23 @@ class Slot {
     this.box.append(by("slot-template").content.cloneNode(true));
     this.box.querySelector("h3").textContent = `Sequence ${letter}`;
     this.status = this.box.querySelector(".status");
-    const input = this.box.querySelector("input");
-    input.setAttribute("aria-label", `Upload images as sequence ${letter}`);
-    input.addEventListener("change", () => {
-      this.upload([...input.files]);
-      input.value = ""; // so that the same files can be chosen again
-    });
+    for (const [kind, name] of [["files", "images"], ["folder", "a folder"]]) {
+      const input = this.box.querySelector(`input.${kind}`);
+      input.setAttribute("aria-label", `Upload ${name} as sequence ${letter}`);
+      input.addEventListener("change", () => {
+        this.upload([...input.files], kind === "folder");
+        input.value = ""; // so that the same files can be chosen again
+      });
+    }
     const sample = this.box.querySelector(".sample");
-    sample.title = "A sequence that never was, drawn from the model";
+    sample.title = "A sequence that the model makes up";
     sample.setAttribute("aria-label", `Sample sequence ${letter} from the model`);
     sample.addEventListener("click", () => this.sample());
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
       this.box.addEventListener(kind, (event) => {
         event.preventDefault();
         this.box.classList.toggle("over", kind === "dragenter" || kind === "dragover");
-        if (kind === "drop") this.upload([...event.dataTransfer.files]);
+        if (kind === "drop") this.drop(event.dataTransfer);
       });
     }
   }
@@ -229,20 +119,56 @@ class Slot {
     });
   }
 
-  upload(files) {
-    if (!files.length) return undefined;
-    return this.become("encoding …", "uploaded", async () => {
-      if (files.length > MOST_FRAMES) throw new Error(`At most ${MOST_FRAMES} images at once; these are ${files.length}.`);
-      files.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
-      const frames = await Promise.all(files.map((file) => readImage(file, model)));
-      const { code, zs } = await model.encode(frames);
-      return { code, prior: await model.prior(code), zs, frames };
+  // Codes of a link: what the model shows for them, since a link holds no pictures
+  restore({ code, zs }) {
+    return this.become("decoding …", "decoded from the codes of a link", async () => {
+      return { code, prior: await model.prior(code), zs, frames: await model.decode(code, zs) };
     });
+  }
+
+  // Example frames of the model, which were held out in training
+  example(urls) {
+    return this.become("encoding …", "never seen in training", async () => {
+      const replies = await Promise.all(urls.map((url) => fetch(url)));
+      const files = await Promise.all(replies.map((reply) => reply.blob()));
+      return { ...(await this.encoded(files)), example: true };
+    });
+  }
+
+  async drop(transfer) {
+    try {
+      const { files, folder } = await droppedFiles(transfer);
+      await this.upload(files, folder);
+    } catch (error) {
+      report(this.letter, `Sequence ${this.letter}: what was dropped cannot be read (${error.message}).`);
+    }
+  }
+
+  upload(files, folder = false) {
+    let chosen = files;
+    if (folder) {
+      const images = files.filter((file) => file.type.startsWith("image/") && !file.name.startsWith("."));
+      chosen = spread(images.sort(byName), MAX_FRAMES);
+      if (!chosen.length) return report(this.letter, `Sequence ${this.letter}: there are no images in the folder.`);
+      if (chosen.length < images.length) this.done = `uploaded, of ${images.length} in the folder`;
+    }
+    if (!chosen.length) return undefined;
+    return this.become("encoding …", this.done ?? "uploaded", async () => {
+      if (chosen.length > MAX_FRAMES) throw new Error(`At most ${MAX_FRAMES} images at once; these are ${chosen.length}.`);
+      return this.encoded(chosen.sort(byName));
+    });
+  }
+
+  async encoded(files) {
+    const frames = await Promise.all(files.map((file) => readImage(file, model)));
+    const { code, zs } = await model.encode(frames);
+    return { code, prior: await model.prior(code), zs, frames };
   }
 
   // Takes on another sequence, unless something newer was asked for meanwhile.
   async become(busy, done, make) {
     const attempt = ++this.attempt;
+    this.done = undefined;
     const before = this.status.textContent;
     this.status.textContent = busy;
     this.box.setAttribute("aria-busy", "true");
@@ -282,36 +208,65 @@ class Slot {
   }
 }
 
+const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
+
 // Whose f it is, and with it the plane
 function choose(letter) {
   if (!slots[letter].sequence) return;
+  show(letter, letter === "A" ? 0 : 1);
+  moveTo(slots[letter].sequence.zs[0]);
+}
+
+function show(letter, part) {
   who = letter;
+  mix = part;
+  by("mix").value = String(part);
   document.querySelector(`input[name=who][value=${letter}]`).checked = true;
   pause();
   drawPlane();
-  moveTo(slots[letter].sequence.zs[0]);
+  drawSliders();
 }
+
+// An f between those of A and B; z stays, and the ellipses are those of this f
+function blend(part) {
+  if (!slots.A.sequence || !slots.B.sequence) return;
+  const kept = z;
+  show(part < 0.5 ? "A" : "B", part);
+  moveTo(kept);
+  showPrior(code());
+}
+
+const showPrior = newest(async (static_) => {
+  try {
+    const prior = await model.prior(static_);
+    drawEllipses(prior);
+    settled("prior");
+  } catch (error) {
+    report("prior", error.message);
+  }
+});
 
 function moveTo(position) {
   const { centre, half } = view;
   z = position.map((value, i) => Math.min(Math.max(value, centre[i] - half), centre[i] + half));
   const [x, y] = toPlane(z);
+  for (const slider of by("sliders").querySelectorAll("input")) slider.value = String(z[slider.dataset.axis]);
   for (const part of by("plane").querySelectorAll(".z")) part.setAttribute("transform", `translate(${x} ${y})`);
   by("z").textContent = `(${z.map((value) => value.toFixed(2).replace("-", "−")).join(", ")})`;
   for (const letter of Object.keys(slots)) {
     const zs = slots[letter].sequence?.zs ?? [];
     slots[letter].box.querySelectorAll(".strip button").forEach((button, i) => {
-      const here = letter === who && Math.hypot(zs[i][0] - z[0], zs[i][1] - z[1]) < 1e-6;
+      const here = letter === who && Math.hypot(...zs[i].map((value, axis) => value - z[axis])) < 1e-6;
       button.setAttribute("aria-current", String(here));
     });
   }
-  showDecoded(current().code, z);
+  showDecoded(code(), z);
 }
 
-const showDecoded = newest(async (code, position) => {
+const showDecoded = newest(async (static_, position) => {
   const start = performance.now();
   try {
-    const [frame] = await model.decode(code, [position]);
+    const [frame] = await model.decode(static_, [position]);
     drawFrame(by("frame"), frame);
     by("latency").textContent = `${Math.round(performance.now() - start)} ms`;
     settled("decode");
@@ -321,20 +276,21 @@ const showDecoded = newest(async (code, position) => {
   }
 });
 
-// The plane
+// The plane: of the first two numbers of z, or of the only one. The others have sliders.
 
-let view = { centre: [0, 0], half: 1 };
+let view = { centre: [0, 0], half: 1 }; // centre [Z]
 
-const toPlane = ([x, y]) => [
+const toPlane = ([x, y = view.centre[1] ?? 0]) => [
   (PLANE * (x - view.centre[0] + view.half)) / (2 * view.half),
-  (PLANE * (view.centre[1] + view.half - y)) / (2 * view.half), // upwards
+  (PLANE * ((view.centre[1] ?? 0) + view.half - y)) / (2 * view.half), // upwards
 ];
 
 function fromEvent(event) {
   const box = by("plane").getBoundingClientRect();
   const x = (event.clientX - box.left) / box.width;
   const y = (event.clientY - box.top) / box.height;
-  return [view.centre[0] + view.half * (2 * x - 1), view.centre[1] + view.half * (1 - 2 * y)];
+  const [first, second] = [view.centre[0] + view.half * (2 * x - 1), view.centre[1] + view.half * (1 - 2 * y)];
+  return [first, second, ...z.slice(2)].slice(0, model.dynamicDim);
 }
 
 function svg(tag, attributes, ...children) {
@@ -358,24 +314,20 @@ function drawPlane() {
   const parts = [];
   const step = tickStep(2 * view.half);
   const decimals = Math.max(0, -Math.floor(Math.log10(step)));
-  for (const axis of [0, 1]) {
+  for (const axis of [0, 1].slice(0, model.dynamicDim)) {
     const last = view.centre[axis] + view.half;
     for (let n = Math.ceil((view.centre[axis] - view.half) / step); n * step <= last; n++) {
       const at = toPlane(axis ? [0, n * step] : [n * step, 0])[axis];
       const ends = axis ? { x1: 0, x2: PLANE, y1: at, y2: at } : { x1: at, x2: at, y1: 0, y2: PLANE };
       parts.push(svg("line", { ...ends, class: n === 0 ? "axis" : "grid" }));
-      if (at < 24 || at > PLANE - 24) continue; // where names of axes are
+      if (at < 24 || at > PLANE - (axis ? 24 : 60)) continue; // where names of axes are
       const where = axis ? { x: 5, y: at - 4 } : { x: at + 4, y: PLANE - 6 };
       parts.push(svg("text", { ...where, class: "tick" }, (n * step).toFixed(decimals).replace("-", "−")));
     }
   }
-  parts.push(svg("text", { x: PLANE - 16, y: PLANE - 6, class: "tick" }, "z₁"));
-  parts.push(svg("text", { x: 5, y: 14, class: "tick" }, "z₂"));
-  const [cx, cy] = toPlane(prior.mean);
-  for (const times of [2, 1]) {
-    const [rx, ry] = prior.stddev.map((stddev) => (times * stddev * PLANE) / (2 * view.half));
-    parts.push(svg("ellipse", { cx, cy, rx, ry, class: "ellipse" }));
-  }
+  parts.push(svg("text", { x: PLANE - 20, y: PLANE - 6, class: "tick" }, "z₁"));
+  if (model.dynamicDim > 1) parts.push(svg("text", { x: 5, y: 16, class: "tick" }, "z₂"));
+  parts.push(svg("g", { id: "ellipses" }));
   const places = zs.map(toPlane);
   parts.push(svg("polyline", { points: places.map((place) => place.join()).join(" "), class: "path" }));
   parts.push(...places.map((place, i) => thumbnail(place, pictures[i], i)), ...places.map(dot));
@@ -384,7 +336,39 @@ function drawPlane() {
   plane.setAttribute("viewBox", `0 0 ${PLANE} ${PLANE}`);
   plane.setAttribute("class", `of-${who}`);
   plane.replaceChildren(...parts);
+  drawEllipses(prior);
 }
+
+// One and two standard deviations of p(z | f)
+function drawEllipses(prior) {
+  const [cx, cy] = toPlane(prior.mean);
+  by("ellipses").replaceChildren(
+    ...[2, 1].map((times) => {
+      const [rx, ry = 4] = prior.stddev.map((stddev) => (times * stddev * PLANE) / (2 * view.half));
+      return svg("ellipse", { cx, cy, rx, ry, class: "ellipse" });
+    }),
+  );
+}
+
+function drawSliders() {
+  const { centre, half } = view;
+  by("sliders").hidden = model.dynamicDim < 3;
+  by("sliders").replaceChildren(
+    ...centre.slice(2).map((middle, i) => {
+      const label = element("label", { textContent: `z${subscript(i + 3)} ` });
+      const slider = element("input", { type: "range", min: String(middle - half), max: String(middle + half), step: "any" });
+      slider.dataset.axis = String(i + 2);
+      slider.addEventListener("input", () => {
+        pause();
+        moveTo(z.map((value, axis) => (axis === i + 2 ? Number(slider.value) : value)));
+      });
+      label.append(slider);
+      return label;
+    }),
+  );
+}
+
+const subscript = (number) => [...String(number)].map((digit) => String.fromCharCode(0x2080 + Number(digit))).join("");
 
 // A frame, beside its z and inside of the plane
 function thumbnail([x, y], href, i) {
@@ -427,7 +411,7 @@ function listenToPlane() {
     event.preventDefault();
     pause();
     const step = view.half * (event.shiftKey ? 0.15 : 0.03);
-    moveTo(z.map((value, i) => value + step * direction[i]));
+    moveTo(z.map((value, i) => value + step * (direction[i] ?? 0)));
   });
 }
 
@@ -456,29 +440,34 @@ function play() {
     const smooth = part * part * (3 - 2 * part);
     if (stillness.matches && Math.floor(time) === shown) return;
     shown = Math.floor(time);
-    moveTo(from.map((value, i) => value + smooth * (to[i] - value)));
+    moveTo(between(from, to, smooth));
   };
   playing = requestAnimationFrame(tick);
   by("play").textContent = "Pause";
   by("play").setAttribute("aria-pressed", "true");
 }
 
-// Swaps: f of one and z of the other, and the reverse
+// Swaps: f of one and z of the other, and the reverse; beside them each as itself, which shows what the model can show
 
 const showSwaps = newest(async () => {
   const { A, B } = slots;
   if (!A.sequence || !B.sequence) return;
   const [a, b] = [A.sequence, B.sequence];
   try {
-    const [ab, ba] = await Promise.all([model.swap(a.code, b.frames), model.swap(b.code, a.frames)]);
-    by("swaps").replaceChildren(swapTable("A", "B", b.pictures, ab), swapTable("B", "A", a.pictures, ba));
+    const [aa, bb, ab, ba] = await Promise.all([
+      model.decode(a.code, a.zs),
+      model.decode(b.code, b.zs),
+      model.swap(a.code, b.frames),
+      model.swap(b.code, a.frames),
+    ]);
+    by("swaps").replaceChildren(swapTable("A", "B", b.pictures, bb, ab), swapTable("B", "A", a.pictures, aa, ba));
     settled("swap");
   } catch (error) {
     report("swap", `Swap: ${error.message}`);
   }
 });
 
-function swapTable(one, other, pictures, frames) {
+function swapTable(one, other, pictures, reconstructions, frames) {
   const row = (name, explanation, sources) => {
     const line = element("tr", {});
     const head = element("th", { scope: "row" });
@@ -497,53 +486,133 @@ function swapTable(one, other, pictures, frames) {
   const table = element("table", {});
   table.append(
     row(other, "its frames", pictures),
+    row(`${other} as ${other}`, `f and z of ${other}`, reconstructions.map(dataUrl)),
     row(`${one} as ${other}`, `f of ${one}, z of ${other}`, frames.map(dataUrl)),
   );
   box.append(table);
   return box;
 }
 
+// What can be kept: the picture, the path as an animation, the codes, a link
+
+const fileName = (kind) => `${model.name}-${kind}`.replace(/[^\w.-]+/g, "_");
+
+async function savePicture() {
+  download(await toPng(by("frame")), fileName("picture.png"));
+}
+
+// The way along the z's of the sequence, as `play` goes it
+async function saveGif() {
+  const { zs } = current();
+  const steps = zs.length === 1 ? 1 : Math.max(1, Math.min(STEPS_OF_PATH, Math.floor(MAX_STEPS / zs.length)));
+  const way = zs.flatMap((from, i) =>
+    Array.from({ length: steps }, (_, step) => {
+      const part = step / steps;
+      return between(from, zs[(i + 1) % zs.length], part * part * (3 - 2 * part));
+    }),
+  );
+  const frames = (await model.decode(code(), way)).map(toPixels);
+  const gif = toGif(frames, model.width, model.height, (1000 * SECONDS_PER_FRAME) / steps, savedScale(model.height, model.width));
+  download(gif, fileName("path.gif"));
+}
+
+// A line a frame: sequence, number of the frame, z, f
+function saveCodes() {
+  const names = (letter, count) => Array.from({ length: count }, (_, i) => `${letter}_${i + 1}`);
+  const head = ["sequence", "frame", ...names("z", model.dynamicDim), ...names("f", model.staticDim)];
+  const lines = Object.values(slots).flatMap(({ letter, sequence }) =>
+    (sequence?.zs ?? []).map((zOfFrame, i) => [letter, i + 1, ...zOfFrame, ...sequence.code]),
+  );
+  const text = [head, ...lines].map((line) => line.join(",")).join("\n");
+  download(new Blob([`${text}\n`], { type: "text/csv" }), fileName("codes.csv"));
+}
+
+async function copyLink() {
+  const sequences = Object.fromEntries(Object.entries(slots).map(([letter, slot]) => [letter, slot.sequence]));
+  history.replaceState(null, "", `?model=${encodeURIComponent(model.name)}${toHash({ slots: sequences, mix, z })}`);
+  const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+  by("kept").textContent = copied ? "The link is in the clipboard." : "The link is in the address bar.";
+}
+
 // Start
 
+// The names of all models, that of this page first, and of those that have example frames
 async function modelNames() {
   const given = new URLSearchParams(location.search).get("model");
   try {
-    const { models } = await ask("models.json");
-    return given ? [given, ...models.filter((name) => name !== given)] : models;
+    const { models, examples = [] } = await ask("models.json");
+    return { names: given ? [given, ...models.filter((name) => name !== given)] : models, examples };
   } catch (error) {
-    if (given) return [given];
+    if (given) return { names: [given], examples: [] };
     throw new Error(`There is no models.json beside this page to say which model to ask; add ?model=NAME to its address. (${error.message})`);
   }
 }
 
-async function start() {
-  const names = await modelNames();
-  const { metadata } = await ask(`${modelPath(names[0])}/metadata`);
-  model = new Model(names[0], metadata.signature_def.signature_def);
-  if (model.dynamicDim !== 2) {
-    throw new Error(`This page shows models whose z has two numbers; that of ${model.name} has ${model.dynamicDim}.`);
-  }
+function showModel(names) {
   const colours = model.channels === 1 ? "grey" : "colour";
-  by("about").textContent = `${model.name}: ${model.height} × ${model.width} pixels, ${colours}, f of ${model.staticDim} numbers, z of 2`;
+  const sizes = `f of ${model.staticDim} numbers, z of ${model.dynamicDim}`;
+  by("about").textContent = `${model.name}: ${model.height} × ${model.width} pixels, ${colours}, ${sizes}`;
   if (names.length > 1) {
     by("choice").hidden = false;
     by("models").append(...names.map((name) => new Option(name, name)));
     by("models").addEventListener("change", () => location.assign(`?model=${encodeURIComponent(by("models").value)}`));
   }
   document.body.classList.toggle("crisp", model.height < CRISP_BELOW);
-  for (const letter of ["A", "B"]) slots[letter] = new Slot(letter);
-  listenToPlane();
+}
+
+function listenToButtons() {
   const actions = {
     play: () => (playing === null ? play() : pause()),
     centre: () => (pause(), moveTo(current().prior.mean)),
     draw: () => (pause(), moveTo(drawn(current().prior))),
+    "save-picture": savePicture,
+    "save-gif": saveGif,
+    "save-codes": saveCodes,
+    "copy-link": copyLink,
   };
-  for (const [id, action] of Object.entries(actions)) by(id).addEventListener("click", () => current() && action());
+  for (const [id, action] of Object.entries(actions)) {
+    by(id).addEventListener("click", async () => {
+      if (!current()) return;
+      by("kept").textContent = "";
+      try {
+        await action();
+        settled(id);
+      } catch (error) {
+        report(id, error.message);
+      }
+    });
+  }
   for (const input of document.querySelectorAll("input[name=who]")) {
     input.addEventListener("change", () => choose(input.value));
   }
-  await slots.B.sample();
-  await slots.A.sample();
+  by("mix").addEventListener("input", () => blend(Number(by("mix").value)));
+}
+
+// What the link says, else example frames of the model, else what the model makes up
+async function fillSlots(hasExamples) {
+  const state = fromHash(location.hash, model);
+  if (location.hash.length > 1 && !state) report("link", "The link is not one of this model, or is not whole.");
+  const examples = hasExamples ? await model.examples() : null;
+  for (const letter of ["B", "A"]) {
+    const linked = state?.slots[letter];
+    if (linked && !linked.example) await slots[letter].restore(linked);
+    else if (examples?.[letter]) await slots[letter].example(examples[letter]);
+    if (!slots[letter].sequence) await slots[letter].sample();
+  }
+  if (!state || !current()) return;
+  blend(state.mix);
+  moveTo(state.z);
+}
+
+async function start() {
+  const { names, examples } = await modelNames();
+  const { metadata } = await ask(`${modelPath(names[0])}/metadata`);
+  model = new Model(names[0], metadata.signature_def.signature_def);
+  showModel(names);
+  for (const letter of ["A", "B"]) slots[letter] = new Slot(letter);
+  listenToPlane();
+  listenToButtons();
+  await fillSlots(examples.includes(model.name));
   by("main").hidden = false;
 }
 
