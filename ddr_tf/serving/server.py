@@ -167,38 +167,41 @@ class Api:
         return bytes(body)
 
     async def _answer_in_time(self, body: bytes, hold: Hold) -> list[bytes]:
-        """The answer in pieces; at most `waiting` requests wait for it while others are computed."""
-        if len(self._pending) >= self._cores + self._limits.waiting:
-            raise BusyError(f"{len(self._pending)} requests are being answered or waiting; try again later")
-        self._pending[hold] += 1
+        """The answer in pieces."""
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return await self._answer(body, hold)
         except TimeoutError as error:
             raise LateError(504, f"There was no answer within {self._limits.seconds:g} seconds") from error
-        finally:
-            self._leave(hold)
 
     async def _answer(self, body: bytes, hold: Hold) -> list[bytes]:
         """Parses, computes and writes JSON, holding at each time what that takes."""
         values, lists = count_values(body)
         self._check_count(values, self._limits.values, "values")
         self._check_count(lists, self._limits.lists, "lists and objects")
-        await self._resize(hold, len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
+        await hold.resize(len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
         wanted = await self._in_thread(hold, parse, body, self._servable.inputs)
         del body
-        await self._resize(hold, sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted))
-        pieces = await self._in_thread(hold, self._computed, wanted)
+        size = sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted)
+        self._take_place(hold, self._budget.is_small(size))
+        try:
+            await hold.resize(size)
+            pieces = await self._in_thread(hold, self._computed, wanted)
+        finally:
+            self._leave(hold)
         await hold.resize(sum(map(len, pieces)))
         return pieces
 
-    async def _resize(self, hold: Hold, size: int) -> None:
-        """Holds so many bytes. Large requests get half of the places, so that there are always some for small ones."""
-        if not self._budget.is_small(size) and hold not in self._large:
-            if len(self._large) > (self._cores + self._limits.waiting) // 2:
+    def _take_place(self, hold: Hold, small: bool) -> None:
+        """Takes one of the places for requests that wait or are computed, of which large ones get half."""
+        places = self._cores + self._limits.waiting
+        if len(self._pending) >= places:
+            raise BusyError(f"{len(self._pending)} requests are being answered or waiting; try again later")
+        if not small:
+            if len(self._large) >= max(1, places // 2):
                 raise BusyError(f"{len(self._large)} large requests are being answered or waiting; try again later")
             self._large.add(hold)
-        await hold.resize(size)
+        self._pending[hold] += 1
 
     def _check_count(self, count: int, most: int, name: str) -> None:
         if count > most:
@@ -222,12 +225,13 @@ class Api:
 
     async def _in_thread(self, hold: Hold, function: Callable[..., Result], *arguments: Any) -> Result:
         """Calls a function in a thread, when one is free. Once begun it keeps its place and bytes until it ends."""
-        loop, small = asyncio.get_running_loop(), hold.is_small
+        loop, small, has_place = asyncio.get_running_loop(), hold.is_small, hold in self._pending
         await self._lanes.enter(small)
 
         def ended() -> None:
             self._lanes.leave(small)
-            self._leave(hold)
+            if has_place:
+                self._leave(hold)
             hold.let_go()
 
         def end(_: Future) -> None:
@@ -235,7 +239,8 @@ class Api:
                 loop.call_soon_threadsafe(ended)
 
         hold.share()
-        self._pending[hold] += 1
+        if has_place:
+            self._pending[hold] += 1
         work = self._workers.submit(function, *arguments)
         work.add_done_callback(end)
         return await asyncio.wrap_future(work)
