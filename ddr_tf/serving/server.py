@@ -116,6 +116,8 @@ class Api:
         self._cores = os.cpu_count() or 1
         threads = max(2, self._cores)
         self._workers, self._lanes = ThreadPoolExecutor(threads, "predict"), _Lanes(threads)
+        # Of large and of small requests, which so need not wait for those.
+        self._parsers = ThreadPoolExecutor(1, "parse_large"), ThreadPoolExecutor(1, "parse_small")
         self._budget = Budget(limits.held_bytes)
         # Requests that wait or are computed: how many keep each in its place, itself and threads that work for it.
         self._pending: collections.Counter[Hold] = collections.Counter()
@@ -180,13 +182,14 @@ class Api:
         self._check_count(values, self._limits.values, "values")
         self._check_count(lists, self._limits.lists, "lists and objects")
         await hold.resize(len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
-        wanted = await self._in_thread(hold, parse, body, self._servable.inputs)
+        parser = self._parsers[hold.is_small]
+        wanted = await self._in_thread(parser, hold, lambda: None, parse, body, self._servable.inputs)
         del body
         size = sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted)
         self._take_place(hold, self._budget.is_small(size))
         try:
             await hold.resize(size)
-            pieces = await self._in_thread(hold, self._computed, wanted)
+            pieces = await self._compute(hold, wanted)
         finally:
             self._leave(hold)
         await hold.resize(sum(map(len, pieces)))
@@ -223,25 +226,39 @@ class Api:
     def _computed(self, wanted: Request) -> list[bytes]:
         return answer(self._servable(wanted.signature, wanted.tensors), wanted.rows)
 
-    async def _in_thread(self, hold: Hold, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Calls a function in a thread, when one is free. Once begun it keeps its place and bytes until it ends."""
-        loop, small, has_place = asyncio.get_running_loop(), hold.is_small, hold in self._pending
+    async def _compute(self, hold: Hold, wanted: Request) -> list[bytes]:
+        """The answer, computed in a thread when one is free. Once begun it keeps its place until it ends."""
+        small = hold.is_small
         await self._lanes.enter(small)
+        self._pending[hold] += 1
 
         def ended() -> None:
             self._lanes.leave(small)
-            if has_place:
-                self._leave(hold)
+            self._leave(hold)
+
+        return await self._in_thread(self._workers, hold, ended, self._computed, wanted)
+
+    async def _in_thread(
+        self,
+        pool: ThreadPoolExecutor,
+        hold: Hold,
+        ended: Callable[[], None],
+        function: Callable[..., Result],
+        *arguments: Any,
+    ) -> Result:
+        """Calls a function in a thread, which keeps what the request holds until it ends."""
+        loop = asyncio.get_running_loop()
+
+        def let_go() -> None:
+            ended()
             hold.let_go()
 
         def end(_: Future) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(ended)
+                loop.call_soon_threadsafe(let_go)
 
         hold.share()
-        if has_place:
-            self._pending[hold] += 1
-        work = self._workers.submit(function, *arguments)
+        work = pool.submit(function, *arguments)
         work.add_done_callback(end)
         return await asyncio.wrap_future(work)
 
@@ -290,7 +307,8 @@ class Api:
 
     async def close(self, app: web.Application) -> None:
         """Drops work that has not begun."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._workers, *self._parsers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _check_spec(self, request: web.Request) -> None:
         """Raises `NotFoundError` unless the request is for this model, and for no other version."""
