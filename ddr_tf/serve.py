@@ -117,10 +117,10 @@ def host(name: str) -> str:
     """
     from ddr_tf.serving import guard
 
-    found = guard.host_name(name)
-    if found is None:
+    known_as = guard.host_name(name)
+    if known_as is None:
         raise UserError(f"--allow_host {name} must be the name of a host, without http:// or a path.")
-    return found
+    return known_as
 
 
 def _tune_process() -> None:

@@ -35,8 +35,8 @@ class Client:
 
     def versions(self) -> dict[int, str]:
         """Version -> its state, such as "AVAILABLE"."""
-        found = self._ask("GET", self._model)["model_version_status"]
-        return {int(version["version"]): version["state"] for version in found}
+        versions = self._ask("GET", self._model)["model_version_status"]
+        return {int(version["version"]): version["state"] for version in versions}
 
     @functools.cached_property
     def signatures(self) -> dict[str, dict]:
@@ -93,4 +93,4 @@ def _column(value: Any, name: str, dtype: str) -> Any:
 def _in_base64(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
-    return [_in_base64(each) for each in value]
+    return [_in_base64(item) for item in value]

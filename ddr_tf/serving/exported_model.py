@@ -32,12 +32,12 @@ class ExportedModel(Bounds):
         self.frame_shape = tuple(decode.structured_outputs["frames"].shape[2:])
 
     def _answer(self, signature: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._root.signatures[signature](**{name: tf.convert_to_tensor(each) for name, each in inputs.items()})
+        return self._root.signatures[signature](**{name: tf.convert_to_tensor(value) for name, value in inputs.items()})
 
     def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         codes = self._answer("encode", frames=as_float(tf.convert_to_tensor(frames)))
         prior = self._answer("prior", static=codes["static_mean"])
-        return codes | {f"prior_{name}": each for name, each in prior.items()}
+        return codes | {f"prior_{name}": value for name, value in prior.items()}
 
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         return self._answer("decode", static=static, dynamic=dynamic)["frames"]

@@ -130,14 +130,12 @@ def sequence_folders(root: Path) -> dict[str, Path]:
     """
     if not root.is_dir():
         raise UserError(f"There is no folder {root}.")
-    folders = [
-        Path(folder) for folder, _, names in walk(root, follow_links=False) if any(map(is_named_as_image, names))
-    ]
-    found = {(root.resolve().name if folder == root else str(folder.relative_to(root))): folder for folder in folders}
-    found = {name: folder for name, folder in found.items() if image_files(folder)}
-    if not found:
+    folders = [Path(folder) for folder, _, names in walk(root) if any(map(is_named_as_image, names))]
+    folders = [folder for folder in folders if image_files(folder)]
+    if not folders:
         raise UserError(f"There are no images in {root}.")
-    return dict(sorted(found.items(), key=lambda item: natural_order(item[0])))
+    named = {root.resolve().name if folder == root else str(folder.relative_to(root)): folder for folder in folders}
+    return {name: named[name] for name in sorted(named, key=natural_order)}
 
 
 def _is_array(given: Any) -> bool:
