@@ -72,6 +72,7 @@ def whole(tmp_path_factory):
     return folder, operations.count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0.3, 0.9])
 def test_a_run_that_dies_at_a_file_operation_resumes_to_the_same(whole, tmp_path, place):
     with pytest.raises(Death), FileOperations(tmp_path / "run", int(place * whole[1])):
