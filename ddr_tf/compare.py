@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HEADLINES = (
     *("elbo_nats_per_frame", "importance_weighted_bound_nats_per_frame", "reconstruction_excess_nats_per_frame"),
+    "pixel_stddev",
     *("kl_static_nats_per_frame", "kl_dynamic_nats_per_frame", "reconstruction_psnr", "reconstruction_ssim"),
     *("swap_psnr", "swap_relative_psnr", "swap_conditioned_psnr", "swap_ssim"),
     *("swap_identity_accuracy", "swap_pose_accuracy", "swap_relative_identity_accuracy", "swap_relative_pose_accuracy"),

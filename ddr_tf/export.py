@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--keep_keras", action="store_true", help="keep model.keras in the export, so that it can be trained further"
     )
+    flags.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="the step whose held-out ELBO was best, or the last (default: best)",
+    )
     return flags
 
 
@@ -60,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run_dir, out = Path(flags.run_dir), Path(flags.out)
         if flags.format == "onnx":
-            print(f"written: {onnx.export(run_dir, out)}")
+            print(f"written: {onnx.export(run_dir, out, flags.checkpoint)}")
             return
         examples = {"auto": None, "yes": True, "no": False}[flags.examples]
-        written = saved_model.export(run_dir, out, flags.weights, examples, flags.keep_keras, progress=print)
+        written = saved_model.export(run_dir, out, flags.weights, examples, flags.keep_keras, print, flags.checkpoint)
         print(f"written: {written}")
 
     return cli.run(body, lambda: "stopped; nothing was written")

@@ -7,8 +7,9 @@ checkpoints/last          the newest two checkpoints, each with a JSON file of i
 checkpoints/best          the best by held-out ELBO
 metrics.jsonl             an object a line, each with "step" and "split"
 logs/train, logs/held_out TensorBoard
-model.keras, *.png        when it has finished
-static_density.npz        when it has finished: the density of f that samples are drawn from
+model.keras, *.png        when it has finished, of the step whose held-out ELBO was best
+model_last.keras          of the last step, if that is another
+static_density.npz        when it has finished: the density of f that samples of model.keras are drawn from
 evaluation.json           when it has been evaluated
 lock                      held by the process that trains
 """
@@ -35,6 +36,7 @@ from ddr_tf.model.ddr import DDR
 from ddr_tf.model.static_density import StaticDensity
 
 CONFIG, RECORD, DATASET, METRICS, MODEL = "config.gin", "run.json", "dataset.json", "metrics.jsonl", "model.keras"
+MODEL_LAST = "model_last.keras"
 EVALUATION, EVALUATION_SETTINGS = "evaluation.json", "evaluation_settings.json"
 CHECKPOINTS, LOGS, LOCK = "checkpoints", "logs", "lock"
 LAST, BEST = "last", "best"
@@ -140,8 +142,13 @@ def check_same_data(run_dir: Path, record: Mapping[str, Any], data: str) -> None
         )
 
 
-def load_model(run_dir: Path) -> DDR:
-    """The final model of a run; the dataset need not be there.
+def load_model(run_dir: Path, checkpoint: str = BEST) -> DDR:
+    """The model of a finished run; the dataset need not be there.
+
+    Args:
+      run_dir: Folder of the run.
+      checkpoint: "best": of the step whose held-out ELBO was best; "last": of the last. (Runs of version 0.2.0 have
+        the last one only.)
 
     Raises:
       UserError: If the run has not finished, or the file is damaged or of another version of this package.
@@ -154,9 +161,16 @@ def load_model(run_dir: Path) -> DDR:
             f"{run_dir} is being trained for longer and has not finished: its model.keras is of before. The command "
             "that trains it finishes it."
         )
-    model = read_keras_model(path)
-    model.static_density = read_static_density(run_dir)
+    model = read_keras_model(model_file(run_dir, checkpoint))
+    if model_file(run_dir, checkpoint) == path:  # to f of another step no density was fitted
+        model.static_density = read_static_density(run_dir)
     return model
+
+
+def model_file(run_dir: Path, checkpoint: str = BEST) -> Path:
+    """The file that `load_model` reads."""
+    last = run_dir / MODEL_LAST
+    return last if checkpoint == LAST and last.is_file() else run_dir / MODEL
 
 
 def read_static_density(directory: Path) -> StaticDensity | None:

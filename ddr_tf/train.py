@@ -34,6 +34,21 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+def _advice(run_dir: Path) -> str:
+    """When the held-out ELBO of a finished run was best, and what to do about it, in one line."""
+    from ddr_tf import runs
+
+    record = runs.read_record(run_dir)
+    best, last = record.get("best_step"), record["step"]
+    if best is None or best == last:
+        return f"the held-out ELBO was best at the last step, {last:,}: more of train.steps may help"
+    return (
+        f"the held-out ELBO was best at step {best:,} of {last:,}; {runs.MODEL} is of that step, {runs.MODEL_LAST} of "
+        "the last. After it the model learned the training sequences by heart: more sequences or train.augmentation = "
+        "@Augmentation help, more steps do not"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 only when the run has finished."""
     flags = parser().parse_args(arguments)
@@ -56,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with used.lost_workers(lambda: last_good(Path(run_dir))):
             config.call(train, run_dir=run_dir, devices=used)
         print(f"finished; the pictures, the model and metrics.jsonl are in {run_dir}")
+        print(_advice(Path(run_dir)))
 
     def stopped() -> str:
         from ddr_tf.runs import newest_checkpoint

@@ -80,6 +80,7 @@ def test_the_card_says_what_it_is(exported, run_dir):
     assert card["dataset"]["splits"]["held_out"] == {"sequences": 296, "frames": 296 * 16}
     assert card["dataset"]["fingerprint"] == json.loads((run_dir / "run.json").read_text())["data"]
     assert card["evaluation"]["swap_psnr"]["value"] == 21.5
+    assert (card["model"]["pixel_likelihood"], card["model"]["pixel_stddev"]) == ("bernoulli", None)
     assert card["held_out"]["step"] == 2 and "elbo" in card["held_out"]
     assert card["config"] == (run_dir / "config.gin").read_text()
     assert card["exported_with"]["tensorflow"] == tf.__version__
@@ -87,6 +88,26 @@ def test_the_card_says_what_it_is(exported, run_dir):
         assert words in re.sub(" +", " ", text)
     assert "train: 1,000 sequences, 16,000 frames; held_out: 296 sequences, 4,736 frames" in text
     assert "DDR.static_dim = 4" in text
+
+
+def test_the_best_checkpoint_is_exported_unless_the_last_is_asked_for(tmp_path, run_dir):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    last = keras.models.load_model(run / "model.keras", compile=False)
+    last.set_weights([weight + 0.1 for weight in last.get_weights()])
+    last.save(run / "model_last.keras")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"step": 4, "best_step": 2}))
+    (run / "evaluation.json").write_text(json.dumps({}))
+    frames = tf.constant(np.random.RandomState(0).uniform(size=(1, 2, 16, 16, 3)).astype(np.float32))
+    for checkpoint, file, step in (("best", "model.keras", 2), ("last", "model_last.keras", 4)):
+        out = tmp_path / checkpoint
+        assert export.main([*flags(run, out), "--checkpoint", checkpoint]) == 0
+        found = tf.saved_model.load(str(out / "1")).signatures["reconstruct"](frames=frames)["frames"]
+        model = keras.models.load_model(run / file, compile=False)
+        np.testing.assert_allclose(found, model(frames)["reconstruction"], atol=1e-5)
+        card = json.loads((out / "1/assets.extra/model_card.json").read_text())
+        assert card["training"]["step"] == step
+        assert (card["evaluation"] is None) == (checkpoint == "last")
 
 
 def test_half_the_size_and_almost_the_same_answers(exported, run_dir):

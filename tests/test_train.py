@@ -34,6 +34,7 @@ def test_a_run_from_start_to_end(tmp_path):
     answer = run(*flags(tmp_path / "run"), "--seed", "5")
     assert answer.returncode == 0, answer.stderr
     assert f"finished; the pictures, the model and metrics.jsonl are in {tmp_path / 'run'}" in answer.stdout
+    assert "the held-out ELBO was best at" in answer.stdout.splitlines()[-1]
     assert "6/6 steps" in answer.stderr
     assert "nats/frame" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -54,8 +54,6 @@ class Characters(SequenceDataset):
     Memory: `60 * P * H * W * 3` bytes, and up to 216 in place of 24 for poses in which the third layer is translucent.
     """
 
-    shared_poses = True
-
     def __init__(
         self,
         name: str,
@@ -88,6 +86,7 @@ class Characters(SequenceDataset):
             static_labels=dict(zip(attributes, attribute_values(np.arange(NUM_IDENTITIES)).T, strict=True)),
             frame_labels={label: np.tile(values, NUM_IDENTITIES) for label, values in pose_labels.items()},
             label_names=label_names,
+            pose_numbers=np.tile(np.arange(poses), NUM_IDENTITIES),
         )
         bottom, second, third, top = layers
         # Where the third layer is translucent, its composites are kept as well, after those of the two layers below.
@@ -122,12 +121,6 @@ class Characters(SequenceDataset):
         pixels = over(pixels, self._third, self._third_kept, third)
         pixels = over(pixels, self._top, self._top_kept, sequence)
         return tf.reshape(pixels, tf.concat([tf.shape(frame), self.frame_shape], axis=0))
-
-    def swap_truth(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """See `SequenceDataset.swap_truth`; poses are the same for all, so `dynamic_sequence` does not matter."""
-        del dynamic_sequence
-        static_sequence, frame = np.broadcast_arrays(static_sequence, frame)
-        return self.frames(tf.constant(static_sequence, tf.int32), tf.constant(frame, tf.int32)).numpy()
 
 
 def _masks(layer: np.ndarray, alpha: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:

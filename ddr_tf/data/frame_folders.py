@@ -1,5 +1,6 @@
 """Anybody's folders: `<root>/<sequence>/<frame>.<any image type>`, nested or flat, with labels where there are any."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 
 from ddr_tf.config import configurable
 from ddr_tf.data.arrays import ArrayDataset
-from ddr_tf.data.frame_store import LABELS_FILE, FrameStore, compiled, frame_size, load_frames
+from ddr_tf.data.frame_store import LABELS_FILE, FrameStore, compiled, frame_size, load_frames, without_suffix
 from ddr_tf.data.labels import LabelTable, class_remarks, described, labels_in_names, read_labels
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, split_at_random
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
 from ddr_tf.images import MAX_DECODING_MB, FrameFormat
+
+FILE_NAME = "file name"  # of a frame, as its `pose_label`
 
 
 @configurable()
@@ -39,6 +42,7 @@ class FrameFolders(ArrayDataset):
         cache_dir: str | None = None,
         value_range: tuple | None = None,
         class_labels: tuple = (),
+        pose_label: str | None = FILE_NAME,
         max_decoding_mb: int = MAX_DECODING_MB,
     ) -> None:
         """Decodes the frames, or finds them in the cache; see `load_frames`.
@@ -58,6 +62,9 @@ class FrameFolders(ArrayDataset):
           value_range: The values that are black and white in images of 16 or 32 bits a pixel, as (0, 4095) for 12 bits
             in files of 16; None: 0 and 65,535, and images of 32 bits are bad.
           class_labels: Names of labels whose values are classes, even if they are numbers.
+          pose_label: The label of frames that says what a frame shows of any sequence, so that the true frame of a swap
+            is known: the frame of the one sequence with the value that the frame of the other has. "file name": the
+            name of the file without its folder and suffix, if all sequences have the same names. None: there is none.
           max_decoding_mb: Memory that decoding may take, in megabytes; an image that alone takes more is bad.
 
         Raises:
@@ -78,6 +85,7 @@ class FrameFolders(ArrayDataset):
             if held_out
             else split_at_random(len(store.ids), held_out_fraction),
             ids=store.ids,
+            pose_numbers=poses_of(store.files, labels.get("frame_labels", {}), pose_label),
             remarks=[*store.remarks, *class_remarks(values, labels["label_names"], folder / LABELS_FILE)],
             **labels,
         )
@@ -100,6 +108,39 @@ def _labels(folder: Path, store: FrameStore, name_pattern: str | None) -> LabelT
     if twice := in_names.keys() & (table.sequences.keys() | table.frames.keys()):
         raise UserError(f"The label '{min(twice)}' is in {path} and in name_pattern; rename one.")
     return table._replace(frames=table.frames | in_names)
+
+
+def poses_of(
+    files: Sequence[Sequence[str]], frame_labels: Mapping[str, np.ndarray], pose_label: str | None
+) -> np.ndarray | None:
+    """What each frame shows of any sequence, as numbers.
+
+    Args:
+      files: Of each sequence, the paths of its files.
+      frame_labels: Name -> values, -1 or NaN where not known.
+      pose_label: See `FrameFolders`.
+
+    Returns:
+      `pose_numbers` of `SequenceDataset`.
+
+    Raises:
+      UserError: If there is no such label of frames.
+    """
+    if pose_label is None:
+        return None
+    if pose_label == FILE_NAME:
+        names = [[without_suffix(file.rpartition("/")[2]) for file in of_sequence] for of_sequence in files]
+        if any(set(of_sequence) != set(names[0]) or len(of_sequence) != len(names[0]) for of_sequence in names):
+            return None
+        return np.unique(np.concatenate(names), return_inverse=True)[1]
+    if pose_label not in frame_labels:
+        raise UserError(
+            f"FrameFolders.pose_label: frames have no label {pose_label!r}; they have "
+            f"{', '.join(frame_labels) or 'none'}."
+        )
+    values = frame_labels[pose_label]
+    known = np.isfinite(values) & ((values >= 0) | np.issubdtype(values.dtype, np.floating))
+    return np.where(known, np.unique(np.where(known, values, 0), return_inverse=True)[1], -1)
 
 
 def split_by_name(ids: list[str], held_out: str) -> dict[str, np.ndarray]:

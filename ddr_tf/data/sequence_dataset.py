@@ -1,6 +1,7 @@
 """What a dataset provides: numbered sequences of numbered frames, in two splits that never mix."""
 
 import abc
+import functools
 import hashlib
 import inspect
 import json
@@ -65,8 +66,8 @@ def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, n
 class SequenceDataset(abc.ABC):
     """A set of sequences, each an unordered set of frames of one thing.
 
-    A dataset subclasses this and implements `frames`. Datasets whose true factors are known also
-    implement `swap_truth`, and give `static_labels`.
+    A dataset subclasses this and implements `frames`. Datasets whose true factors are known also give `pose_numbers`,
+    or implement `swap_truth`, and give `static_labels`.
 
     Attributes:
       name: Short name for file names and logs.
@@ -79,7 +80,8 @@ class SequenceDataset(abc.ABC):
       label_names: name of a label -> the words that its values stand for. Labels with words are int32, -1 where not
         known; others are numbers, NaN where not known.
       remarks: What of the data is not used as it is.
-      shared_poses: Whether frames of the same number show the same pose in all sequences.
+      pose_numbers: int32 `[sum of frame_counts]`, a number for what each frame shows of any sequence: the frame of
+        another sequence with that number is the true frame of a swap. -1 where not known; None: nothing is known.
       ordered: Whether the numbers of frames are an order that means something, such as time. The model never uses it.
       licence: Of the data, in words; None where it is not known.
       open_licence: Whether everybody may pass on frames of it, so that an exported model may hold a few.
@@ -87,7 +89,6 @@ class SequenceDataset(abc.ABC):
       arguments: Those of `__init__`, defaults included, by which the dataset can be made again.
     """
 
-    shared_poses = False
     ordered = True
     licence: str | None = None
     open_licence = False
@@ -114,6 +115,7 @@ class SequenceDataset(abc.ABC):
         label_names: Mapping[str, Sequence[str]] | None = None,
         ids: Sequence[str] | None = None,
         remarks: Sequence[Remark] = (),
+        pose_numbers: np.ndarray | None = None,
     ) -> None:
         """Checks and keeps the description.
 
@@ -131,6 +133,7 @@ class SequenceDataset(abc.ABC):
         self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
         self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
         self.remarks = tuple(remarks)
+        self.pose_numbers = None if pose_numbers is None else np.asarray(pose_numbers, np.int32)
         if len(self.frame_shape) == 3 and self.frame_shape[-1] not in (1, 3):
             raise UserError(f"{name}: frames have 1 or 3 channels, not {self.frame_shape[-1]}: grey or colour.")
         if self.frame_counts.ndim != 1 or (self.frame_counts < 1).any():
@@ -144,6 +147,8 @@ class SequenceDataset(abc.ABC):
         described = {"ids": (self.ids, self.num_sequences)}
         described |= {label: (values, self.num_sequences) for label, values in self.static_labels.items()}
         described |= {label: (values, self.frame_counts.sum()) for label, values in self.frame_labels.items()}
+        if self.pose_numbers is not None:
+            described["pose_numbers"] = (self.pose_numbers, self.frame_counts.sum())
         for label, (values, count) in described.items():
             if len(values) != count:
                 raise ValueError(f"{self.name}: {label} has {len(values)} values, not {count}.")
@@ -167,6 +172,14 @@ class SequenceDataset(abc.ABC):
     def num_sequences(self) -> int:
         """S, over both splits."""
         return len(self.frame_counts)
+
+    @functools.cached_property
+    def shared_poses(self) -> bool:
+        """Whether all sequences have the same poses, in frames of the same numbers."""
+        if self.pose_numbers is None or np.ptp(self.frame_counts):
+            return False
+        poses = self.pose_numbers.reshape(self.num_sequences, -1)
+        return bool((poses == poses[0]).all() and len(np.unique(poses[0])) == poses.shape[1] and poses.min() >= 0)
 
     def fingerprint(self) -> str:
         """Of what sequences there are, how many frames they have, and in which split they are."""
@@ -227,9 +240,40 @@ class SequenceDataset(abc.ABC):
           uint8 `[..., H, W, C]`.
 
         Raises:
-          NotImplementedError: If the true factors of this dataset are not known.
+          NotImplementedError: If the true factors of this dataset are not known, or a sequence lacks the pose.
         """
-        raise NotImplementedError(f"{self.name} has no true frames of swaps.")
+        true_frame = self.swap_frames(static_sequence, dynamic_sequence, frame)
+        if (true_frame < 0).any():
+            raise NotImplementedError(f"{self.name} has not all true frames of these swaps.")
+        static_sequence = np.broadcast_to(static_sequence, true_frame.shape)
+        return self.frames(tf.constant(static_sequence, tf.int32), tf.constant(true_frame, tf.int32)).numpy()
+
+    def swap_frames(self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """Numbers of the frames of `static_sequence` that are in the poses of frames of `dynamic_sequence`.
+
+        Args:
+          static_sequence, dynamic_sequence, frame: As of `swap_truth`.
+
+        Returns:
+          int32 `[...]`; the first of several, -1 where there is none.
+
+        Raises:
+          NotImplementedError: If the poses of this dataset are not known.
+        """
+        if self.pose_numbers is None:
+            raise NotImplementedError(f"{self.name} has no true frames of swaps.")
+        pose = self.pose_numbers[self.rows(np.asarray(dynamic_sequence), np.asarray(frame))]
+        return np.where(pose < 0, -1, self._frame_in_pose[static_sequence, pose])
+
+    @functools.cached_property
+    def _frame_in_pose(self) -> np.ndarray:
+        """int32 `[S, poses]`, the number of the first frame of each sequence in each pose, or -1."""
+        table = np.full((self.num_sequences, max(1, int(self.pose_numbers.max()) + 1)), -1, np.int32)
+        sequence = np.repeat(np.arange(self.num_sequences), self.frame_counts)
+        frame = np.concatenate([np.arange(count) for count in self.frame_counts])
+        known = np.flatnonzero(self.pose_numbers >= 0)[::-1]  # so that the first of several is what stays
+        table[sequence[known], self.pose_numbers[known]] = frame[known]
+        return table
 
     def swap_truths(
         self, static_sequence: np.ndarray, dynamic_sequence: np.ndarray, frame: np.ndarray

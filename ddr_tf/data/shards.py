@@ -3,7 +3,7 @@
 A folder of shards holds
 
     dataset.json                         what `SequenceDataset` knows, and the place of every record
-    labels.npz                           labels, "static/<name>" and "frame/<name>"
+    labels.npz                           labels, "static/<name>" and "frame/<name>", and perhaps "pose/pose"
     train-00000-of-00008.tfrecord, ...   and the same for held_out
 
 Each record is a `tf.train.Example` of one whole sequence:
@@ -143,10 +143,10 @@ def read_labels(folder: Path, counts: dict[str, int]) -> dict[str, dict[str, np.
 
     Args:
       folder: The folder.
-      counts: "static" and "frame" -> the number of values of each such label.
+      counts: "static", "frame" and "pose" -> the number of values of each such label.
 
     Returns:
-      "static" and "frame" -> name of a label -> its values.
+      The same kinds -> name of a label -> its values; of "pose" the only one is "pose", `SequenceDataset.pose_numbers`.
 
     Raises:
       UserError: If the file is missing, damaged, or holds something else.
@@ -255,6 +255,7 @@ def _content(sequences: SequenceDataset) -> str:
     for labels in (sequences.static_labels, sequences.frame_labels):
         for name, values in sorted(labels.items()):
             digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    digest.update(b"" if sequences.pose_numbers is None else sequences.pose_numbers.tobytes())
     digest.update(json.dumps(sequences.label_names, sort_keys=True).encode())
     for start in range(0, sequences.num_sequences, BLOCK):
         number = np.arange(start, min(start + BLOCK, sequences.num_sequences), dtype=np.int32)
@@ -304,6 +305,7 @@ def _claim(folder: Path, description: Description, sequences: SequenceDataset) -
     write_text(folder / DESCRIPTION, json.dumps(description.to_json()))
     labels = {f"static/{name}": values for name, values in sequences.static_labels.items()}
     labels |= {f"frame/{name}": values for name, values in sequences.frame_labels.items()}
+    labels |= {} if sequences.pose_numbers is None else {"pose/pose": sequences.pose_numbers}
     with replaced(folder / LABELS) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **labels)
 

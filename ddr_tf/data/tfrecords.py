@@ -74,9 +74,12 @@ class TFRecords(SequenceDataset):
             for number, place in zip(numbers, description.places[name], strict=True)
         }
         counts = description.dataset["frame_counts"]
-        labels = read_labels(self._folder, {"static": len(counts), "frame": sum(counts)})
+        labels = read_labels(self._folder, {"static": len(counts), "frame": sum(counts), "pose": sum(counts)})
+        known = dict(
+            static_labels=labels["static"], frame_labels=labels["frame"], pose_numbers=labels["pose"].get("pose")
+        )
         try:
-            super().__init__(**description.dataset, static_labels=labels["static"], frame_labels=labels["frame"])
+            super().__init__(**description.dataset, **known)
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self._folder / DESCRIPTION} describes no dataset ({error}); delete it and write the shards again."

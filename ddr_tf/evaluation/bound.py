@@ -20,8 +20,8 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
       seed: Of the samples.
 
     Returns:
-      `elbo_nats_per_frame`, `bits_per_dim`, `reconstruction_excess_nats_per_frame`, `kl_static_nats_per_frame` and
-      `kl_dynamic_nats_per_frame`.
+      `elbo_nats_per_frame`, `bits_per_dim`, `reconstruction_excess_nats_per_frame`, `kl_static_nats_per_frame`,
+      `kl_dynamic_nats_per_frame`; of a normal p(x | f, z) `pixel_stddev`, too.
     """
     terms, weights = [], []
     for start, frames in frame_sets(sequences, codes.sequence, codes.frame[:, :1]):
@@ -31,13 +31,14 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
         terms.append(model.bound_metrics(frames, model.elbo_terms(frames, *noise)))
         weights.append(batch)
     mean = {name: float(np.average([each[name] for each in terms], weights=weights)) for name in terms[0]}
+    stddev = {} if model.pixel_stddev is None else {"pixel_stddev": Measurement(float(model.pixel_stddev))}
     return {
         "elbo_nats_per_frame": Measurement(mean["elbo"]),
         "bits_per_dim": Measurement(bits_per_dim(mean["elbo"], model.frame_shape)),
         "reconstruction_excess_nats_per_frame": Measurement(mean["reconstruction_excess"], ceiling=0.0),
         "kl_static_nats_per_frame": Measurement(mean["kl_static"]),
         "kl_dynamic_nats_per_frame": Measurement(mean["kl_dynamic"]),
-    }
+    } | stddev
 
 
 def measure_importance_weighted_bound(

@@ -47,6 +47,30 @@ def draw_neighbours(
     return (np.array(starts)[:, None] + np.arange(num_frames)) % counts[:, None]
 
 
+def _draw_pairs(
+    random: np.random.RandomState, sequences: SequenceDataset, num_pairs: int, num_frames: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs A, B of different held-out sequences, int `[P]`, and frames of B, int `[P, N]`.
+
+    Where some sequences lack some poses, only pairs with some in common are drawn, and frames in those; but where no
+    pair has any, as if no poses were known.
+    """
+    held_out = sequences.splits[HELD_OUT]
+    if sequences.pose_numbers is not None and not sequences.shared_poses:
+        common = {(a, b): _common_frames(sequences, a, b) for a in held_out for b in held_out if a != b}
+        if pairs := [pair for pair, frames in common.items() if frames.size]:
+            a, b = np.array(pairs)[random.choice(len(pairs), num_pairs)].T
+            drawn = [common[pair] for pair in zip(a, b, strict=True)]
+            return a, b, np.stack([random.choice(each, num_frames, replace=each.size < num_frames) for each in drawn])
+    a, b = np.stack([random.choice(held_out, 2, replace=False) for _ in range(num_pairs)]).T
+    return a, b, draw_frame_numbers(random, sequences, b, num_frames)
+
+
+def _common_frames(sequences: SequenceDataset, a: int, b: int) -> np.ndarray:
+    """Numbers of the frames of B in whose poses A has a frame, too."""
+    return np.flatnonzero(sequences.swap_frames(a, b, np.arange(sequences.frame_counts[b])) >= 0)
+
+
 def fetch(sequences: SequenceDataset, numbers: np.ndarray, frame: np.ndarray) -> tf.Tensor:
     """Frames int `[S, N]` of sequences int `[S]`: uint8 `[S, N, H, W, C]`."""
     numbers = np.broadcast_to(numbers[:, None], frame.shape)
@@ -213,8 +237,7 @@ def draw_swaps(
     held_out = sequences.splits[HELD_OUT]
     if len(held_out) < 2:
         raise UserError(f"Evaluation needs at least two held-out sequences; {sequences.name} has {len(held_out)}.")
-    a, b = np.stack([random.choice(held_out, 2, replace=False) for _ in range(num_pairs)]).T
-    frame = draw_frame_numbers(random, sequences, b, num_frames)
+    a, b, frame = _draw_pairs(random, sequences, num_pairs, num_frames)
     frames_b = fetch(sequences, b, frame)
     codes_a = model.encode(fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))
     codes_b = model.encode(frames_b)

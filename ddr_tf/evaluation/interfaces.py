@@ -31,6 +31,7 @@ class DensityModel(Autoencoder, Protocol):
     frame_shape: tuple[int, int, int]
     static_dim: int
     dynamic_dim: int
+    pixel_stddev: tf.Tensor | float | None
 
     def sample_codes(self, count: int, num_frames: int, seed: tf.Tensor, density: str) -> tuple[tf.Tensor, tf.Tensor]:
         """Samples of f and z."""

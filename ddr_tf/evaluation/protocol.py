@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
       model: A trained model.
-      sequences: A dataset; metrics of swaps need the true frames, and accuracies need `shared_poses`.
+      sequences: A dataset; metrics of swaps need the true frames, and accuracies need `pose_numbers`.
       settings: What is drawn and measured; None: the defaults.
       progress: Whether to show a bar, and to say what there are too few frames for.
 

@@ -70,7 +70,19 @@ def metrics_table(runs: Mapping[str, Mapping[str, Metric]], patterns: Sequence[s
         metrics = [run.get(name) for run in runs.values()]
         levels = [_range([getattr(metric, level) for metric in metrics if metric]) for level in ("chance", "ceiling")]
         rows.append([name, *map(_value, metrics), *levels])
-    return markdown_table(rows)
+    return markdown_table(rows) + _note_of_bounds(runs)
+
+
+def _note_of_bounds(runs: Mapping[str, Mapping[str, Metric]]) -> str:
+    """A line that says which bounds may be compared; empty where all are of the paper's Bernoulli."""
+    normal = [name for name, metrics in runs.items() if "pixel_stddev" in metrics]
+    if not normal:
+        return ""
+    of_these = f" of {', '.join(normal)}" if len(runs) > 1 else ""
+    return (
+        f"\nThe p(x | f, z){of_these} is normal. Bounds, excess and bits_per_dim under it are not comparable with "
+        "those under a Bernoulli.\n"
+    )
 
 
 def _matching(names: Mapping[str, None], patterns: Sequence[str]) -> Mapping[str, None]:

@@ -6,6 +6,7 @@ import functools
 import keras
 
 from ddr_tf.errors import UserError
+from ddr_tf.model.densities import PIXEL_LIKELIHOODS
 from ddr_tf.model.networks import AGGREGATIONS, DOWNSAMPLING, MIN_STDDEV
 
 
@@ -33,6 +34,8 @@ class Architecture:
       initial_static_stddev: Stddev of q(f | x_1..N) before training.
       static_aggregation: How q(f | x_1..N) joins frames, one of `AGGREGATIONS`; see `networks.StaticPosterior`.
       learned_prior: Whether p(z | f) is learned, or N(0, I).
+      pixel_likelihood: The form of p(x | f, z), one of `PIXEL_LIKELIHOODS`.
+      shortcuts: Whether dense layers go past the deep ones; see `networks.Decoder`.
     """
 
     frame_shape: tuple[int, int, int]
@@ -46,6 +49,8 @@ class Architecture:
     static_aggregation: str
     learned_prior: bool
     narrowing: int = 1
+    pixel_likelihood: str = "bernoulli"
+    shortcuts: bool = False
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""
@@ -57,6 +62,10 @@ class Architecture:
         if self.static_aggregation not in AGGREGATIONS:
             raise UserError(
                 f"DDR.static_aggregation must be one of {', '.join(AGGREGATIONS)}, got {self.static_aggregation!r}."
+            )
+        if self.pixel_likelihood not in PIXEL_LIKELIHOODS:
+            raise UserError(
+                f"DDR.pixel_likelihood must be one of {', '.join(PIXEL_LIKELIHOODS)}, got {self.pixel_likelihood!r}."
             )
         if not self.initial_static_stddev > MIN_STDDEV:
             raise UserError(f"DDR.initial_static_stddev must be above {MIN_STDDEV}, got {self.initial_static_stddev}.")

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ddr_tf.model.densities import tfd
-from ddr_tf.model.elbo import ElboTerms, elbo_terms, pixel_entropy
+from ddr_tf.model.densities import perfect_log_prob, tfd
+from ddr_tf.model.elbo import ElboTerms, elbo_terms
 from ddr_tf.model.static_density import StaticDensity
 
 FITTED, STANDARD = "fitted", "standard"  # densities of f that samples can be drawn from
@@ -38,6 +38,7 @@ class Bounds:
     """Bounds on log p(x_1..N), and samples, for any class that has the densities of the model as methods, as `DDR` has.
 
     Attributes:
+      pixel_stddev: Of a normal p(x | f, z); None: it is a Bernoulli.
       static_density: What was fitted to f after training; None for a model that is not trained to its end, or was
         trained by a version that did not fit it.
     """
@@ -76,17 +77,21 @@ class Bounds:
         dynamic_noise: tf.Tensor,
         static_frames: tf.Tensor | None = None,
         features: tf.Tensor | None = None,
+        dynamic_frames: tf.Tensor | None = None,
     ) -> PosteriorSample:
         """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`.
 
         Args:
           features: `features` of the frames, where they are known already.
         """
-        features = self.features(frames) if features is None else features
-        static_features = features if static_frames is None else self.features(static_frames)
+        if features is None:
+            features = self.features(frames if dynamic_frames is None else dynamic_frames)
+        same = static_frames is None and dynamic_frames is None
+        static_features = features if same else self.features(frames if static_frames is None else static_frames)
         static_posterior = self.static_posterior(static_features)
         static = static_posterior.mean() + static_posterior.stddev() * static_noise
-        dynamic_posterior = self.dynamic_posterior(features, static)
+        given = static if dynamic_frames is None else tf.roll(static, 1, axis=0)
+        dynamic_posterior = self.dynamic_posterior(features, given)
         dynamic = dynamic_posterior.mean() + dynamic_posterior.stddev() * dynamic_noise
         return PosteriorSample(static, dynamic, static_posterior, dynamic_posterior)
 
@@ -96,6 +101,7 @@ class Bounds:
         static_noise: tf.Tensor,
         dynamic_noise: tf.Tensor,
         static_frames: tf.Tensor | None = None,
+        dynamic_frames: tf.Tensor | None = None,
     ) -> ElboTerms:
         """The bound for one reparameterised sample of f and z.
 
@@ -104,9 +110,13 @@ class Bounds:
           static_noise: float32 `[B, F]`, standard normal.
           dynamic_noise: float32 `[B, N, Z]`, standard normal.
           static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
+          dynamic_frames: Other views of `frames`, of the same shape, that q(z_i | ..) sees in their place; and what it
+            is given with them is f of another sequence of the batch, as in swaps. None: `frames`, and their own f.
         """
         frames = as_float(frames)
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise, static_frames)
+        sample = self.sample_posterior(
+            frames, static_noise, dynamic_noise, static_frames, dynamic_frames=dynamic_frames
+        )
         return elbo_terms(
             frames,
             self.likelihood(sample.static, sample.dynamic),
@@ -144,6 +154,6 @@ class Bounds:
         num_frames = tf.cast(tf.shape(frames)[1], tf.float32)
         metrics = {name: tf.reduce_mean(value) / num_frames for name, value in terms._asdict().items()}
         metrics["elbo"] = tf.reduce_mean(terms.elbo()) / num_frames
-        entropy = tf.reduce_mean(pixel_entropy(as_float(frames)))
-        metrics["reconstruction_excess"] = -metrics["reconstruction"] - entropy
+        perfect = tf.reduce_mean(perfect_log_prob(as_float(frames), self.pixel_stddev))
+        metrics["reconstruction_excess"] = perfect - metrics["reconstruction"]
         return metrics

@@ -2,18 +2,19 @@
 
     p(f) = N(0, I)                              DDR.static_prior
     p(z | f) = N(mu(f), diag sigma^2(f))        DDR.dynamic_prior
-    p(x | f, z) = Bernoulli(logits(f, z))       DDR.likelihood
+    p(x | f, z) = Bernoulli(logits(f, z))       DDR.likelihood, or N(sigmoid(logits(f, z)), sigma^2), sigma learned
     q(f | x_1..N) = N(., .)                     DDR.static_posterior
     q(z_i | x_i, f) = N(., .)                   DDR.dynamic_posterior
 
     ELBO of N frames of a sequence              Bounds.elbo_terms, and elbo.py
 
 Shapes: B sequences, N frames, H W C a frame, F static, Z dynamic. Frames are uint8, or float in [0, 1].
-Four things are not in the paper, and are marked where they are: the layers before the decoder's deconvolutions, bounded
-scales, the warm-up of the KL terms, and gradient clipping.
+Not in the paper, and marked where they are: the layers before the decoder's deconvolutions, bounded scales, the warm-up
+of the KL terms, gradient clipping, and the options of a normal likelihood, of shortcuts and of views.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,7 @@ from ddr_tf.model.networks import (
 
 DTYPES = ("float32", "mixed_bfloat16")
 STEP_METRICS = (*BOUND_METRICS, "gradient_norm", "kl_weight", "learning_rate")  # what `DDR.train_step` returns
+INITIAL_PIXEL_STDDEV = 0.1  # of a normal p(x | f, z); about what is left after some hundred steps on faces
 
 
 def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.Distribution) -> tf.Tensor:
@@ -70,6 +72,8 @@ class DDR(Bounds, keras.Model):
         initial_static_stddev: float = 0.7,
         static_aggregation: str = "pairs",
         learned_prior: bool = True,
+        pixel_likelihood: str = "bernoulli",
+        shortcuts: bool = False,
         num_static_frames: int = 0,
         narrowing: int = 1,
         kl_static_weight: float = 1.0,
@@ -97,6 +101,10 @@ class DDR(Bounds, keras.Model):
           static_aggregation: How q(f | x_1..N) joins frames: "pairs", or "pooled", "average" or "product" to compare
             with; see `networks.StaticPosterior`.
           learned_prior: Whether p(z | f) is learned, or N(0, I) to compare with.
+          pixel_likelihood: "bernoulli", the paper's, for frames near black and white; "normal", of one learned stddev,
+            for photographs. Bounds under one are not comparable with those under the other.
+          shortcuts: Whether dense layers go past the deep ones to f and to the pixels; see `networks.Decoder`. For
+            aligned photographs of few sequences.
           num_static_frames: How many frames of each sequence q(f | ..) is computed from in training, the others being
             decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
             0: the same frames for both.
@@ -131,6 +139,8 @@ class DDR(Bounds, keras.Model):
             static_aggregation,
             learned_prior,
             narrowing,
+            pixel_likelihood,
+            shortcuts,
         )
         self.options = TrainingOptions(
             kl_warmup_steps, gradient_clip_norm, num_static_frames, xla, noise_seed, kl_static_weight
@@ -150,6 +160,7 @@ class DDR(Bounds, keras.Model):
             initializer,
             sizes.initial_static_stddev,
             sizes.static_aggregation,
+            sizes.shortcuts,
             dtype=policy,
         )
         self.dynamic_posterior_net = DynamicPosterior(sizes.dynamic_dim, units, initializer, dtype=policy)
@@ -158,7 +169,9 @@ class DDR(Bounds, keras.Model):
             if sizes.learned_prior
             else StandardPrior(sizes.dynamic_dim, dtype=policy)
         )
-        self.decoder = Decoder(sizes.frame_shape, sizes.width, units, initializer, sizes.narrowing, dtype=policy)
+        self.decoder = Decoder(
+            sizes.frame_shape, sizes.width, units, initializer, sizes.narrowing, sizes.shortcuts, dtype=policy
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates all weights; the shapes follow from `frame_shape`, so `__init__` does it."""
@@ -169,6 +182,13 @@ class DDR(Bounds, keras.Model):
         self.dynamic_posterior_net.build(features, static)
         self.dynamic_prior_net.build(static)
         self.decoder.build(static, dynamic)
+        if self.architecture.pixel_likelihood == "normal":
+            self.log_pixel_stddev = self.add_weight(
+                name="log_pixel_stddev",
+                shape=(),
+                initializer=keras.initializers.Constant(math.log(INITIAL_PIXEL_STDDEV)),
+                dtype="float32",
+            )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
@@ -198,9 +218,16 @@ class DDR(Bounds, keras.Model):
         mean, stddev = self.dynamic_prior_net(static)
         return densities.diagonal_normal(mean[:, None], stddev[:, None])
 
+    @property
+    def pixel_stddev(self) -> tf.Tensor | None:
+        """Of a normal p(x | f, z): float32 `[]`; None: it is a Bernoulli."""
+        if self.architecture.pixel_likelihood == "bernoulli":
+            return None
+        return tf.exp(tf.convert_to_tensor(self.log_pixel_stddev))
+
     def likelihood(self, static: tf.Tensor, dynamic: tf.Tensor) -> tfd.Distribution:
         """p(x | f, z) of f `[B, F]`, z `[B, N, Z]`: batch `[B, N]`, event `[H, W, C]`."""
-        return densities.pixel_likelihood(self.decoder(static, dynamic))
+        return densities.pixel_likelihood(self.decoder(static, dynamic), self.pixel_stddev)
 
     def features(self, frames: tf.Tensor) -> tf.Tensor:
         """What both posteriors see of frames `[B, N, H, W, C]`: float `[B, N, h, w, K]`."""
@@ -309,11 +336,12 @@ class DDR(Bounds, keras.Model):
         static_noise: tf.Tensor,
         dynamic_noise: tf.Tensor,
         static_frames: tf.Tensor | None,
+        dynamic_frames: tf.Tensor | None,
         kl_weight: tf.Tensor,
     ) -> tuple[ElboTerms, list[tf.Tensor]]:
         """The bound, as `elbo_terms` has it, and the gradients of the loss in nats a frame by all weights."""
         with tf.GradientTape() as tape:
-            terms = self.elbo_terms(frames, static_noise, dynamic_noise, static_frames)
+            terms = self.elbo_terms(frames, static_noise, dynamic_noise, static_frames, dynamic_frames=dynamic_frames)
             bound = terms.elbo(kl_weight, self.options.kl_static_weight)
             loss = -tf.reduce_mean(bound) / tf.cast(tf.shape(frames)[1], tf.float32)
         return terms, tape.gradient(loss, [variable.value for variable in self.trainable_variables])
@@ -322,7 +350,8 @@ class DDR(Bounds, keras.Model):
         """One update.
 
         Args:
-          frames: This replica's part of the batch, `[B, N, H, W, C]`, uint8, or float in [0, 1].
+          frames: This replica's part of the batch, `[B, N, H, W, C]`, uint8, or float in [0, 1]. Or `[B, 2, N, ..]`,
+            two views of them: the first is decoded, and says what f is; the second says what z is, see `elbo_terms`.
           batch_splits: Into how many equal parts to split it; they are computed side by side. It changes the speed, and
             the result by rounding.
 
@@ -330,16 +359,18 @@ class DDR(Bounds, keras.Model):
           `STEP_METRICS`, scalars of the whole batch, the same on all replicas: `BOUND_METRICS` in nats a frame,
           `gradient_norm` before clipping, `kl_weight` and `learning_rate`.
         """
-        frames = as_float(_without_targets(frames))
+        frames, dynamic_frames = _views(as_float(_without_targets(frames)))
         step = tf.convert_to_tensor(self.optimizer.iterations)
         kl_weight, learning_rate = self.kl_weight(step), tf.convert_to_tensor(self.optimizer.learning_rate)
         static_frames = None
         if count := self.options.num_static_frames:  # frames come in random order, so the first ones will do
             static_frames, frames = frames[:, :count], frames[:, count:]
+            dynamic_frames = None if dynamic_frames is None else dynamic_frames[:, count:]
         noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step))
         # As a function of its own, so that the networks are traced once for all splits.
         function = tf.function(self.terms_and_gradients, autograph=False, jit_compile=self.options.xla or None)
-        terms, gradients = _split_and_join(function, batch_splits, [frames, *noise, static_frames], kl_weight)
+        inputs = [frames, *noise, static_frames, dynamic_frames]
+        terms, gradients = _split_and_join(function, batch_splits, inputs, kl_weight)
         norm = self.update(gradients)
         schedule = {"gradient_norm": norm, "kl_weight": kl_weight, "learning_rate": learning_rate}
         return _means_over_replicas(self.bound_metrics(frames, terms)) | schedule
@@ -381,6 +412,11 @@ class DDR(Bounds, keras.Model):
 def _without_targets(data: Any) -> tf.Tensor:
     """The frames of a batch, which Keras gives as a tuple if they were an array."""
     return keras.utils.unpack_x_y_sample_weight(data)[0]
+
+
+def _views(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """What is decoded, and what q(z | ..) sees in its place; None: the same."""
+    return (frames[:, 0], frames[:, 1]) if frames.shape.rank == 6 else (frames, None)
 
 
 def _split_and_join(

@@ -7,6 +7,8 @@ import tensorflow_probability as tfp
 
 tfd = tfp.distributions
 
+PIXEL_LIKELIHOODS = ("bernoulli", "normal")  # the forms that p(x | f, z) may have
+
 
 def static_prior(static_dim: int) -> tfd.Distribution:
     """p(f) = N(0, I). Batch shape [], event shape [F]."""
@@ -26,8 +28,8 @@ def diagonal_normal(mean: tf.Tensor, stddev: tf.Tensor) -> tfd.Distribution:
     return tfd.Independent(tfd.Normal(mean, stddev), reinterpreted_batch_ndims=1)
 
 
-def pixel_likelihood(logits: tf.Tensor) -> tfd.Distribution:
-    """p(x | f, z): one Bernoulli a pixel and channel. Its `log_prob` takes soft targets in [0, 1].
+def bernoulli_pixels(logits: tf.Tensor) -> tfd.Distribution:
+    """One Bernoulli a pixel and channel, the paper's p(x | f, z). Its `log_prob` takes soft targets in [0, 1].
 
     Args:
       logits: float32 `[..., H, W, C]`.
@@ -36,6 +38,54 @@ def pixel_likelihood(logits: tf.Tensor) -> tfd.Distribution:
       Distribution of batch shape `[...]` and event shape `[H, W, C]`.
     """
     return tfd.Independent(SoftBernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=3)
+
+
+def normal_pixels(logits: tf.Tensor, stddev: tf.Tensor | float) -> tfd.Distribution:
+    """N(sigmoid(logits), stddev^2), one a pixel and channel, of one stddev for all (Rybkin et al., 2021).
+
+    Mid-grey pixels of a Bernoulli are as flat as a normal of stddev 0.5, so on photographs it hardly pays to tell
+    one face from another. A learned stddev is as small as the errors are.
+
+    Args:
+      logits: float32 `[..., H, W, C]`.
+      stddev: Positive, in units of a pixel in [0, 1].
+
+    Returns:
+      Distribution of batch shape `[...]` and event shape `[H, W, C]`.
+    """
+    return tfd.Independent(tfd.Normal(tf.sigmoid(logits), stddev), reinterpreted_batch_ndims=3)
+
+
+def pixel_likelihood(logits: tf.Tensor, stddev: tf.Tensor | float | None = None) -> tfd.Distribution:
+    """p(x | f, z): `normal_pixels` of this stddev; None: `bernoulli_pixels`."""
+    return bernoulli_pixels(logits) if stddev is None else normal_pixels(logits, stddev)
+
+
+def perfect_log_prob(frames: tf.Tensor, stddev: tf.Tensor | float | None = None) -> tf.Tensor:
+    """What the `log_prob` of these frames cannot exceed: that of a `pixel_likelihood` whose means they are.
+
+    Args:
+      frames: float32 `[..., H, W, C]` in [0, 1].
+      stddev: As of `pixel_likelihood`.
+
+    Returns:
+      float32 `[...]`, nats a frame.
+    """
+    if stddev is None:
+        return -pixel_entropy(frames)
+    return tfd.Independent(tfd.Normal(frames, stddev), reinterpreted_batch_ndims=3).log_prob(frames)
+
+
+def pixel_entropy(frames: tf.Tensor) -> tf.Tensor:
+    """Entropy of Bernoulli pixels with these means.
+
+    Args:
+      frames: float32 `[..., H, W, C]` in [0, 1].
+
+    Returns:
+      float32 `[...]`, nats a frame.
+    """
+    return -tf.reduce_sum(tf.math.xlogy(frames, frames) + tf.math.xlog1py(1.0 - frames, -frames), axis=(-3, -2, -1))
 
 
 class SoftBernoulli(tfd.Bernoulli):

@@ -52,18 +52,6 @@ def elbo_terms(
     )
 
 
-def pixel_entropy(frames: tf.Tensor) -> tf.Tensor:
-    """Entropy of Bernoulli pixels with these means: what -log p(x | f, z) cannot go below.
-
-    Args:
-      frames: float32 `[..., H, W, C]` in [0, 1].
-
-    Returns:
-      float32 `[...]`, nats a frame.
-    """
-    return -tf.reduce_sum(tf.math.xlogy(frames, frames) + tf.math.xlog1py(1.0 - frames, -frames), axis=(-3, -2, -1))
-
-
 def bits_per_dim(nats_per_frame: float, frame_shape: tuple[int, int, int]) -> float:
     """Negative log-likelihood in bits a pixel and channel, from a bound in nats a frame."""
     return -nats_per_frame / (math.prod(frame_shape) * math.log(2.0))

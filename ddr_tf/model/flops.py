@@ -67,13 +67,20 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
     prior = (static_dim + dense_units + 2 * dynamic_dim) * dense_units if model["learned_prior"] else 0
     start = (dynamic_dim + dense_units + places * RANK) * dense_units + places * RANK * width
 
+    pixel_shortcut, static_shortcut = 0, 0
+    if model["shortcuts"]:
+        pixel_shortcut = height * frame_width * channels
+        static_shortcut = places * width * 2 * static_dim
+
     joined_before_head = aggregation in ("pairs", "pooled")
     of_sequence = {
         "frame encoder": num_frames * sum(convs),
-        "static posterior": encoded * pair + (1 if joined_before_head else encoded) * head,
+        "static posterior": encoded * pair + (1 if joined_before_head else encoded) * (head + static_shortcut),
         "dynamic posterior": decoded * posterior + of_static,
         "dynamic prior": prior,
-        "decoder": decoded * (start + sum(deconvs)) + of_static + static_dim * RANK * width,
+        "decoder": decoded * (start + sum(deconvs) + dense_units * pixel_shortcut)
+        + of_static
+        + static_dim * (RANK * width + pixel_shortcut),
     }
     parts = {}
     for part, multiply_adds in of_sequence.items():

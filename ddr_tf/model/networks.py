@@ -22,6 +22,7 @@ LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
 NUM_MAPS = 4  # of the frame encoder, and of the decoder before its last layer
 RANK = 64  # rank of the product that the decoder starts from
+SHORTCUT_STDDEV = 1e-3  # of the first weights of dense layers that go past deeper ones
 CHUNK = 32  # frames that pass the convolutions at once when there may be many
 AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
 
@@ -66,6 +67,12 @@ def _apply_chain(chain: list[layers.Layer], tensor: tf.Tensor) -> tf.Tensor:
     for layer in chain:
         tensor = layer(tensor)
     return tensor
+
+
+def _shortcut(units: int, policy: keras.DTypePolicy) -> layers.Dense:
+    """A dense layer whose output is added to that of deeper ones, and almost nothing at first."""
+    initializer = keras.initializers.RandomNormal(stddev=SHORTCUT_STDDEV)
+    return layers.Dense(units, use_bias=False, kernel_initializer=initializer, dtype=policy)
 
 
 def merge_frames(frames: tf.Tensor) -> tf.Tensor:
@@ -208,7 +215,8 @@ class StaticPosterior(layers.Layer):
     frames, the mean over pairs, another convolution, and two dense layers. To compare with, of the same layers:
     "pooled", where the first convolution is over each frame by itself and the mean over frames, as in the neural
     statistician (Edwards & Storkey, 2016); "average" and "product", where all layers are over each frame by itself,
-    and the resulting normals are joined. All are invariant to the order of the frames.
+    and the resulting normals are joined. All are invariant to the order of the frames. Ours, with `shortcuts`: a dense
+    layer over the features themselves, joined by their mean over frames, adds to the parameters.
     """
 
     def __init__(
@@ -219,10 +227,12 @@ class StaticPosterior(layers.Layer):
         initializer: str,
         initial_stddev: float,
         aggregation: str = "pairs",
+        shortcuts: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.aggregation = aggregation
+        self.shortcut = _shortcut(2 * static_dim, self.dtype_policy) if shortcuts else None
         # For pairs, one convolution computes both halves: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(
             2 * pair_width if aggregation == "pairs" else pair_width,
@@ -249,16 +259,28 @@ class StaticPosterior(layers.Layer):
         _, _, height, width, channels = input_shape
         self.pair.build((None, height, width, channels))
         _build_chain(self.head, (None, height, width, self.head[0].filters))
+        if self.shortcut:
+            self.shortcut.build((None, height * width * channels))
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         first = split_frames(self.pair(merge_frames(features)), like=features)
         if self.aggregation == "pairs":
-            return mean_and_stddev(_apply_chain(self.head, mean_over_pairs(*tf.split(first, 2, axis=-1))))
+            joined = mean_over_pairs(*tf.split(first, 2, axis=-1))
+            return mean_and_stddev(self._parameters(joined, tf.reduce_mean(features, axis=1)))
         first = tf.nn.relu(first)
         if self.aggregation == "pooled":
-            return mean_and_stddev(_apply_chain(self.head, tf.reduce_mean(first, axis=1)))
-        of_frames = mean_and_stddev(split_frames(_apply_chain(self.head, merge_frames(first)), like=features))
+            joined = tf.reduce_mean(first, axis=1)
+            return mean_and_stddev(self._parameters(joined, tf.reduce_mean(features, axis=1)))
+        of_frames = self._parameters(merge_frames(first), merge_frames(features))
+        of_frames = mean_and_stddev(split_frames(of_frames, like=features))
         return average_of_normals(*of_frames) if self.aggregation == "average" else product_of_normals(*of_frames)
+
+    def _parameters(self, hidden: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        """What the head makes of `[b, h, w, pair_width]`, and the shortcut of features `[b, h, w, K]`: `[b, 2F]`."""
+        parameters = _apply_chain(self.head, hidden)
+        if not self.shortcut:
+            return parameters
+        return parameters + self.shortcut(tf.reshape(features, [-1, self.shortcut.kernel.shape[0]]))
 
 
 class DynamicPrior(layers.Layer):
@@ -345,6 +367,9 @@ class Decoder(layers.Layer):
     is *where*. So what z does to one f it can do to another. With a dense layer to the map in place of the product,
     the map of every f at every z must be learnt by itself; without the hidden layers, two numbers must unfold into
     every pose through the deconvolutions alone.
+
+    With `shortcuts`, dense layers from f and from the second hidden layer straight to the logits add to them. What
+    aligned pictures have in common, as eigenfaces have it, takes hundreds of steps that way, and thousands without.
     """
 
     def __init__(
@@ -354,10 +379,13 @@ class Decoder(layers.Layer):
         dense_units: int,
         initializer: str,
         narrowing: int = 1,
+        shortcuts: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         height, frame_width, channels = frame_shape
+        pixels = height * frame_width * channels
+        self.shortcuts = [_shortcut(pixels, self.dtype_policy) for _ in range(2)] if shortcuts else []
         self.start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
         self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
         self.where = [
@@ -392,13 +420,19 @@ class Decoder(layers.Layer):
         self.first.build(dynamic_shape, static_shape)
         _build_chain(self.where, (None, None, self.first.of_frame.units))
         self.what.build(static_shape)
+        for shortcut, shape in zip(self.shortcuts, (static_shape, (None, None, self.where[0].units)), strict=False):
+            shortcut.build(shape)
         _build_chain(self.deconvs, (None, *self.start))
 
     def call(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         sequences, frames = tf.unstack(tf.shape(dynamic)[:2])
         height, width, channels = self.start
-        where = _apply_chain(self.where, self.first(dynamic, static))
-        where = tf.reshape(where, [sequences, frames * height * width, RANK])
+        hidden = self.where[0](self.first(dynamic, static))
+        where = tf.reshape(self.where[1](hidden), [sequences, frames * height * width, RANK])
         what = tf.reshape(self.what(static), [sequences, RANK, channels])
         start = tf.reshape(leaky_relu(where @ what), [sequences * frames, height, width, channels])
-        return tf.cast(split_frames(_apply_chain(self.deconvs, start), like=dynamic), tf.float32)
+        logits = split_frames(_apply_chain(self.deconvs, start), like=dynamic)
+        if self.shortcuts:
+            of_static, of_both = self.shortcuts
+            logits += tf.reshape(of_static(static)[:, None] + of_both(hidden), tf.shape(logits))
+        return tf.cast(logits, tf.float32)

@@ -1,5 +1,6 @@
 """An exported model with the densities of `DDR`, made of nothing but what its signatures answer, to be evaluated."""
 
+import json
 from pathlib import Path
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ class ExportedModel(Bounds):
       frame_shape: (H, W, C).
       static_dim, dynamic_dim: F, Z.
       static_density: What samples are drawn from; None: p(f), as in models exported before 0.3.0.
+      pixel_stddev: Of a normal p(x | f, z), as the model's card has it; None: it is a Bernoulli.
     """
 
     def __init__(self, saved_model: Path) -> None:
@@ -30,6 +32,9 @@ class ExportedModel(Bounds):
         inputs = decode.structured_input_signature[1]
         self.static_dim, self.dynamic_dim = inputs["static"].shape[-1], inputs["dynamic"].shape[-1]
         self.frame_shape = tuple(decode.structured_outputs["frames"].shape[2:])
+        card = saved_model / EXTRA / "model_card.json"
+        # Models that were exported before there was a choice say nothing of it.
+        self.pixel_stddev = json.loads(card.read_text())["model"].get("pixel_stddev") if card.is_file() else None
 
     def _answer(self, signature: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._root.signatures[signature](**{name: tf.convert_to_tensor(value) for name, value in inputs.items()})
@@ -51,7 +56,7 @@ class ExportedModel(Bounds):
 
     def likelihood(self, static: tf.Tensor, dynamic: tf.Tensor) -> tfd.Distribution:
         mean = tf.clip_by_value(self.decode(static, dynamic), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-        return densities.pixel_likelihood(tf.math.log(mean) - tf.math.log1p(-mean))
+        return densities.pixel_likelihood(tf.math.log(mean) - tf.math.log1p(-mean), self.pixel_stddev)
 
     def features(self, frames: tf.Tensor) -> tf.Tensor:
         """The frames themselves: the signatures keep what is between them and the codes to themselves."""

@@ -11,7 +11,7 @@ from ddr_tf import files
 from ddr_tf.data.sequence_dataset import HELD_OUT
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, EVALUATION, RECIPE, read_metrics, read_record
+from ddr_tf.runs import BEST, CONFIG, DATASET, EVALUATION, RECIPE, read_metrics, read_record
 from ddr_tf.tables import markdown_table
 
 INTENDED_USE = (
@@ -20,9 +20,10 @@ INTENDED_USE = (
     "pictures of them that others could take for real."
 )
 NOT_STATED = "not stated"
+NOT_COMPARABLE = "its bounds are not comparable with those under a Bernoulli"
 
 
-def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, Any]:
+def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: str = BEST) -> dict[str, Any]:
     """The card as an object for JSON.
 
     Args:
@@ -30,6 +31,7 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, 
       run_dir: Folder of a finished run; its `evaluation.json` is used if it is there.
       name: Of the exported model.
       weights: dtype in which they are kept.
+      checkpoint: See `runs.load_model`; only the model of the best is what `evaluation.json` is about.
 
     Raises:
       UserError: If a file of the run cannot be read.
@@ -44,6 +46,8 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, 
     dataset = dataset or {"name": record["settings"]["train.sequences"].strip("@"), "licence": None, "splits": None}
     dataset.pop(RECIPE, None)  # paths of the machine that trained it
     height, width, channels = model.frame_shape
+    best_step = record.get("best_step") or record["step"]  # early versions have kept the last alone
+    step = best_step if checkpoint == BEST else record["step"]
     return {
         "name": name,
         "intended_use": INTENDED_USE,
@@ -54,19 +58,27 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str) -> dict[str, 
             "channels": channels,
             "static_dim": model.static_dim,
             "dynamic_dim": model.dynamic_dim,
+            "pixel_likelihood": model.architecture.pixel_likelihood,
+            "pixel_stddev": None if model.pixel_stddev is None else float(model.pixel_stddev),
             "parameters": model.count_params(),
             "weights": weights,
         },
-        "training": {key: record[key] for key in ("seed", "step", "training_minutes", "versions")},
+        "training": {key: record[key] for key in ("seed", "training_minutes", "versions")} | {"step": step},
         "exported_with": {
             "ddr_tf": ddr_tf.__version__,
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in ("tensorflow", "keras")},
         },
-        "held_out": next((line for line in reversed(read_metrics(run_dir)) if line["split"] == HELD_OUT), None),
-        "evaluation": evaluation,
+        "held_out": _held_out_at(step, run_dir),
+        "evaluation": evaluation if step == best_step else None,
         "config": config,
     }
+
+
+def _held_out_at(step: int, run_dir: Path) -> dict[str, Any] | None:
+    """The held-out metrics of a step, as training wrote them."""
+    lines = (line for line in read_metrics(run_dir) if line["split"] == HELD_OUT and line["step"] == step)
+    return next(lines, None)
 
 
 def _read_if_there(path: Path) -> Any:
@@ -124,12 +136,18 @@ def _model_rows(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "frames": f"{model['height']} x {model['width']}, {model['channels']} channels",
         "static code f, dynamic code z": f"{model['static_dim']} and {model['dynamic_dim']} dimensions",
+        "p(x given f, z)": _likelihood(model["pixel_stddev"]),
         "parameters": f"{model['parameters']:,}, kept as {model['weights']}",
         "trained": f"{training['step']:,} steps, {training['training_minutes']} minutes",
         "seed": training["seed"],
         "with": _versions(training["versions"]),
         "exported with": _versions(card["exported_with"]),
     }
+
+
+def _likelihood(stddev: float | None) -> str:
+    """In words; `stddev` is that of a normal, None of a Bernoulli."""
+    return "Bernoulli" if stddev is None else f"normal, stddev {stddev:.3g}; {NOT_COMPARABLE}"
 
 
 def _versions(versions: Mapping[str, str]) -> str:

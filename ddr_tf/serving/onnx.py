@@ -16,7 +16,7 @@ import tensorflow as tf
 from ddr_tf import files
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import load_model
+from ddr_tf.runs import BEST, load_model
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.saved_model import folder_for
 
@@ -75,12 +75,13 @@ def _name_dimensions(proto: Any) -> None:
                 size.dim_param = letter
 
 
-def export(run_dir: Path, directory: Path) -> Path:
+def export(run_dir: Path, directory: Path, checkpoint: str = BEST) -> Path:
     """Writes `encode.onnx`, `decode.onnx` and the model card, in place of what there was.
 
     Args:
       run_dir: Folder of a finished run.
       directory: Made if it does not exist.
+      checkpoint: See `runs.load_model`.
 
     Returns:
       The directory.
@@ -88,8 +89,8 @@ def export(run_dir: Path, directory: Path) -> Path:
     Raises:
       UserError: If the run has not finished, the files cannot be written, or tf2onnx is not installed.
     """
-    model = load_model(run_dir)
-    card = model_card(model, run_dir, directory.absolute().name, "float32")
+    model = load_model(run_dir, checkpoint)
+    card = model_card(model, run_dir, directory.absolute().name, "float32", checkpoint)
     with folder_for(directory) as partial:
         for name, proto in onnx_models(model).items():
             (partial / f"{name}.onnx").write_bytes(proto.SerializeToString())

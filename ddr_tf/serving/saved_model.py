@@ -13,7 +13,7 @@ from ddr_tf import files
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences
+from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences
 from ddr_tf.serving.examples import FOLDER, write_examples
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
@@ -158,6 +158,7 @@ def export(
     examples: bool | None = None,
     keras_model: bool = False,
     progress: Callable[[str], None] = lambda _: None,
+    checkpoint: str = BEST,
 ) -> Path:
     """Writes the next version of an exported model.
 
@@ -174,6 +175,7 @@ def export(
         them on, and the data are there.
       keras_model: Whether to keep `model.keras`, too, so that others can train it further.
       progress: Called with a line about what is left out.
+      checkpoint: See `runs.load_model`.
 
     Returns:
       `saved_models/<name>/<version>`.
@@ -183,15 +185,17 @@ def export(
     """
     check_name(directory)
     name = directory.absolute().name
-    model = load_model(run_dir).in_float32()
-    card = model_card(model, run_dir, name, weights)
+    model = load_model(run_dir, checkpoint).in_float32()
+    card = model_card(model, run_dir, name, weights, checkpoint)
     example_dataset = _example_dataset(run_dir, examples, progress)
 
     def write(version: Path) -> None:
         write_saved_model(model, version, weights)
         extra = version / EXTRA
         extra.mkdir()
-        for file in (CONFIG, RECORD, DATASET, *([MODEL] if keras_model else [])):
+        if keras_model:
+            shutil.copyfile(model_file(run_dir, checkpoint), extra / MODEL)
+        for file in (CONFIG, RECORD, DATASET):
             if (run_dir / file).exists():  # runs of earlier versions have no dataset.json
                 shutil.copyfile(run_dir / file, extra / file)
         if model.static_density is not None:

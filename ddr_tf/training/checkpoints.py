@@ -31,6 +31,7 @@ class Checkpoints:
     Attributes:
       best_elbo: The best held-out ELBO so far, a float64 variable.
       seconds: Of training, over all sessions of the run, a float64 variable.
+      saved_step: Of the newest checkpoint; -1: there is none.
     """
 
     def __init__(self, directory: Path, shared: Path, ddr: DDR) -> None:
@@ -40,7 +41,7 @@ class Checkpoints:
         self.seconds = tf.Variable(0.0, dtype=tf.float64)
         self._checkpoint = tf.train.Checkpoint(model=ddr, best_elbo=self.best_elbo, seconds=self.seconds)
         self._checkpoint.save_counter.assign(0)  # creates the counter, since checkpoints of version 0.2.0 have one
-        self._saved_step = -1
+        self.saved_step = -1
 
     def restore(self) -> Checkpoint | None:
         """Restores the newest checkpoint that is whole, with a warning about those that are not; None: there is none.
@@ -55,7 +56,7 @@ class Checkpoints:
                 continue
             for problem in problems:
                 print(f"warning: {problem}; going on from {checkpoint.path}.", file=sys.stderr)
-            self._saved_step = checkpoint.step
+            self.saved_step = checkpoint.step
             return checkpoint
         if problems:
             raise UserError(f"{'. '.join(problems)}. No other is left; bring one back, or give another --run_dir.")
@@ -81,7 +82,7 @@ class Checkpoints:
         Raises:
           UserError: If it cannot be written.
         """
-        if step == self._saved_step:
+        if step == self.saved_step:
             return
         better = held_out_elbo is not None and held_out_elbo > float(self.best_elbo)
         if better:
@@ -96,7 +97,7 @@ class Checkpoints:
                 f"The checkpoint of step {step} cannot be written to {self._folder} ({reason}); "
                 f"{runs.last_good(self._shared)}, from which the same command resumes."
             ) from error
-        self._saved_step = step
+        self.saved_step = step
 
     def _write(self, step: int, manifest: dict[str, Any]) -> None:
         folder = self._folder / LAST
@@ -117,6 +118,20 @@ class Checkpoints:
             _complete(copies, folder, checkpoint.step, checkpoint.manifest)
         best = runs.checkpoints(self._folder.parent, BEST)
         _forget_others(folder, [other for other in best if other.step == checkpoint.step])
+
+    def restore_best(self) -> int | None:
+        """Restores the best checkpoint but for the time of training; returns its step, or None if there is none whole.
+
+        If the newest is the best, or the best is damaged, the weights stay as they are.
+        """
+        for checkpoint in runs.checkpoints(self._shared, BEST):
+            if checkpoint.step == self.saved_step:
+                return checkpoint.step
+            seconds = float(self.seconds)
+            if checkpoint.damage() is None and self._read(checkpoint) is None:
+                self.seconds.assign(seconds)
+                return checkpoint.step
+        return None
 
     def tidy(self, restored: Checkpoint) -> None:
         """Does what a kill has kept from being done after the checkpoint that was restored."""

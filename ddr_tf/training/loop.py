@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from ddr_tf import config, files
+from ddr_tf.data.augmentation import Augmentation, augmented
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
@@ -48,6 +49,7 @@ def train(
     log_every: int = 100,
     steps_per_execution: int = 10,
     held_out_batches: int = 10,
+    augmentation: Callable[[], Augmentation] | None = None,
     smaller_config: str | None = None,
     initial_model: str | None = None,
 ) -> DDR:
@@ -69,11 +71,12 @@ def train(
       log_every: Steps that a line of `metrics.jsonl` averages.
       steps_per_execution: Most steps in one call of the compiled function.
       held_out_batches: Batches of the held-out evaluation; always the same ones.
+      augmentation: Gives the random changes of training sequences; None: there are none.
       smaller_config: What to suggest to those whom this run would take days.
       initial_model: A finished run, or the `.keras` file of one, to begin from; see `build`.
 
     Returns:
-      The trained model.
+      The model at the step whose held-out ELBO was best.
 
     Raises:
       UserError: If a setting is not possible, `run_dir` holds a run with other settings or is being trained by another
@@ -121,6 +124,13 @@ class Training(NamedTuple):
             split, settings.batch_size, settings.num_frames, settings.seed, start_step, **worker
         )
 
+    def training_batches(self, start_step: int) -> tf.distribute.DistributedDataset:
+        """The stream of training batches, augmented if the settings say so."""
+        settings, batches = self.settings, functools.partial(self.batches, TRAIN, start_step)
+        if settings.augmentation:
+            batches = augmented(batches, settings.augmentation(), settings.batch_size, settings.seed, start_step)
+        return self.devices.distributed(batches)
+
 
 def fit(training: Training, start: int) -> None:
     """Trains from a step to the end, and writes the final model.
@@ -137,9 +147,10 @@ def fit(training: Training, start: int) -> None:
         shown = _draw_shown(training)
         if start < settings.steps:  # otherwise the run was stopped between the last checkpoint and the final model
             _run_steps(training, start, shown)
+    run.use_best(ddr)
     with _data_errors(training.dataset, run):
         ddr.static_density = fitted_static_density(ddr, training.dataset, settings.num_frames, settings.seed)
-    run.finish(ddr, contact_sheets.contact_sheets(ddr, shown, settings.seed))
+    run.finish(ddr, settings.steps, contact_sheets.contact_sheets(ddr, shown, settings.seed))
 
 
 def _draw_shown(training: Training) -> contact_sheets.Shown:
@@ -155,8 +166,7 @@ def _draw_shown(training: Training) -> contact_sheets.Shown:
 
 def _run_steps(training: Training, start: int, shown: contact_sheets.Shown) -> None:
     settings, devices, ddr = training.settings, training.devices, training.ddr
-    stream = devices.distributed(functools.partial(training.batches, TRAIN, start_step=start))
-    batches = iter(stream)
+    batches = iter(training.training_batches(start))
     function = train_function(ddr, settings.execution_steps(start), devices.batch_splits)
     progress = None
     if devices.worker == 0:

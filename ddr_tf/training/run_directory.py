@@ -26,7 +26,19 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import CONFIG, DATASET, LOCK, LOGS, METRICS, MODEL, RECIPE, RECORD, STATIC_DENSITY, Checkpoint
+from ddr_tf.runs import (
+    CONFIG,
+    DATASET,
+    LOCK,
+    LOGS,
+    METRICS,
+    MODEL,
+    MODEL_LAST,
+    RECIPE,
+    RECORD,
+    STATIC_DENSITY,
+    Checkpoint,
+)
 from ddr_tf.training.checkpoints import Checkpoints, steps_done
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.events import forget_events_after
@@ -89,6 +101,7 @@ class Run:
             atexit.register(shutil.rmtree, self._directory, ignore_errors=True)
         self._peak_memory_mb = 0  # of earlier sessions
         self.finished = False
+        self.best_step: int | None = None  # whose held-out ELBO was best, when all are done
         self.log_state: dict[str, Any] = {}  # what `TrainingLog` had gathered at the checkpoint that was restored
 
     @contextlib.contextmanager
@@ -132,6 +145,7 @@ class Run:
         if (self.shared / RECORD).exists():
             record = runs.read_record(self.shared)
             self._peak_memory_mb = record.get("peak_memory_mb") or 0
+            self.best_step = record.get("best_step")
             return record
         names = {path.name for path in self.shared.iterdir() if not path.name.startswith(files.PREFIX)} - {LOCK}
         if names:
@@ -246,6 +260,7 @@ class Run:
             "seed": self._seed,
             "data": self._data,
             "step": step,
+            "best_step": self.best_step if finished else None,
             "finished": finished,
             "training_minutes": round(self.seconds / 60, 2),
             "peak_memory_mb": max(self._peak_memory_mb, round(peak_memory_mb())),
@@ -292,8 +307,24 @@ class Run:
             self._checkpoints.save(step, held_out_elbo, log)
             self._write_record(config.operative(), step, finished=False)
 
-    def finish(self, ddr: DDR, sheets: dict[str, np.ndarray]) -> None:
-        """Writes the final model, the contact sheets and the projector's points, and marks the run as finished."""
+    def use_best(self, ddr: DDR) -> None:
+        """Keeps the model as that of the last step, and gives it the weights of the best, if that is another one."""
+        last = self._directory / MODEL_LAST
+        with self._errors():
+            with files.replaced(last) as partial:
+                ddr.save(partial)
+            self.best_step = self._checkpoints.restore_best()
+            if self.best_step in (None, self._checkpoints.saved_step):
+                last.unlink()
+
+    def finish(self, ddr: DDR, step: int, sheets: dict[str, np.ndarray]) -> None:
+        """Writes the final model, the contact sheets and the projector's points, and marks the run as finished.
+
+        Args:
+          ddr: As `use_best` left it.
+          step: The last.
+          sheets: Name -> picture.
+        """
         with self._errors():
             with files.replaced(self._directory / MODEL) as partial:
                 ddr.save(partial)
@@ -303,7 +334,7 @@ class Run:
                 with files.replaced(self._directory / f"{name}.png") as partial:
                     Image.fromarray(sheet).save(partial)
             write_projector(self._directory / LOGS / HELD_OUT, ddr, self._dataset, self._seed)
-            self._write_record(config.operative(), steps_done(ddr), finished=True)
+            self._write_record(config.operative(), step, finished=True)
 
 
 def _tag(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import keras
 
+from ddr_tf.data.augmentation import Augmentation
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
@@ -38,6 +39,7 @@ class Settings:
     log_every: int
     steps_per_execution: int
     held_out_batches: int
+    augmentation: Callable[[], Augmentation] | None
     smaller_config: str | None
     initial_model: str | None
 

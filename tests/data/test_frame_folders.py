@@ -274,3 +274,45 @@ def test_folders_may_be_1200_deep_and_names_need_not_be_text(tmp_path):
     assert sequences.frame_counts.tolist() == [3, 3, 3]
     assert sequences.ids[0] == "/".join("d" * 1200)
     subprocess.run(["rm", "-rf", root], check=True)  # pytest's own way is recursive
+
+
+def draw_people(root, frames=("smile", "scream", "left"), people=("anna", "bob", "eve", "zoe")):
+    for i, person in enumerate(people):
+        for j, name in enumerate(frames):
+            draw_image(root / person / f"{name}.png", seed=10 * i + j)
+
+
+def test_files_of_the_same_names_show_the_same(tmp_path):
+    draw_people(tmp_path)
+    sequences = of(tmp_path)
+    assert sequences.shared_poses
+    truth = sequences.swap_truth(np.array([2, 0]), np.array([1, 1]), np.array([0, 2]))  # in natural order: left first
+    with Image.open(tmp_path / "eve/left.png") as image:
+        np.testing.assert_array_equal(truth[0], np.asarray(image.resize((16, 16))))
+    assert of(tmp_path, pose_label=None).pose_numbers is None
+    (tmp_path / "bob/left.png").unlink()
+    assert of(tmp_path).pose_numbers is None
+
+
+def test_a_label_says_what_frames_show_where_some_are_missing(tmp_path):
+    draw_people(tmp_path)
+    (tmp_path / "bob/scream.png").unlink()
+    draw_image(tmp_path / "bob/other.png", seed=99)
+    pattern = r"(?P<sequence>[a-z]+)/(?P<face>[a-z]+)"
+    sequences = of(tmp_path, name_pattern=pattern, pose_label="face")
+    assert not sequences.shared_poses
+    # The frames of bob are left, other, smile; of the others left, scream, smile.
+    found = sequences.swap_frames(np.array([1, 1, 1, 0, 0]), np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 1, 2]))
+    assert found.tolist() == [0, -1, 2, -1, 2]
+    assert sequences.swap_truths(np.array([1]), np.array([0]), np.array([1])) == []
+    with pytest.raises(UserError, match="pose_label: frames have no label 'mood'; they have face"):
+        of(tmp_path, name_pattern=pattern, pose_label="mood")
+
+
+def test_frames_of_unknown_labels_show_what_nothing_else_does(tmp_path):
+    draw_people(tmp_path, people=("anna", "bob", "eve"))
+    rows = [f"{person},{name},{mood}" for person in ("anna", "bob") for name, mood in (("left", 3.5), ("smile", 1.0))]
+    (tmp_path / "labels.csv").write_text("\n".join(["sequence,frame,mood", *rows]) + "\n")
+    poses = of(tmp_path, pose_label="mood").pose_numbers.tolist()
+    assert poses == [poses[0], -1, poses[2], poses[0], -1, poses[2], -1, -1, -1]
+    assert poses[0] != poses[2]

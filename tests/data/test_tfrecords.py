@@ -33,6 +33,19 @@ def test_shards_know_all_that_the_dataset_knew(source, shards):
             assert found.dtype == values.dtype
 
 
+def test_shards_know_the_poses(tmp_path):
+    poses = np.arange(12) % 3
+    bank = np.random.RandomState(0).randint(0, 256, (12, 16, 16, 1)).astype(np.uint8)
+    splits = {"train": [0, 1], "held_out": [2, 3]}
+    source = ArrayDataset(bank, name="four", frame_counts=[3] * 4, splits=splits, pose_numbers=poses)
+    write_shards(source, tmp_path)
+    read = TFRecords(str(tmp_path))
+    np.testing.assert_array_equal(read.pose_numbers, poses)
+    assert read.shared_poses
+    where = np.array([3]), np.array([0]), np.array([1])
+    np.testing.assert_array_equal(read.swap_truth(*where), source.swap_truth(*where))
+
+
 def test_frames_come_back_bit_for_bit(source, shards):
     sequence, frame = np.array([[3, 29], [3, 0]], np.int32), np.array([[6, 1], [0, 2]], np.int32)
     frames = TFRecords(str(shards)).frames(sequence, frame)

@@ -17,3 +17,10 @@ def test_tables_have_metrics_as_rows_and_runs_as_columns():
         ["other", "", "0.000 ± 0.000", "0.000", "1.000"],
     ]
     assert "psnr_with_2_frames" in metrics_table(runs)
+
+
+def test_tables_say_which_bounds_may_be_compared():
+    bernoulli, normal = {"psnr": Metric(20.0)}, {"psnr": Metric(20.0), "pixel_stddev": Metric(0.1)}
+    assert "comparable" not in metrics_table({"a": bernoulli})
+    assert "The p(x | f, z) is normal." in metrics_table({"": normal})
+    assert "The p(x | f, z) of b is normal." in metrics_table({"a": bernoulli, "b": normal})

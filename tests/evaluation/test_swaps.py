@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.evaluation.held_out import direct_transfer, draw_swaps
 from ddr_tf.evaluation.swaps import chance_of_accuracies, swap_accuracies
 from evaluation_examples import puppets, tiny_model
@@ -24,7 +25,25 @@ def test_noise_scores_chance():
     swaps = draw()
     random = np.random.RandomState(0)
     truths = puppets().swap_truth(random.randint(0, 1296, 64), 0, random.randint(0, 12, 64))[:, None] / np.float32(255)
-    found, chance = swap_accuracies(puppets(), swaps, {"": truths})[""], chance_of_accuracies(puppets())
+    found, chance = swap_accuracies(puppets(), swaps, {"": truths})[""], chance_of_accuracies(puppets(), swaps)
     assert chance["skin"] == pytest.approx(1 / 6) and chance["pose"] == pytest.approx(1 / 12)
     for name, value in chance.items():
         assert abs(found[name] - value) < 4 * (value * (1 - value) / 64) ** 0.5 + 0.02, name
+
+
+def incomplete():
+    """Six sequences, each without two of six poses."""
+    poses = np.concatenate([np.delete(np.arange(6), [i, (i + 1) % 6]) for i in range(6)])
+    bank = np.random.RandomState(0).randint(0, 256, (24, 32, 32, 3)).astype(np.uint8)
+    splits = {"train": [0, 1], "held_out": [2, 3, 4, 5]}
+    return ArrayDataset(bank, name="incomplete", frame_counts=[4] * 6, splits=splits, pose_numbers=poses)
+
+
+def test_of_incomplete_sets_the_pairs_that_exist_are_used():
+    sequences = incomplete()
+    swaps = draw_swaps(tiny_model(), sequences, seed=0, num_frames=8, num_pairs=32, transfers=direct_transfer)
+    assert swaps.truths[0].shape == (32, 8, 32, 32, 3)
+    found = swap_accuracies(sequences, swaps, {"oracle": swaps.truths[0], "copy": swaps.source})
+    assert found["oracle"] == {"identity": 1.0, "pose": 1.0}
+    assert found["copy"]["identity"] == 0.0
+    assert chance_of_accuracies(sequences, swaps) == {"identity": 1 / 4, "pose": 1 / 4}

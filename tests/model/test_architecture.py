@@ -18,6 +18,7 @@ from model_examples import TINY
         ({"dtype": "float16"}, "DDR.dtype must be one of float32, mixed_bfloat16"),
         ({"initializer": "hex"}, "no initializer 'hex'"),
         ({"static_aggregation": "sum"}, "static_aggregation must be one of pairs, pooled, average, product, got 'sum'"),
+        ({"pixel_likelihood": "laplace"}, "DDR.pixel_likelihood must be one of bernoulli, normal, got 'laplace'"),
         ({"num_static_frames": -1}, "DDR.num_static_frames must be 0 or more, got -1"),
     ],
 )
@@ -37,6 +38,8 @@ def test_get_config_keeps_what_was_given():
         frame_shape=(16, 16, 1),
         static_aggregation="product",
         learned_prior=False,
+        pixel_likelihood="normal",
+        shortcuts=True,
         num_static_frames=2,
         narrowing=2,
         kl_static_weight=0.25,

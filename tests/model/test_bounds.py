@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from ddr_tf.model.ddr import DDR, as_float
+from ddr_tf.model.densities import tfd
 from model_examples import TINY, frames
 
 
@@ -49,3 +50,32 @@ def test_the_mean_of_log_weights_is_the_bound_and_more_samples_tighten_it(model)
 def test_uint8_and_float_frames_are_the_same(model):
     for name, value in model(frames()).items():
         np.testing.assert_allclose(value, model(as_float(frames()))[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_normal_likelihood_learns_its_stddev_and_keeps_it(tmp_path):
+    model = DDR((16, 16, 1), **TINY, pixel_likelihood="normal")
+    x = frames(shape=(16, 16, 1))
+    terms = model.elbo_terms(x, tf.zeros([2, 4]), tf.zeros([2, 3, 2]))
+    error = (as_float(x) - model(x)["reconstruction"]).numpy() / 0.1
+    excess = 0.5 * np.square(error).sum((2, 3, 4)).mean()
+    np.testing.assert_allclose(model.bound_metrics(x, terms)["reconstruction_excess"], excess, rtol=1e-4)
+    with tf.GradientTape() as tape:
+        loss = -tf.reduce_mean(model.elbo_terms(x, tf.zeros([2, 4]), tf.zeros([2, 3, 2])).reconstruction)
+    assert float(tape.gradient(loss, model.log_pixel_stddev.value)) < 0  # noise is far from 0.1: sigma must grow
+    model.log_pixel_stddev.assign(-1.0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.pixel_stddev, np.exp(-1.0), rtol=1e-6)
+
+
+def test_z_may_come_from_other_views_than_those_decoded(model):
+    noise = tf.ones([2, 4]), tf.ones([2, 3, 2])
+    views = frames(seed=1)
+    plain = model.elbo_terms(frames(), *noise)
+    apart = model.elbo_terms(frames(), *noise, dynamic_frames=views)
+    np.testing.assert_allclose(apart.kl_static, plain.kl_static, rtol=1e-5)
+    static = model.sample_posterior(frames(), *noise).static
+    posterior = model.dynamic_posterior(model.features(views), static[::-1])  # f of the other one of the two
+    expected = tfd.kl_divergence(posterior, model.dynamic_prior(static))
+    np.testing.assert_allclose(apart.kl_dynamic, tf.reduce_sum(expected, axis=1), rtol=1e-4)
+    assert not np.allclose(apart.kl_dynamic, plain.kl_dynamic)

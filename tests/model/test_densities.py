@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from ddr_tf.model import densities
@@ -70,3 +71,30 @@ def test_pixel_likelihood_takes_soft_targets():
     p = 1 / (1 + np.exp(-logits))
     expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum((2, 3, 4))
     np.testing.assert_allclose(densities.pixel_likelihood(tf.constant(logits)).log_prob(x), expected, rtol=1e-5)
+
+
+def test_pixel_entropy():
+    frames = np.full((2, 4, 4, 1), 0.5, np.float32)
+    frames[1] = np.random.RandomState(0).randint(0, 2, (4, 4, 1))
+    np.testing.assert_allclose(densities.pixel_entropy(tf.constant(frames)), [16 * np.log(2), 0.0], rtol=1e-6)
+
+
+def test_normal_pixels_are_the_closed_form():
+    random = np.random.RandomState(0)
+    logits = random.normal(size=(2, 3, 4, 4, 1)).astype(np.float32)
+    x = random.uniform(size=logits.shape).astype(np.float32)
+    error = (x - 1 / (1 + np.exp(-logits))) / 0.2
+    expected = (-0.5 * error**2 - np.log(0.2 * np.sqrt(2 * np.pi))).sum((2, 3, 4))
+    likelihood = densities.pixel_likelihood(tf.constant(logits), 0.2)
+    np.testing.assert_allclose(likelihood.log_prob(x), expected, rtol=1e-5)
+    assert (likelihood.batch_shape, likelihood.event_shape) == ((2, 3), (4, 4, 1))
+
+
+@pytest.mark.parametrize("stddev", [None, 0.3])
+def test_no_likelihood_exceeds_the_perfect_one(stddev):
+    frames = tf.constant(np.random.RandomState(0).uniform(0.01, 0.99, (1, 1, 4, 4, 1)).astype(np.float32))
+    logits = tf.math.log(frames) - tf.math.log1p(-frames)
+    perfect = densities.perfect_log_prob(frames, stddev)
+    np.testing.assert_allclose(densities.pixel_likelihood(logits, stddev).log_prob(frames), perfect, rtol=1e-5)
+    other = densities.pixel_likelihood(logits + 0.5, stddev).log_prob(frames)
+    assert float(other[0, 0]) < float(perfect[0, 0])

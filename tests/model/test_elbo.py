@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from ddr_tf.model import densities
-from ddr_tf.model.elbo import ElboTerms, bits_per_dim, elbo_terms, pixel_entropy
+from ddr_tf.model.elbo import ElboTerms, bits_per_dim, elbo_terms
 
 
 def kl(mean, stddev, prior_mean, prior_stddev):
@@ -40,19 +40,6 @@ def test_kl_weight_applies_to_both_terms():
     terms = ElboTerms(tf.constant([-10.0]), tf.constant([2.0]), tf.constant([4.0]))
     assert float(terms.elbo(0.5)[0]) == -13.0
     assert float(terms.elbo(0.5, static_weight=0.25)[0]) == -12.25
-
-
-def test_pixel_entropy():
-    frames = np.full((2, 4, 4, 1), 0.5, np.float32)
-    frames[1] = np.random.RandomState(0).randint(0, 2, (4, 4, 1))
-    np.testing.assert_allclose(pixel_entropy(tf.constant(frames)), [16 * np.log(2), 0.0], rtol=1e-6)
-
-
-def test_entropy_bounds_the_reconstruction():
-    frames = tf.constant(np.random.RandomState(0).uniform(0.01, 0.99, (1, 1, 4, 4, 1)).astype(np.float32))
-    perfect = densities.pixel_likelihood(tf.math.log(frames) - tf.math.log1p(-frames)).log_prob(frames)
-    np.testing.assert_allclose(perfect, -pixel_entropy(frames), rtol=1e-5)
-    assert float(densities.pixel_likelihood(tf.zeros_like(frames)).log_prob(frames)[0, 0]) < float(perfect[0, 0])
 
 
 def test_bits_per_dim():

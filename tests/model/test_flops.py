@@ -43,6 +43,7 @@ def places_and_weights(layer, inputs_shape):
         dict(static_aggregation="average"),
         dict(num_static_frames=1),
         dict(narrowing=2),
+        dict(shortcuts=True),
     ],
 )
 def test_against_the_layers_as_they_are_called(settings, monkeypatch):

@@ -117,6 +117,19 @@ def test_pooled_features_are_the_mean_over_frames_of_a_layer_of_each():
     np.testing.assert_allclose(posterior(features)[0], expected[:, :4], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("aggregation", ["pairs", "pooled", "average"])
+def test_the_shortcut_to_f_is_a_dense_layer_over_the_mean_of_the_features(aggregation):
+    features = normal(2, 3, 2, 2, 5)
+    posterior = StaticPosterior(4, 6, 7, "glorot_uniform", 0.7, aggregation, shortcuts=True)
+    posterior.build(features.shape)
+    kernel = posterior.shortcut.kernel
+    kernel.assign(normal(*kernel.shape))
+    mean, _ = posterior(features)
+    added = (tf.reshape(tf.reduce_mean(features, axis=1), [2, 20]) @ kernel)[:, :4]
+    kernel.assign(tf.zeros(kernel.shape))
+    np.testing.assert_allclose(mean, posterior(features)[0] + added, rtol=1e-4, atol=1e-5)
+
+
 def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
     frame, static = normal(2, 3, 4), normal(2, 5, seed=1)
     layer = DenseOfFrameAndStatic(6, "glorot_uniform")
@@ -156,6 +169,21 @@ def test_the_decoder_starts_from_the_product_of_where_and_what():
         logits = deconv(logits)
     found = decoder(static, dynamic)
     np.testing.assert_allclose(found, tf.reshape(logits, found.shape), rtol=1e-4, atol=1e-5)
+
+
+def test_shortcuts_add_dense_layers_of_f_and_of_the_hidden_layer_to_the_logits():
+    decoder = Decoder((16, 16, 3), width=5, dense_units=6, initializer="glorot_uniform", shortcuts=True)
+    decoder.build((2, 4), (2, 3, 2))
+    static, dynamic = normal(2, 4), normal(2, 3, 2, seed=1)
+    kernels = [shortcut.kernel for shortcut in decoder.shortcuts]
+    for kernel in kernels:
+        kernel.assign(normal(*kernel.shape))
+    hidden = decoder.where[0](decoder.first(dynamic, static))
+    added = tf.reshape((static @ kernels[0])[:, None] + hidden @ kernels[1], [2, 3, 16, 16, 3])
+    found = decoder(static, dynamic)
+    for kernel in kernels:
+        kernel.assign(tf.zeros(kernel.shape))
+    np.testing.assert_allclose(found, decoder(static, dynamic) + added, rtol=1e-4, atol=1e-5)
 
 
 def test_scales_are_bounded_away_from_zero_and_grow_slowly():

@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomDataset
+from ddr_tf.data.augmentation import Augmentation
 from ddr_tf.data.shards import record_places, write_shards
 from ddr_tf.data.tfrecords import TFRecords
 from ddr_tf.errors import UserError
 from ddr_tf.training.callbacks import TrainingLog
 from ddr_tf.training.loop import train
-from training_examples import SETTINGS, Stop, metrics, weights
+from training_examples import SETTINGS, TINY, Stop, metrics, weights
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tmp_path, monkeypatch):
@@ -75,3 +76,14 @@ def test_a_shard_of_something_else_stops_the_run_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"The shard .*/train-\S+ is damaged; .*; there was no checkpoint yet") as error:
         train(str(tmp_path / "run"), **SETTINGS | {"sequences": functools.partial(TFRecords, str(tmp_path / "shards"))})
     assert "\n" not in str(error.value)
+
+
+def test_augmented_runs_go_on_with_the_same_views(tmp_path):
+    settings = SETTINGS | dict(model=functools.partial(TINY, num_static_frames=1), augmentation=Augmentation)
+    whole = train(str(tmp_path / "whole"), **settings)
+    train(str(tmp_path / "parts"), **settings | {"steps": 4})
+    parts = train(str(tmp_path / "parts"), **settings)
+    plain = train(str(tmp_path / "plain"), **settings | {"augmentation": None})
+    for left, right, other in zip(weights(whole), weights(parts), weights(plain), strict=True):
+        np.testing.assert_array_equal(left, right)
+        assert (left != other).any()

@@ -9,6 +9,7 @@ import tensorflow as tf
 from conftest import RandomDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
+from ddr_tf.runs import load_model
 from ddr_tf.training.loop import train
 from ddr_tf.training.run_directory import Run
 from training_examples import SETTINGS, Stop, metrics, weights
@@ -79,10 +80,22 @@ def test_a_run_stopped_before_its_final_model_is_finished_the_next_time(tmp_path
 
 
 def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
-    train(str(tmp_path), **SETTINGS | {"learning_rate": 0.3, "final_learning_rate": 0.3, "checkpoint_every": 2})
+    settings = SETTINGS | {"learning_rate": 0.3, "final_learning_rate": 0.3, "checkpoint_every": 2}
+    model = train(str(tmp_path), **settings)
     held_out = {line["step"]: line["elbo"] for line in metrics(tmp_path) if line["split"] == "held_out"}
     best = max(held_out, key=held_out.get)
     assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints/best")).endswith(f"ckpt-{best}")
+    assert best < SETTINGS["steps"]  # at such a rate
+    assert json.loads((tmp_path / "run.json").read_text())["best_step"] == best
+    of_best = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    for left, right in zip(weights(model), weights(of_best), strict=True):
+        np.testing.assert_array_equal(left, right)
+    of_last = load_model(tmp_path, "last")
+    assert (weights(of_last)[0] != weights(of_best)[0]).any()
+    longer = train(str(tmp_path), **settings | {"steps": 10})  # goes on from the last, not from the best
+    assert metrics(tmp_path)[-1]["step"] == 10
+    assert json.loads((tmp_path / "run.json").read_text())["step"] == 10
+    assert longer.count_params() == model.count_params()
 
 
 def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path):

@@ -1,0 +1,87 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import RandomDataset
+from ddr_tf.data.augmentation import Augmentation, augmented, resampled, smooth
+from ddr_tf.errors import UserError
+
+NOTHING = dict(flip=False) | dict.fromkeys(
+    ("shift", "scale", "rotation", "warp", "gamma", "contrast", "brightness", "tone"), 0.0
+)
+KEY = tf.constant([1, 2])
+
+
+def sequences(batch=3, num_frames=2, shape=(16, 32, 3), seed=0):
+    return tf.constant(np.random.RandomState(seed).randint(0, 256, (batch, num_frames, *shape)).astype(np.uint8))
+
+
+def views(frames, key=KEY, **settings):
+    return [view.numpy() for view in Augmentation(**(NOTHING | settings)).views(frames, key, len(frames))]
+
+
+def test_without_any_change_views_are_the_frames():
+    for view in views(sequences()):
+        np.testing.assert_array_equal(view, sequences())
+
+
+@pytest.mark.parametrize("setting", [name for name in NOTHING if name != "flip"])
+def test_each_setting_changes_views_apart_and_all_frames_of_a_sequence_alike(setting):
+    frames = tf.repeat(sequences(num_frames=1), 2, axis=1)
+    one, other = views(frames, **{setting: 0.2})
+    for view in (one, other):
+        np.testing.assert_array_equal(view[:, 0], view[:, 1])
+        assert all((view[i] != frames[i]).numpy().any() for i in range(3))
+    assert all((one[i] != other[i]).any() for i in range(3))
+
+
+def test_both_views_are_mirrored_or_none_is():
+    frames = sequences(batch=32)
+    one, other = views(frames, flip=True)
+    np.testing.assert_array_equal(one, other)
+    mirrored = np.array([(one[i] == frames[i, :, :, ::-1]).numpy().all() for i in range(32)])
+    same = np.array([(one[i] == frames[i]).numpy().all() for i in range(32)])
+    assert (mirrored ^ same).all() and 5 < mirrored.sum() < 27
+
+
+def test_views_are_a_function_of_the_key_and_of_the_place_in_the_batch():
+    frames, augmentation = sequences(batch=4), Augmentation()
+    whole = augmentation.views(frames, KEY, 4)
+    half = augmentation.views(frames[2:], KEY, 4, first=2)
+    for of_whole, of_half in zip(whole, half, strict=True):
+        np.testing.assert_array_equal(of_whole[2:], of_half)
+    assert (augmentation.views(frames, KEY + 1, 4)[0] != whole[0]).numpy().any()
+
+
+def test_resampling_is_bilinear_and_mirrors_edges():
+    row = tf.constant([[[0.0, 0.4, 0.8, 0.2]] * 4], tf.float32)[..., None]  # one frame, alike in all rows
+    x = tf.constant([0.5, -1.0, 4.0, 2.0])
+    places = tf.broadcast_to(x, [1, 4, 4])
+    found = resampled(row[:, None], tf.zeros([1, 4, 4]), places)
+    np.testing.assert_allclose(found[0, 0, 0, :, 0], [0.2, 0.4, 0.8, 0.8], atol=1e-6)
+
+
+def test_smooth_fields_go_through_constant_knots():
+    np.testing.assert_allclose(smooth(tf.fill([2, 4, 4, 1], 0.3), 16, 32), np.full((2, 16, 32, 1), 0.3), rtol=1e-5)
+
+
+def test_streams_of_views_resume_and_are_shared_by_workers():
+    stream = functools.partial(RandomDataset().batches, "train", 4, 3, seed=0)
+
+    def batches(start, count, **worker):
+        shares = augmented(functools.partial(stream, start_step=start), Augmentation(), 4, seed=0, start_step=start)
+        return list(shares(**worker).take(count).as_numpy_iterator())
+
+    whole = batches(0, 3)
+    assert whole[0].shape == (4, 2, 3, 16, 16, 1) and whole[0].dtype == np.uint8
+    np.testing.assert_array_equal(batches(2, 1)[0], whole[2])
+    of_workers = [batches(1, 1, worker=worker, num_workers=2)[0] for worker in range(2)]
+    np.testing.assert_array_equal(np.concatenate(of_workers), whole[1])
+    assert (whole[0] != whole[1]).any()
+
+
+def test_negative_settings_are_refused():
+    with pytest.raises(UserError, match=r"Augmentation.warp must be 0 or more, got -0.1"):
+        Augmentation(warp=-0.1)
