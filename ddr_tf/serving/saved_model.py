@@ -13,7 +13,7 @@ from ddr_tf import files
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences
+from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences, model_file
 from ddr_tf.serving.examples import FOLDER, write_examples
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
