@@ -1,0 +1,37 @@
+"""The models that come with ddr_tf are what their cards say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ddr_tf
+from ddr_tf.data.puppets import Puppets
+from ddr_tf.evaluation.image_quality import psnr
+
+PUPPETS = Path(__file__).parents[1] / "saved_models/puppets"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ddr_tf.load(str(PUPPETS))
+
+
+def test_puppets_are_swapped_as_well_as_their_card_says(model):
+    card = json.loads((PUPPETS / "1/assets.extra/model_card.json").read_text())
+    assert card["dataset"]["licence"].startswith("Apache-2.0")
+    puppets, random = Puppets(size=32, num_poses=16), np.random.RandomState(0)
+    a, b = random.choice(puppets.splits["held_out"], (2, 12))
+    poses = np.array([random.permutation(16)[:8] for _ in a])
+    frames = [puppets.swap_truth(who[:, None], who[:, None], poses[:, ::step]) for who, step in ((a, -1), (b, 1))]
+    truth = puppets.swap_truth(a[:, None], b[:, None], poses) / np.float32(255)
+    swapped = psnr(model.swap(*frames), truth).mean()
+    assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.0)
+
+
+def test_samples_of_puppets_differ_by_the_density_of_f(model):
+    fitted, standard = (model.sample(50, 1, seed=0, density=density) for density in ("fitted", "standard"))
+    assert fitted.frames.shape == (50, 1, 32, 32, 3)
+    assert np.std(standard.static) == pytest.approx(1, abs=0.05)
+    assert np.std(fitted.static) < 0.8
