@@ -15,3 +15,8 @@ from ddr_tf import compare
 def test_wrong_flags_of_a_comparison_are_refused(arguments, message, capsys):
     assert compare.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--metrics", "--figures"])
+def test_metrics_are_chosen_by_either_name_of_the_flag(flag):
+    assert compare.parser().parse_args(["run", flag, "swap_*"]).metrics == ["swap_*"]
