@@ -14,7 +14,9 @@ from ddr_tf.evaluation.probes import as_classes
 from ddr_tf.model.bounds import FITTED, STANDARD, as_float
 
 VALID_WITHIN = 1.0  # dB below the median of reconstructions
-IDENTITIES_AT_ONCE = 4  # whose frames are compared with
+IDENTITIES_AT_ONCE = 8  # whose frames are compared with
+NUM_CANDIDATES = 16  # frames that an image is compared with as they are
+IMAGES_AT_ONCE = 64  # that are
 SEQUENCES_AT_ONCE = 64  # that are encoded
 SUFFIXES = {FITTED: "", STANDARD: "_standard"}  # of the names of metrics
 
@@ -32,22 +34,46 @@ class NearestFrames(NamedTuple):
 
 
 def nearest_frames(images: np.ndarray, sequences: SequenceDataset, numbers: np.ndarray) -> NearestFrames:
-    """Compares images float `[n, H, W, C]` in [0, 1] with all frames of all sequences int `[S]`."""
-    flat = images.reshape(len(images), -1)
-    poses = np.arange(sequences.frame_counts.min())
-    sequence, error = np.zeros(len(images), int), np.full(len(images), np.inf)
+    """Compares images float `[n, H, W, C]` in [0, 1] with all frames of all sequences int `[S]`.
+
+    Frames are compared at a quarter of their sides first, and the `NUM_CANDIDATES` that are nearest there as they are.
+    """
+    sequence, frame = _candidates(images, sequences, numbers)
+    nearest = []
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        part = slice(start, start + IMAGES_AT_ONCE)
+        shown = sequences.frames(tf.constant(sequence[part], tf.int32), tf.constant(frame[part], tf.int32))
+        error = tf.reduce_mean(tf.square(as_float(shown) - images[part, None]), axis=(-3, -2, -1)).numpy()
+        best = np.arange(len(error)), error.argmin(axis=1)
+        nearest.append((sequence[part][best], error[best]))
+    return NearestFrames(*map(np.concatenate, zip(*nearest, strict=True)))
+
+
+def _candidates(images: np.ndarray, sequences: SequenceDataset, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The frames nearest to each image at a quarter of the sides: sequences and frames, int `[n, NUM_CANDIDATES]`."""
+    small, poses = _quarter(images), np.arange(sequences.frame_counts.min())
+    distance, sequence, frame = (np.zeros((len(images), 0), kind) for kind in (np.float32, int, int))
     for start in range(0, len(numbers), IDENTITIES_AT_ONCE):
         chosen = numbers[start : start + IDENTITIES_AT_ONCE]
-        frames = as_float(fetch(sequences, chosen, np.broadcast_to(poses, (len(chosen), len(poses))))).numpy()
-        frames = frames.reshape(-1, flat.shape[1])
+        frames = _quarter(as_float(fetch(sequences, chosen, np.broadcast_to(poses, (len(chosen), len(poses))))))
         # |image - frame|^2 without |image|^2, the same for all frames.
-        distances = np.einsum("fd,fd->f", frames, frames) - 2 * flat @ frames.T
-        best = distances.argmin(axis=1)
-        least = distances[np.arange(len(images)), best]
-        sequence = np.where(least < error, chosen[best // len(poses)], sequence)
-        error = np.minimum(error, least)
-    squares = np.einsum("nd,nd->n", flat, flat)
-    return NearestFrames(sequence, np.maximum((error + squares) / flat.shape[1], 0))
+        new = np.einsum("fd,fd->f", frames, frames) - 2 * small @ frames.T
+        owner, pose = (
+            np.broadcast_to(values.ravel(), new.shape) for values in np.meshgrid(chosen, poses, indexing="ij")
+        )
+        distance = np.concatenate([distance, new], axis=1)
+        kept = np.argpartition(distance, min(NUM_CANDIDATES, distance.shape[1]) - 1, axis=1)[:, :NUM_CANDIDATES]
+        distance, sequence, frame = (
+            np.take_along_axis(values, kept, axis=1)
+            for values in (distance, np.concatenate([sequence, owner], 1), np.concatenate([frame, pose], 1))
+        )
+    return sequence, frame
+
+
+def _quarter(frames: tf.Tensor) -> np.ndarray:
+    """Means of blocks of 4 x 4 pixels: float `[..., H, W, C]` -> float32 `[n, H W C / 16]`."""
+    small = tf.nn.avg_pool2d(tf.reshape(frames, [-1, *frames.shape[-3:]]), 4, 4, "VALID")
+    return small.numpy().reshape(len(small), -1)
 
 
 class Nearest(NamedTuple):
