@@ -11,7 +11,7 @@ from ddr_tf.evaluation import settings
 @pytest.fixture
 def few(monkeypatch):
     """For speed: probes on few sequences, which is not enough for values but for the names of metrics."""
-    sizes = dict(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, probe_iterations=5)
+    sizes = dict(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, probe_iterations=5, samples=8)
     monkeypatch.setattr(settings, "Settings", functools.partial(settings.Settings, **sizes))
 
 
