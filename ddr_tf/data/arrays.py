@@ -1,5 +1,6 @@
 """Sequences whose frames lie one after the other in one array, in memory or in a memory-mapped file."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.files import open_regular
+
+ALIGNMENT = 64  # bytes
 
 
 def map_npy(path: Path) -> tf.Tensor:
@@ -29,8 +32,23 @@ def map_npy(path: Path) -> tf.Tensor:
         raise ValueError(f"it is no whole .npy file ({type(error).__name__})") from error
     if not isinstance(array, np.memmap) or array.dtype != np.uint8 or not array.flags.c_contiguous:
         raise ValueError(f"it holds no uint8 array in C order, but {getattr(array, 'dtype', 'several arrays')}")
-    # Copy on write, since DLPack refuses what is read-only; nobody writes. The data of a .npy file is aligned as
-    # TensorFlow wants it, to 64 bytes.
+    return shared_tensor(array)  # copy on write, since DLPack refuses what is read-only; nobody writes
+
+
+def aligned_array(shape: tuple[int, ...]) -> np.ndarray:
+    """An uninitialised array of bytes at an address at which TensorFlow takes it as it is; see `shared_tensor`."""
+    size = math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].reshape(shape)
+
+
+def shared_tensor(array: np.ndarray) -> tf.Tensor:
+    """The same memory as a tensor, without a copy.
+
+    Args:
+      array: Writable, in C order and aligned to 64 bytes, as the data of `.npy` files and of `aligned_array` are.
+    """
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf.data.arrays import aligned_array, shared_tensor
 from ddr_tf.data.sequence_dataset import HELD_OUT, SPLIT_SEED, TRAIN, SequenceDataset
 
 VALUES = 6  # appearances of each attribute
@@ -92,14 +93,14 @@ class Characters(SequenceDataset):
         # Where the third layer is translucent, its composites are kept as well, after those of the two layers below.
         translucent = ((third[..., 3] > 0) & (third[..., 3] < 255)).any(axis=(2, 3))  # [6, P]
         values, numbers = np.nonzero(translucent)
-        bank = np.empty((VALUES**2, poses + len(numbers), height, width, 3), np.uint8)
+        bank = aligned_array((VALUES**2, poses + len(numbers), height, width, 3))
         for first in range(VALUES):
             below = composite_over(np.zeros_like(bank[0, :poses]), bottom[first])
             for other in range(VALUES):
                 pair = bank[first * VALUES + other]
                 pair[:poses] = composite_over(below, second[other])
                 pair[poses:] = composite_over(pair[numbers], third[values, numbers])
-        self._bank = tf.convert_to_tensor(bank.reshape(VALUES**2, len(bank[0]), -1))
+        self._bank = shared_tensor(bank.reshape(VALUES**2, len(bank[0]), -1))
         rows = np.tile(np.arange(poses, dtype=np.int32), (VALUES, 1))
         rows[translucent] = poses + np.arange(len(numbers))
         self._rows = tf.constant(rows)  # [6, P], of `bank`

@@ -328,4 +328,8 @@ class SequenceDataset(abc.ABC):
             return tf.ensure_shape(self.frames(sequence[mine], frame[mine]), (count, num_frames, *self.frame_shape))
 
         steps = tf.data.Dataset.counter(np.int64(start_step))
-        return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+        batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+        # TensorFlow's optimizations copy what `frames` reads, memory-mapped or not; here they would gain nothing.
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False
+        return batches.with_options(options)

@@ -1,8 +1,11 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.data.arrays import ArrayDataset, map_npy
+from ddr_tf.data.arrays import ArrayDataset, aligned_array, map_npy, shared_tensor
 
 SPLITS = {"train": [0, 2], "held_out": [1]}
 
@@ -31,3 +34,27 @@ def test_a_mapped_file_is_never_written(tmp_path):
     tensor = map_npy(tmp_path / "a.npy")
     np.testing.assert_array_equal(tensor, array)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
+
+
+def test_batches_of_a_mapped_file_do_not_read_it_into_memory(tmp_path):
+    """TensorFlow's optimizations of the pipeline would copy it."""
+    np.save(tmp_path / "a.npy", np.zeros((5000, 64, 64, 3), np.uint8))  # 61 MB
+    numbers = np.arange(100)
+    splits = {"train": numbers[:90], "held_out": numbers[90:]}
+    data = ArrayDataset(map_npy(tmp_path / "a.npy"), name="x", frame_counts=np.full(100, 50), splits=splits)
+
+    def megabytes():
+        return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+    before = megabytes()
+    batches = iter(data.batches("train", 2, 2, seed=0))
+    next(batches)
+    assert megabytes() - before < 30
+
+
+def test_a_shared_tensor_is_the_same_memory():
+    array = aligned_array((3, 5, 7))
+    array[:] = 1
+    tensor = shared_tensor(array)
+    array[2, 4, 6] = 9
+    assert tensor.numpy()[2, 4, 6] == 9
