@@ -130,7 +130,7 @@ def _tune_process() -> None:
     # these no longer take a third of a second.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
+    gc.set_threshold(100_000, 10, 10)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Request(NamedTuple):
     rows: bool
 
 
-def count_values(body: bytes) -> tuple[int, int]:
+def count_values(body: bytes | bytearray) -> tuple[int, int]:
     """How many values, and how many lists and objects, a body of JSON may have at most, by its commas and brackets.
 
     Parsed, a value takes 32 bytes and a list 72; so what is too large is known before it is parsed.
@@ -46,7 +46,7 @@ def count_values(body: bytes) -> tuple[int, int]:
     return body.count(b",") + body.count(b":") + 1, body.count(b"[") + body.count(b"{")
 
 
-def parse(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> Request:
+def parse(body: bytes | bytearray, inputs_of: Callable[[str], Mapping[str, Any]]) -> Request:
     """Reads a request.
 
     Args:
@@ -71,7 +71,7 @@ def parse(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> Request
     return Request(signature, {name: tensor(columns[name], name, dtype) for name, dtype in types.items()}, rows)
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def _document(body: bytes | bytearray) -> dict[str, Any]:
     """The JSON object of a body."""
     try:
         document = orjson.loads(body)

@@ -146,17 +146,17 @@ class Api:
     async def predict(self, request: web.Request) -> web.StreamResponse:
         """Runs a signature in a thread, and sends what it returns."""
         self._check_spec(request)
-        hold = Hold(self._budget)
+        hold, body = Hold(self._budget), bytearray()
         try:
-            body = await self._body(request, hold)
+            await self._receive(request, hold, body)
             with self._connections.answering(request.protocol):
                 return await self._send(request, await self._answer_in_time(body, hold))
         finally:
+            body.clear()  # now, and not when the last frame that names it has gone
             hold.let_go()
 
-    async def _body(self, request: web.Request, hold: Hold) -> bytes:
-        """The body, which the request holds as far as it has arrived."""
-        body = bytearray()
+    async def _receive(self, request: web.Request, hold: Hold, body: bytearray) -> None:
+        """Appends what arrives to the body; the request holds it as far as it has arrived."""
         try:
             async with asyncio.timeout(self._limits.seconds):
                 async for chunk in request.content.iter_any():
@@ -166,9 +166,8 @@ class Api:
                     body += chunk
         except TimeoutError as error:
             raise LateError(408, f"The body did not arrive within {self._limits.seconds:g} seconds") from error
-        return bytes(body)
 
-    async def _answer_in_time(self, body: bytes, hold: Hold) -> list[bytes]:
+    async def _answer_in_time(self, body: bytearray, hold: Hold) -> list[bytes]:
         """The answer in pieces."""
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -176,7 +175,7 @@ class Api:
         except TimeoutError as error:
             raise LateError(504, f"There was no answer within {self._limits.seconds:g} seconds") from error
 
-    async def _answer(self, body: bytes, hold: Hold) -> list[bytes]:
+    async def _answer(self, body: bytearray, hold: Hold) -> list[bytes]:
         """Parses, computes and writes JSON, holding at each time what that takes."""
         values, lists = count_values(body)
         self._check_count(values, self._limits.values, "values")
@@ -184,7 +183,7 @@ class Api:
         await hold.resize(len(body) + VALUE_BYTES * values + LIST_BYTES * lists)
         parser = self._parsers[hold.is_small]
         wanted = await self._in_thread(parser, hold, lambda: None, parse, body, self._servable.inputs)
-        del body
+        body.clear()
         size = sum(array.nbytes for array in wanted.tensors.values()) + self._answer_bytes(wanted)
         self._take_place(hold, self._budget.is_small(size))
         try:
@@ -260,7 +259,10 @@ class Api:
         hold.share()
         work = pool.submit(function, *arguments)
         work.add_done_callback(end)
-        return await asyncio.wrap_future(work)
+        try:
+            return await asyncio.wrap_future(work)
+        finally:
+            del work, arguments  # or an error, its traceback and this frame would hold each other, and the body
 
     def _leave(self, hold: Hold) -> None:
         """Frees one place of those that keep a request alive."""
