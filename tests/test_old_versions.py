@@ -19,7 +19,6 @@ OLD = Path(__file__).parent / "old"
 SETTINGS = [
     *("train.checkpoint_every=2", "train.log_every=2", "train.steps_per_execution=1", "Puppets.num_poses=8"),
     *("DDR.width=8", "DDR.pair_width=8", "DDR.dense_units=8", "DDR.static_dim=4", "train.held_out_batches=1"),
-    *("DDR.narrowing=1", "DDR.kl_static_weight=1.0", "train.optimizer=@Adam"),  # as quickstart.gin had it
 ]
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
 
@@ -42,7 +41,8 @@ def old_model(tmp_path):
 
 def train_old(run_dir, steps):
     flags = [part for binding in (*SETTINGS, f"train.steps={steps}") for part in ("--gin_param", binding)]
-    return train.main(["--gin_file", str(GIN / "quickstart.gin"), *flags, "--run_dir", str(run_dir)])
+    files = [part for path in (GIN / "base.gin", OLD / "quickstart_0_2_0.gin") for part in ("--gin_file", str(path))]
+    return train.main([*files, *flags, "--run_dir", str(run_dir)])
 
 
 def test_the_dataset_of_an_old_run_is_found_in_its_settings_without_gin(old_run):
