@@ -242,9 +242,9 @@ class Run:
 
     def _write_beginning(self, settings: dict[str, str], step: int) -> None:
         """Writes the settings, and what the data are, as they are now."""
+        self._write_record(settings, step, self.finished)  # first, since without it the others are of no run
         files.write_text(self._directory / CONFIG, config.operative_text())
         files.write_json(self._directory / DATASET, self._dataset.description() | {RECIPE: recipe(self._dataset)})
-        self._write_record(settings, step, self.finished)
         self._train_writer, self._held_out_writer = (
             tf.summary.create_file_writer(str(self._directory / LOGS / split)) for split in (TRAIN, HELD_OUT)
         )
