@@ -52,22 +52,27 @@ def nearest_frames(images: np.ndarray, sequences: SequenceDataset, numbers: np.n
 def _candidates(images: np.ndarray, sequences: SequenceDataset, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The frames nearest to each image at a quarter of the sides: sequences and frames, int `[n, NUM_CANDIDATES]`."""
     small, poses = _quarter(images), np.arange(sequences.frame_counts.min())
-    distance, sequence, frame = (np.zeros((len(images), 0), kind) for kind in (np.float32, int, int))
+    nearest: tuple[np.ndarray, ...] | None = None  # distance, sequence and frame
     for start in range(0, len(numbers), IDENTITIES_AT_ONCE):
         chosen = numbers[start : start + IDENTITIES_AT_ONCE]
         frames = _quarter(as_float(fetch(sequences, chosen, np.broadcast_to(poses, (len(chosen), len(poses))))))
         # |image - frame|^2 without |image|^2, the same for all frames.
-        new = np.einsum("fd,fd->f", frames, frames) - 2 * small @ frames.T
-        owner, pose = (
-            np.broadcast_to(values.ravel(), new.shape) for values in np.meshgrid(chosen, poses, indexing="ij")
-        )
-        distance = np.concatenate([distance, new], axis=1)
-        kept = np.argpartition(distance, min(NUM_CANDIDATES, distance.shape[1]) - 1, axis=1)[:, :NUM_CANDIDATES]
-        distance, sequence, frame = (
-            np.take_along_axis(values, kept, axis=1)
-            for values in (distance, np.concatenate([sequence, owner], 1), np.concatenate([frame, pose], 1))
-        )
-    return sequence, frame
+        distance = np.einsum("fd,fd->f", frames, frames) - 2 * small @ frames.T
+        places = _least(distance)
+        new = np.take_along_axis(distance, places, 1), chosen[places // len(poses)], places % len(poses)
+        if nearest is not None:
+            new = tuple(np.concatenate(pair, axis=1) for pair in zip(nearest, new, strict=True))
+            places = _least(new[0])
+            new = tuple(np.take_along_axis(values, places, axis=1) for values in new)
+        nearest = new
+    return nearest[1], nearest[2]
+
+
+def _least(distance: np.ndarray) -> np.ndarray:
+    """Places of the `NUM_CANDIDATES` least of each row, or of all: int `[n, NUM_CANDIDATES]`."""
+    if distance.shape[1] <= NUM_CANDIDATES:
+        return np.broadcast_to(np.arange(distance.shape[1]), distance.shape)
+    return np.argpartition(distance, NUM_CANDIDATES, axis=1)[:, :NUM_CANDIDATES]
 
 
 def _quarter(frames: tf.Tensor) -> np.ndarray:
