@@ -36,7 +36,7 @@ QUESTIONS = (
     Question("Is f the same from other frames?", ("static_consistency",)),
     Question("Is z the same for all identities?", ("dynamic_coherence",)),
     Question("Does z tell who it is?", ("leakage_dynamic_to_*",), lower_is_better=True),
-    Question("Does p(z | f) show all poses?", ("prior_pose_coverage",)),
+    Question("Does the prior of z show all poses?", ("prior_pose_coverage",)),
 )
 # The word for a value that has come this far from chance to ceiling.
 GRADES = ((0.9, "very good"), (0.7, "good"), (0.4, "fair"), (-math.inf, "poor"))
@@ -130,7 +130,10 @@ def _line(question: Question, name: str, metrics: Mapping[str, Metric]) -> list[
     digits = 1 if question.unit else 2
     cells = ["" if value is None else f"{value:,.{digits}f}" for value in (metric.value, metric.chance, ceiling)]
     cells[0] += f" {question.unit}" if question.unit else ""
-    return [question.text, name, *cells, "" if None in (best, worst) else _grade(metric.value, worst, best)]
+    if None in (best, worst):
+        return [question.text, name, *cells, ""]
+    useless = not question.lower_is_better and metric.value <= worst  # where even the ceiling is no better than chance
+    return [question.text, name, *cells, GRADES[-1][1] if useless else _grade(metric.value, worst, best)]
 
 
 def _grade(value: float, worst: float, best: float) -> str:

@@ -24,7 +24,12 @@ def test_the_summary_says_how_good_against_which_chance_and_ceiling():
     assert lines["Do swaps show A?"] == ["swap_identity_accuracy", "0.50", "0.00", "1.00", "fair"]
     # Of labels that leak, the worst; less is better.
     assert lines["Does z tell who it is?"] == ["leakage_dynamic_to_skin", "0.65", "0.00", "1.00", "poor"]
-    assert "Does p(z | f) show all poses?" not in summary_table(METRICS)
+    assert "Does the prior of z show all poses?" not in summary_table(METRICS)
+
+
+def test_swaps_no_better_than_chance_are_poor_even_if_reconstructions_are_no_better():
+    blurred = METRICS | {"reconstruction_psnr": Metric(9.8), "swap_psnr": Metric(9.8, 0.1, 14.5)}
+    assert rows(summary_table(blurred))["Are swaps the true frames?"][-1] == "poor"
 
 
 def test_every_metric_is_in_a_group_and_other_numbers_of_frames_only_if_asked_for():
