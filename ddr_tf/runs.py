@@ -86,7 +86,7 @@ def digest(path: Path) -> str:
 def checkpoints(run_dir: Path, kind: str) -> list[Checkpoint]:
     """The checkpoints in `checkpoints/last` or `checkpoints/best`, the newest first.
 
-    Where some have manifests, others are what a killed process did not complete, and are left out.
+    Those without a manifest are left out, since a killed process did not complete them. Version 0.2.0 wrote none.
 
     Raises:
       UserError: If the folder cannot be read.
@@ -101,7 +101,15 @@ def checkpoints(run_dir: Path, kind: str) -> list[Checkpoint]:
         Checkpoint(folder / f"ckpt-{step}", step, _read_manifest(folder / f"ckpt-{step}{MANIFEST}"))
         for step in sorted(steps, reverse=True)
     ]
-    return [checkpoint for checkpoint in listed if checkpoint.manifest] or listed
+    return [checkpoint for checkpoint in listed if checkpoint.manifest or not _writes_manifests(run_dir)]
+
+
+def _writes_manifests(run_dir: Path) -> bool:
+    """Whether the version that wrote `run.json` completes a checkpoint with its manifest; 0.2.0 had none."""
+    try:
+        return not str(files.read_json(run_dir / RECORD)["versions"]["ddr_tf"]).startswith("0.2.")
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def all_checkpoints(run_dir: Path) -> list[Checkpoint]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ddr_tf import files, runs
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CHECKPOINTS, LAST, MANIFEST, Checkpoint
+from ddr_tf.runs import BEST, CHECKPOINTS, DATA, INDEX, LAST, MANIFEST, Checkpoint
 
 KEPT = 2  # of the newest
 # What TensorFlow raises for damaged files; each of these was seen.
@@ -137,10 +137,19 @@ class Checkpoints:
         """Does what a kill has kept from being done after the checkpoint that was restored."""
         files.remove_abandoned(self._folder / LAST)
         files.remove_abandoned(self._folder / BEST)
+        self._adopt_old()
         if restored.manifest and restored.manifest.get("held_out_elbo") == float(self.best_elbo):
             self._complete_best(restored)
         for kind, count in ((LAST, KEPT), (BEST, 1)):
             _forget_others(self._folder / kind, runs.checkpoints(self._folder.parent, kind)[:count])
+
+    def _adopt_old(self) -> None:
+        """Writes the manifests of checkpoints of a version that wrote none, before `run.json` is of this version."""
+        for checkpoint in runs.all_checkpoints(self._shared):
+            if checkpoint.manifest is None and checkpoint.damage() is None:
+                parts = [checkpoint.path.with_name(checkpoint.path.name + end) for end in (DATA, INDEX)]
+                manifest = {"held_out_elbo": None, "log": {}, "files": {part.name: runs.digest(part) for part in parts}}
+                files.write_json(checkpoint.path.with_name(checkpoint.path.name + MANIFEST), manifest)
 
     def _complete_best(self, restored: Checkpoint) -> None:
         """Copies the newest checkpoint, which is the best, if a kill came before."""
