@@ -58,7 +58,8 @@ def run_to_the_end(folder, devices, dataset, ddr):
                 run.log("held_out", step, {"elbo": elbo(step)})
                 run.save(step, elbo(step), {"sums": {"elbo": 0.1 * step}, "steps": 1, "seconds": 0.0})
         if not run.finished:
-            run.finish(ddr, {"samples": np.zeros((4, 4, 3), np.uint8)})
+            run.use_best(ddr)
+            run.finish(ddr, STEPS, {"samples": np.zeros((4, 4, 3), np.uint8)})
 
 
 def state(folder):
