@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ddr_tf.data.sequence_dataset import SequenceDataset
 
-SHOWN = 12  # sequences in the contact sheet
-FRAMES = 10  # of each, evenly spaced
+MAX_ROWS = 12  # sequences in the contact sheet
+FRAMES_PER_ROW = 10  # of each, evenly spaced
 
 
 def describe(sequences: "SequenceDataset") -> list[str]:
@@ -62,14 +62,15 @@ def contact_sheet(sequences: "SequenceDataset") -> "np.ndarray":
     from ddr_tf.model.ddr import as_float
     from ddr_tf.pictures import contact_sheets
 
-    rows = np.linspace(0, sequences.num_sequences - 1, min(SHOWN, sequences.num_sequences)).astype(np.int32)
-    frame = np.stack([np.linspace(0, sequences.frame_counts[row] - 1, FRAMES).astype(np.int32) for row in rows])
-    frames = sequences.frames(tf.constant(np.tile(rows[:, None], (1, FRAMES))), tf.constant(frame))
+    rows = np.linspace(0, sequences.num_sequences - 1, min(MAX_ROWS, sequences.num_sequences)).astype(np.int32)
+    frame = np.stack([np.linspace(0, sequences.frame_counts[row] - 1, FRAMES_PER_ROW).astype(np.int32) for row in rows])
+    frames = sequences.frames(tf.constant(np.tile(rows[:, None], (1, FRAMES_PER_ROW))), tf.constant(frame))
     sheet = contact_sheets.with_row_names(
         contact_sheets.grid(as_float(frames).numpy()), [sequences.ids[row] for row in rows]
     )
     return contact_sheets.with_caption(
-        sheet, f"{sequences.name}: {len(rows)} of {sequences.num_sequences:,} sequences, {FRAMES} frames of each."
+        sheet,
+        f"{sequences.name}: {len(rows)} of {sequences.num_sequences:,} sequences, {FRAMES_PER_ROW} frames of each.",
     )
 
 
