@@ -14,9 +14,8 @@ def test_shipped_configurations_are_found():
     assert names.isdisjoint({"base", "shards", "frame_folders"})
     assert set(DETAILED) <= names
     with_root = Configurations([], ["FrameFolders.root='x'"], None, max_frames=128)
-    assert {path.split("/")[-1] for path in with_root.gin_files} - {f"{name}.gin" for name in names} == {
-        "frame_folders.gin"
-    }
+    of_folders = {"frame_folders.gin", "ar_faces.gin", "cmu_faces.gin"}
+    assert {path.split("/")[-1] for path in with_root.gin_files} - {f"{name}.gin" for name in names} == of_folders
 
 
 @pytest.mark.parametrize("kind", [AffWild, FrameFolders, MovingMNIST, PublishedMovingMNIST, Puppets, Sprites])

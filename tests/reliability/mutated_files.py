@@ -17,7 +17,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ["TQDM_DISABLE"] = "1"  # before tqdm is imported
+if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"  # before tqdm is imported; not for the tests that only name what is here
 
 import numpy as np
 from PIL import Image

@@ -20,6 +20,8 @@ def test_a_run_that_was_not_evaluated(run_dir):
         "dynamic_dim": 2,
         "parameters": None,
         "weights": "float32",
+        "pixel_likelihood": "bernoulli",
+        "pixel_stddev": None,
     }
     text = markdown(card)
     assert text.startswith("# puppets\n\nResearch and experiments")

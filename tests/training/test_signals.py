@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 import tensorflow as tf
@@ -14,12 +15,25 @@ def devices():
     return Devices(tf.distribute.MirroredStrategy(["CPU:0"]))
 
 
+def _send(number):
+    """Sends this process a signal, and waits until Python has called its handler, which another thread may receive."""
+    handled = signal.getsignal(number)
+    calls = []
+    signal.signal(number, lambda *arguments: (calls.append(number), handled(*arguments)))
+    os.kill(os.getpid(), number)
+    deadline = time.monotonic() + 10
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    signal.signal(number, handled)
+    assert calls
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_asks_the_run_to_stop(devices, number, capsys):
     before = signal.getsignal(number)
     with Stop(devices) as stop:
         assert not stop.requested
-        os.kill(os.getpid(), number)
+        _send(number)
         assert stop.requested
     assert "the same signal again stops at once" in capsys.readouterr().err
     assert signal.getsignal(number) is before
@@ -39,8 +53,8 @@ def test_the_second_signal_ends_the_process(devices, monkeypatch):
     statuses = []
     monkeypatch.setattr(os, "_exit", statuses.append)
     with Stop(devices):
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        _send(signal.SIGTERM)
+        _send(signal.SIGTERM)
     assert statuses == [128 + signal.SIGTERM]
 
 
