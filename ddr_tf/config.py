@@ -202,7 +202,11 @@ def settings(target: Callable[..., Any]) -> dict[str, Any]:
     """
     name = target.__name__
     _check_required(name)
-    defaults = {key: each.default for key, each in _parameters(name).items() if each.default is not each.empty}
+    defaults = {
+        key: parameter.default
+        for key, parameter in _parameters(name).items()
+        if parameter.default is not parameter.empty
+    }
     return defaults | gin.get_bindings(name)
 
 

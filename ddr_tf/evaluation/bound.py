@@ -30,7 +30,7 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
         noise = [tf.random.stateless_normal(shape, [seed, start + i]) for i, shape in enumerate(shapes)]
         terms.append(model.bound_metrics(frames, model.elbo_terms(frames, *noise)))
         weights.append(batch)
-    mean = {name: float(np.average([each[name] for each in terms], weights=weights)) for name in terms[0]}
+    mean = {name: float(np.average([term[name] for term in terms], weights=weights)) for name in terms[0]}
     stddev = {} if model.pixel_stddev is None else {"pixel_stddev": Measurement(float(model.pixel_stddev))}
     return {
         "elbo_nats_per_frame": Measurement(mean["elbo"]),

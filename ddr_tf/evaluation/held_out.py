@@ -61,7 +61,11 @@ def _draw_pairs(
         if pairs := [pair for pair, frames in common.items() if frames.size]:
             a, b = np.array(pairs)[random.choice(len(pairs), num_pairs)].T
             drawn = [common[pair] for pair in zip(a, b, strict=True)]
-            return a, b, np.stack([random.choice(each, num_frames, replace=each.size < num_frames) for each in drawn])
+            return (
+                a,
+                b,
+                np.stack([random.choice(numbers, num_frames, replace=numbers.size < num_frames) for numbers in drawn]),
+            )
     a, b = np.stack([random.choice(held_out, 2, replace=False) for _ in range(num_pairs)]).T
     return a, b, draw_frame_numbers(random, sequences, b, num_frames)
 

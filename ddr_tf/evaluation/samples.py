@@ -135,7 +135,7 @@ def measure_samples(
     of_splits = [nearest_frames(np.concatenate(images), sequences, sequences.splits[s]) for s in (TRAIN, HELD_OUT)]
     parts = [slice(i * num_samples, (i + 1) * num_samples) for i in range(len(images))]
     reconstructed, *sampled = (
-        Nearest(*(NearestFrames(found.sequence[part], found.error[part]) for found in of_splits)) for part in parts
+        Nearest(*(NearestFrames(split.sequence[part], split.error[part]) for split in of_splits)) for part in parts
     )
     return {
         f"sample_{name}{suffix}": measurement
@@ -154,7 +154,7 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
       and `memorised`, see `Nearest`.
     """
     median = float(np.median(reconstructed.psnr))
-    valid, ceiling = (float(np.mean(each.psnr >= median - VALID_WITHIN)) for each in (samples, reconstructed))
+    valid, ceiling = (float(np.mean(frames.psnr >= median - VALID_WITHIN)) for frames in (samples, reconstructed))
     held_out = len(sequences.splits[HELD_OUT]) / sequences.num_sequences
     metrics = {
         "psnr": Measurement(float(np.median(samples.psnr)), None, median),
@@ -163,7 +163,7 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
         "memorised": Measurement(samples.memorised, None, reconstructed.memorised),
     }
     for name, labels in as_classes(sequences.static_labels).items():
-        evenness = [coverage(labels[each.sequence], labels.max() + 1) for each in (samples, reconstructed)]
+        evenness = [coverage(labels[frames.sequence], labels.max() + 1) for frames in (samples, reconstructed)]
         metrics[f"diversity_{name}"] = Measurement(evenness[0], 0.0, evenness[1])
     return metrics
 

@@ -83,7 +83,7 @@ class NormalMixture(NamedTuple):
         """What scikit-learn has fitted."""
         count, dimensions = mixture.means_.shape
         scales = np.broadcast_to(np.linalg.cholesky(mixture.covariances_), (count, dimensions, dimensions))
-        return cls(*(np.float32(each) for each in (mixture.weights_, mixture.means_, scales)))
+        return cls(*(np.float32(parameter) for parameter in (mixture.weights_, mixture.means_, scales)))
 
     def distribution(self) -> tfd.Distribution:
         """Batch shape [], event shape [D]."""
@@ -223,7 +223,9 @@ def _groupings(numbers: np.ndarray, total: int) -> list[list[np.ndarray]]:
         return [rest]
     dependence = np.zeros((count, count))
     if len(numbers) > NEIGHBOURS and count > 1:
-        columns = [mutual_info_regression(numbers, each, n_neighbors=NEIGHBOURS, random_state=0) for each in numbers.T]
+        columns = [
+            mutual_info_regression(numbers, column, n_neighbors=NEIGHBOURS, random_state=0) for column in numbers.T
+        ]
         dependence = np.add(columns, np.transpose(columns)) / 2
     groupings = {}
     for threshold in (0.0, *DEPENDENCES):
@@ -244,11 +246,11 @@ def _fit_groups(
       draws: f of training and of held-out sequences, less the offset: `[n, F]` each.
     """
     ends = np.cumsum([len(group) for group in groups])[:-1]
-    of_groups = list(zip(*(np.split(np.linalg.solve(mixing, each.T).T, ends, axis=1) for each in draws), strict=True))
+    of_groups = list(zip(*(np.split(np.linalg.solve(mixing, codes.T).T, ends, axis=1) for codes in draws), strict=True))
     counts = [COMPONENTS] * len(groups)
     if num_noise:
         counts[-1] = (1,)
-    fitted = [_likeliest_mixture(*parts, each) for parts, each in zip(of_groups, counts, strict=True)]
+    fitted = [_likeliest_mixture(*parts, count) for parts, count in zip(of_groups, counts, strict=True)]
     scores, mixtures = zip(*fitted, strict=True)
     return _Fit(mixing, list(mixtures), sum(scores) - np.linalg.slogdet(mixing)[1])
 
@@ -270,7 +272,7 @@ def _own_directions(fit: _Fit, numbers: np.ndarray) -> np.ndarray:
     labels = [mixture.predict(numbers[:, group]) for mixture, group in zip(fit.mixtures, groups, strict=True)]
     indicators = [np.eye(mixture.n_components)[label] for mixture, label in zip(fit.mixtures, labels, strict=True)]
     effects = np.linalg.lstsq(np.hstack(indicators), numbers - numbers.mean(axis=0))[0]
-    of_groups = np.split(effects, np.cumsum([each.shape[1] for each in indicators])[:-1])
+    of_groups = np.split(effects, np.cumsum([indicator.shape[1] for indicator in indicators])[:-1])
     turn = np.eye(numbers.shape[1])
     for group, indicator, means in zip(groups, indicators, of_groups, strict=True):
         counts = indicator.sum(axis=0)

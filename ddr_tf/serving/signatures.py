@@ -39,9 +39,9 @@ def _hidden_shape(tensor: tf.Tensor) -> tf.Tensor:
     return tf.compat.v1.placeholder_with_default(tensor, shape=None)
 
 
-def _require(condition: tf.Tensor, message: str, found: Sequence[tf.Tensor], tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor, which nothing can use before the condition has been found to hold."""
-    with tf.control_dependencies([tf.debugging.Assert(condition, [message, *found], summarize=8)]):
+def _require(condition: tf.Tensor, message: str, values: Sequence[tf.Tensor], tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor, which nothing can use before the condition is known to hold."""
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message, *values], summarize=8)]):
         return tf.identity(tensor)
 
 
@@ -59,10 +59,10 @@ def checked_shape(tensor: tf.Tensor, name: str, shape: Mapping[str, int | None])
     tensor = _hidden_shape(tensor)
     sizes = list(shape.values())
     rank = len(sizes)
-    found = tf.concat([tf.shape(tensor), tf.zeros([rank], tf.int32)], axis=0)[:rank]  # exactly `rank` sizes
+    values = tf.concat([tf.shape(tensor), tf.zeros([rank], tf.int32)], axis=0)[:rank]  # exactly `rank` sizes
     least = tf.constant([1 if size is None else size for size in sizes], tf.int32)
     most = tf.constant([tf.int32.max if size is None else size for size in sizes], tf.int32)
-    right = (tf.rank(tensor) == rank) & tf.reduce_all((found >= least) & (found <= most))
+    right = (tf.rank(tensor) == rank) & tf.reduce_all((values >= least) & (values <= most))
     words = ", ".join(f"{letter} >= 1" if size is None else f"{letter} = {size}" for letter, size in shape.items())
     tensor = _require(right, f"{name} must have the shape [{words}]; got", [tf.shape(tensor)], tensor)
     tensor.set_shape(sizes)  # not by `ensure_shape`, whose error could come first
@@ -73,15 +73,15 @@ def checked_range(tensor: tf.Tensor, name: str, least: float, most: float, words
     """Refuses a float tensor with values outside of a range, or NaN."""
     outside = tf.logical_not((tensor >= least) & (tensor <= most))
     message = f"{name} must be {words}, without NaN; its smallest and largest value, and how many are wrong:"
-    found = [tf.reduce_min(tensor), tf.reduce_max(tensor), tf.math.count_nonzero(outside)]
-    return _require(tf.logical_not(tf.reduce_any(outside)), message, found, tensor)
+    values = [tf.reduce_min(tensor), tf.reduce_max(tensor), tf.math.count_nonzero(outside)]
+    return _require(tf.logical_not(tf.reduce_any(outside)), message, values, tensor)
 
 
 def _checked_as_many(tensor: tf.Tensor, name: str, like: tf.Tensor, like_name: str) -> tf.Tensor:
     """Refuses a tensor whose B differs from that of another."""
-    found = [tf.shape(tensor)[0], tf.shape(like)[0]]
+    values = [tf.shape(tensor)[0], tf.shape(like)[0]]
     message = f"{name} and {like_name} must be of equally many sequences B; got"
-    return _require(found[0] == found[1], message, found, tensor)
+    return _require(values[0] == values[1], message, values, tensor)
 
 
 def png_size(file: tf.Tensor) -> tf.Tensor:
@@ -102,7 +102,7 @@ class Signatures:
           weights: "float32", or "float16" to keep them in half the space; arithmetic is the model's own.
         """
         self._model = model
-        self.weights = [tf.Variable(tf.cast(each.value, weights), trainable=False) for each in model.weights]
+        self.weights = [tf.Variable(tf.cast(weight.value, weights), trainable=False) for weight in model.weights]
         height, width, channels = model.frame_shape
         self._sizes = dict(H=height, W=width, C=channels, F=model.static_dim, Z=model.dynamic_dim)
 
