@@ -30,8 +30,8 @@ def test_puppets_are_swapped_as_well_as_their_card_says(model):
     assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.0)
 
 
-def test_samples_of_puppets_differ_by_the_density_of_f(model):
-    fitted, standard = (model.sample(50, 1, seed=0, density=density) for density in ("fitted", "standard"))
-    assert fitted.frames.shape == (50, 1, 32, 32, 3)
-    assert np.std(standard.static) == pytest.approx(1, abs=0.05)
-    assert np.std(fitted.static) < 0.8
+def test_samples_of_the_fitted_density_are_frames_that_the_model_knows(model):
+    samples = {density: model.sample(50, 4, seed=0, density=density).frames for density in ("fitted", "standard")}
+    assert samples["fitted"].shape == (50, 4, 32, 32, 3)
+    decoded_again = {density: psnr(model.reconstruct(frames), frames).mean() for density, frames in samples.items()}
+    assert decoded_again["fitted"] > 30 > 25 > decoded_again["standard"]  # 36.3 and 20.0 dB when it was exported
