@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomDataset
+from ddr_tf import config
 from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
 from ddr_tf.runs import load_model
@@ -48,7 +49,8 @@ def test_tensorboard_holds_scalars_images_and_the_config(finished):
 
 def test_a_run_of_another_version_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
-    record = {"settings": {}, "versions": {"ddr_tf": "0.1.0"}}
+    # The settings are the same: other tests in this process may have left some in gin.
+    record = {"settings": config.operative(), "versions": {"ddr_tf": "0.1.0"}}
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"holds a run of ddr_tf 0\.1\.0, whose networks are not those of 0"):
         train(str(tmp_path / "run"), **SETTINGS)
