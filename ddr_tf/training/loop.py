@@ -208,7 +208,7 @@ def _what_is_trained(training: Training, start: int) -> str:
     return (
         f"{dataset.name}: {counts[0]} train and {counts[1]} held-out sequences; {training.ddr.count_params():,} "
         f"parameters; steps {start} to {training.settings.steps} on {devices.num_replicas} device(s), "
-        f"{devices.batch_splits} share(s) of a batch side by side on each; run directory {training.run.shared}"
+        f"{devices.batch_splits} split(s) of a batch side by side on each; run directory {training.run.shared}"
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -256,7 +257,7 @@ class Run:
 
     def _write_record(self, settings: dict[str, str], step: int, finished: bool) -> None:
         record = {
-            "command": " ".join([Path(sys.executable).name, *sys.argv]),
+            "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),  # as it was typed
             "seed": self._seed,
             "data": self._data,
             "step": step,
