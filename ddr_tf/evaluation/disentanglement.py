@@ -57,15 +57,15 @@ def dci(codes: np.ndarray, labels: Mapping[str, np.ndarray], identities: np.ndar
 def _predict(codes: np.ndarray, values: np.ndarray, tested: np.ndarray) -> tuple[np.ndarray, float]:
     """Importances of the dimensions, float `[D]`, and the score on identities that were not fitted on."""
     sklearn = scikit_learn()
-    settings = dict(n_estimators=NUM_TREES, max_features=None, random_state=0, n_jobs=-1)
-    if values.dtype.kind == "f":
-        forest = sklearn.ensemble.RandomForestRegressor(**settings).fit(codes[~tested], values[~tested])
-        score = sklearn.metrics.r2_score(values[tested], forest.predict(codes[tested]))
-        return forest.feature_importances_, float(score)
-    forest = sklearn.ensemble.RandomForestClassifier(**settings).fit(codes[~tested], values[~tested])
-    right = forest.predict(codes[tested]) == values[tested]
-    classes, truth = np.unique(values[tested], return_inverse=True)
-    accuracy = np.mean([right[truth == number].mean() for number in range(len(classes))])
+    are_numbers = values.dtype.kind == "f"
+    kind = sklearn.ensemble.RandomForestRegressor if are_numbers else sklearn.ensemble.RandomForestClassifier
+    forest = kind(n_estimators=NUM_TREES, max_features=None, random_state=0, n_jobs=-1)
+    forest.fit(codes[~tested], values[~tested])
+    # In one thread: several add up what the trees say in whatever order they end, so that sums differ in the last digit.
+    predicted, truth = forest.set_params(n_jobs=1).predict(codes[tested]), values[tested]
+    if are_numbers:
+        return forest.feature_importances_, float(sklearn.metrics.r2_score(truth, predicted))
+    accuracy = np.mean([(predicted == truth)[truth == value].mean() for value in np.unique(truth)])
     chance = 1 / max(2, len(np.unique(values)))
     return forest.feature_importances_, float((accuracy - chance) / (1 - chance))
 
