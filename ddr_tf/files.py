@@ -71,6 +71,20 @@ def _check_regular(mode: int) -> None:
         raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file")
 
 
+def check_all_regular(folder: Path) -> None:
+    """Checks that TensorFlow, which opens anything, may read a folder.
+
+    Raises:
+      ValueError: If a FIFO, socket or device is in it, at any depth.
+    """
+    for path in folder.rglob("*"):
+        if path.exists() and not path.is_dir():
+            try:
+                _check_regular(path.stat().st_mode)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+
+
 def read_limited(path: str | os.PathLike, max_bytes: int) -> bytes:
     """The content of a file.
 
@@ -249,7 +263,7 @@ class Lock:
           OSError: If the file cannot be made.
         """
         try:
-            file = open(self._path, "ab")  # noqa: SIM115
+            file = _open_for_lock(self._path)
         except FileNotFoundError:
             return False  # its folder has just been removed
         if not _lock(file.fileno()) or not self._is_still_there(file.fileno()):
@@ -270,6 +284,13 @@ class Lock:
         if self._file:
             self._file.close()
             self._file = None
+
+
+def _open_for_lock(path: Path) -> BinaryIO:
+    """Opens a file for appending; made if it does not exist. To open a FIFO could take for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file; remove it")
+    return open(path, "ab")
 
 
 def _lock(descriptor: int) -> bool:

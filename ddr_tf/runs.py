@@ -44,6 +44,9 @@ STATIC_DENSITY = "static_density.npz"
 RECIPE = "recipe"  # in dataset.json
 INDEX, DATA, MANIFEST = ".index", ".data-00000-of-00001", ".json"  # what follows the name of a checkpoint
 MAX_METRICS_BYTES = 10**9
+# What `run.json` has at least, in every version.
+RECORD_FIELDS = {"settings": dict, "versions": dict, "step": int, "finished": bool, "data": str, "seed": int}
+RECORD_FIELDS |= {"training_minutes": (int, float)}
 TRUST = "DDR_TF_TRUST"  # the environment variable that lets runs of other users import their modules
 
 
@@ -171,7 +174,7 @@ def load_model(run_dir: Path, checkpoint: str = BEST) -> DDR:
         )
     model = read_keras_model(model_file(run_dir, checkpoint))
     if model_file(run_dir, checkpoint) == path:  # to f of another step no density was fitted
-        model.static_density = read_static_density(run_dir)
+        model.static_density = read_static_density(run_dir, model.static_dim)
     return model
 
 
@@ -181,14 +184,19 @@ def model_file(run_dir: Path, checkpoint: str = BEST) -> Path:
     return last if checkpoint == LAST and last.is_file() else run_dir / MODEL
 
 
-def read_static_density(directory: Path) -> StaticDensity | None:
+def read_static_density(directory: Path, static_dim: int) -> StaticDensity | None:
     """The density of f that samples are drawn from; None: runs of before 0.3.0 have none.
 
     Raises:
-      UserError: If the file is damaged.
+      UserError: If the file is damaged, or of another model.
     """
     path = directory / STATIC_DENSITY
-    return StaticDensity.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    density = StaticDensity.load(path)
+    if len(density.offset) != static_dim:
+        raise UserError(f"{path} is of a model with f of {len(density.offset)} numbers, not {static_dim}; remove it.")
+    return density
 
 
 def load_keras_model(path: str) -> DDR:
@@ -233,7 +241,7 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     Raises:
       UserError: If it cannot be read.
     """
-    return _read_object(run_dir / RECORD, {"settings": dict, "versions": dict})
+    return _read_object(run_dir / RECORD, RECORD_FIELDS)
 
 
 def read_dataset(run_dir: Path) -> dict[str, Any]:
@@ -245,7 +253,20 @@ def read_dataset(run_dir: Path) -> dict[str, Any]:
     return _read_object(run_dir / DATASET, {"name": str})
 
 
-def _read_object(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+def _read_recipe(directory: Path) -> dict[str, Any] | None:
+    """How the dataset of a run is made again; None: an earlier version wrote the run, or it does not fit in JSON.
+
+    Raises:
+      UserError: If `dataset.json` cannot be read.
+    """
+    path = directory / DATASET
+    made = read_dataset(directory).get(RECIPE) if path.exists() else None
+    if made is not None and not recipe.is_recipe(made):
+        raise UserError(f"{path} cannot be read (its recipe is none); it belongs to a run, bring it back from a copy.")
+    return made
+
+
+def _read_object(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     """An object in a JSON file that has at least these fields, of these types."""
     try:
         content = files.read_json(path)
@@ -268,9 +289,10 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     try:
         lines = files.read_limited(path, MAX_METRICS_BYTES).decode().splitlines()
         return [_metrics_line(line, number) for number, line in enumerate(lines, start=1)]
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} cannot be read ({reason}); remove the lines that are damaged.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); it belongs to a run.") from error
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); remove the lines that are damaged.") from error
 
 
 def _metrics_line(line: str, number: int) -> dict[str, Any]:
@@ -303,8 +325,7 @@ def load_sequences(directory: Path, data_dir: str | None = None) -> SequenceData
       UserError: If the sequences are others now, so that held-out ones may have been trained on.
     """
     record = read_record(directory)
-    made = read_dataset(directory).get(RECIPE) if (directory / DATASET).is_file() else None
-    made = made or _recipe_from_settings(directory, record["settings"])
+    made = _read_recipe(directory) or _recipe_from_settings(directory, record["settings"])
     if recipe.is_foreign(made):
         check_trusted(directory, f"the module {made['module']}")
     sequences = recipe.make(made, data_dir)
@@ -374,7 +395,7 @@ def image_settings(directory: Path) -> dict[str, Any]:
     Raises:
       UserError: If they cannot be read.
     """
-    made = read_dataset(directory).get(RECIPE) if (directory / DATASET).is_file() else None
+    made = _read_recipe(directory)
     if made:
         settings = made["arguments"]
     else:

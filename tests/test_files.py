@@ -89,6 +89,20 @@ def test_only_files_are_opened(tmp_path, fifo):
         files.open_regular(tmp_path / "nothing")
 
 
+def test_a_lock_is_a_file(tmp_path, fifo):
+    for path in (fifo, tmp_path):
+        with pytest.raises(OSError, match="is no file; remove it"):
+            files.Lock(path).acquire()
+
+
+def test_folders_of_files_alone_are_told(tmp_path, fifo):
+    (tmp_path / "a/b").mkdir(parents=True)
+    files.check_all_regular(tmp_path / "a")
+    os.rename(fifo, tmp_path / "a/b/fifo")
+    with pytest.raises(ValueError, match="fifo: it is a FIFO"):
+        files.check_all_regular(tmp_path / "a")
+
+
 def test_a_link_to_a_device_is_not_opened(tmp_path):
     (tmp_path / "labels.csv").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match="a device"):

@@ -1,7 +1,9 @@
+import dataclasses
 import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from ddr_tf import runs
@@ -79,6 +81,35 @@ def test_files_that_are_none_are_not_read(run):
     os.mkfifo(run / "metrics.jsonl")
     with pytest.raises(UserError, match="a FIFO"):
         runs.read_metrics(run)
+
+
+@pytest.mark.parametrize(
+    "change_", [{"step": "4"}, {"finished": None}, {"data": 4}, {"training_minutes": "1"}], ids=str
+)
+def test_records_of_other_types_are_refused(run, change_):
+    change(run / "run.json", **change_)
+    with pytest.raises(UserError, match=rf"run\.json cannot be read \(it holds no {next(iter(change_))}"):
+        runs.load_run(run)
+
+
+@pytest.mark.parametrize(
+    "recipe", [[], {"class": "Puppets"}, {"class": 3, "module": "ddr_tf", "arguments": {}}, {"arguments": []}], ids=str
+)
+def test_recipes_that_are_none_are_refused(run, recipe):
+    change(run / "dataset.json", recipe=recipe)
+    for read in (runs.load_sequences, runs.image_settings):
+        with pytest.raises(UserError, match=r"dataset\.json cannot be read \(its recipe is none"):
+            read(run)
+
+
+def test_a_density_of_another_model_is_refused(run):
+    density = runs.load_model(run).static_density
+    dataclasses.replace(density, offset=np.zeros(5, np.float32)).save(run / "static_density.npz")
+    with pytest.raises(UserError, match=r"static_density\.npz cannot be read"):
+        runs.load_model(run)
+    with pytest.raises(UserError, match="f of 4 numbers, not 6"):
+        density.save(run / "static_density.npz")
+        runs.read_static_density(run, 6)
 
 
 def test_an_extended_run_has_no_final_model(run):

@@ -49,6 +49,14 @@ def _is_own(module: str) -> bool:
     return module.split(".")[0] == OWN
 
 
+def is_recipe(made: Any) -> bool:
+    """Whether an object that was read from a file has the form of what `recipe` returns."""
+    if not isinstance(made, dict):
+        return False
+    names = (made.get("class"), made.get("module"), made.get("module_folder") or "")
+    return all(isinstance(name, str) for name in names) and isinstance(made.get("arguments"), dict)
+
+
 def is_foreign(made: Mapping[str, Any]) -> bool:
     """Whether to make the dataset again runs code that is not of this package."""
     return not _is_own(made["module"])

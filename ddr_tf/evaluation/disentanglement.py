@@ -61,7 +61,7 @@ def _predict(codes: np.ndarray, values: np.ndarray, tested: np.ndarray) -> tuple
     kind = sklearn.ensemble.RandomForestRegressor if are_numbers else sklearn.ensemble.RandomForestClassifier
     forest = kind(n_estimators=NUM_TREES, max_features=None, random_state=0, n_jobs=-1)
     forest.fit(codes[~tested], values[~tested])
-    # In one thread: several add up what the trees say in whatever order they end, so that sums differ in the last digit.
+    # In one thread: several add up what the trees say in whatever order they end, so sums differ in the last digit.
     predicted, truth = forest.set_params(n_jobs=1).predict(codes[tested]), values[tested]
     if are_numbers:
         return forest.feature_importances_, float(sklearn.metrics.r2_score(truth, predicted))

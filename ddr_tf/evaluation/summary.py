@@ -47,9 +47,29 @@ def read_evaluation(run_dir: Path, settings: Settings) -> dict[str, Metric] | No
     try:
         if files.read_json(run_dir / runs.EVALUATION_SETTINGS) != _described(settings):
             return None
-        return {name: Metric(**metric) for name, metric in files.read_json(path).items()}
+    except (OSError, ValueError):
+        return None
+    return read_metrics(path)
+
+
+def read_metrics(path: Path) -> dict[str, Metric]:
+    """The metrics in an `evaluation.json`.
+
+    Raises:
+      UserError: If it is something else.
+    """
+    try:
+        metrics = {name: Metric(**metric) for name, metric in files.read_json(path).items()}
+        for name, metric in metrics.items():
+            if not all(isinstance(number, (int, float)) for number in (metric.value, *filter(_is_given, metric[1:]))):
+                raise ValueError(f"{name} is not of numbers")
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it, and the run is evaluated again.") from error
+        raise UserError(f"{path} cannot be read ({error}); remove it, and evaluate again.") from error
+    return metrics
+
+
+def _is_given(number: float | None) -> bool:
+    return number is not None
 
 
 def _described(settings: Settings) -> dict[str, Any]:

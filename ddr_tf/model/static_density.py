@@ -22,7 +22,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -47,6 +47,7 @@ MAX_ICA_STEPS = 300
 MAX_REFINEMENTS = 3
 MAX_CONDITION = 1e4  # of a change of directions
 NEIGHBOURS = 5  # of the estimate of mutual information
+MAX_BYTES = 1_000_000_000  # of the parameters of a density in a file; with F = 1,000 they have a third of that
 
 
 class StaticPosteriors(NamedTuple):
@@ -88,7 +89,9 @@ class NormalMixture(NamedTuple):
     def distribution(self) -> tfd.Distribution:
         """Batch shape [], event shape [D]."""
         normals = tfd.MultivariateNormalTriL(tf.constant(self.means), tf.constant(self.scales))
-        return tfd.MixtureSameFamily(tfd.Categorical(probs=tf.constant(self.weights)), normals)
+        # Not of int32: oneDNN prints an error on most processors when such numbers are transposed.
+        numbers = tfd.Categorical(probs=tf.constant(self.weights), dtype=tf.int64)
+        return tfd.MixtureSameFamily(numbers, normals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +130,41 @@ class StaticDensity:
           UserError: If the file cannot be read or is damaged.
         """
         try:
-            with files.open_regular(path) as file, np.load(file) as arrays:
-                count = sum(name.startswith("weights_") for name in arrays)
-                groups = [
-                    NormalMixture(*(arrays[f"{name}_{g}"] for name in NormalMixture._fields)) for g in range(count)
-                ]
-                return cls(arrays["offset"], arrays["mixing"], groups)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"The density of f in {path} cannot be read ({error}); remove the file.") from error
+            with files.open_regular(path) as file:
+                arrays = _read_arrays(file)
+            count = sum(name.startswith("weights_") for name in arrays)
+            groups = [NormalMixture(*(arrays[f"{name}_{g}"] for name in NormalMixture._fields)) for g in range(count)]
+            density = cls(arrays["offset"], arrays["mixing"], groups)
+            density._check()
+        except Exception as error:  # NumPy and zipfile raise almost anything for a damaged file
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UserError(
+                f"The density of f in {path} cannot be read ({reason}); bring it back from a copy, or remove it, and f "
+                "of samples is drawn from p(f)."
+            ) from error
+        return density
+
+    def _check(self) -> None:
+        """Raises ValueError unless the parameters are those of a density."""
+        sizes = [group.means.shape[1] for group in self.groups]
+        expected = [(self.offset, (sum(sizes),)), (self.mixing, (sum(sizes), sum(sizes)))]
+        for group, size in zip(self.groups, sizes, strict=True):
+            shapes = (len(group.weights),), (len(group.weights), size), (len(group.weights), size, size)
+            expected += zip(group, shapes, strict=True)
+        for array, shape in expected:
+            if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ValueError(f"{array.dtype} {list(array.shape)}, not finite float32 {list(shape)}")
+
+
+def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    """All arrays of an `.npz` file; raises what it likes if it is damaged."""
+    if not zipfile.is_zipfile(file):  # NumPy would take it for a pickle, and advise to trust it
+        raise ValueError("it is no archive of arrays")
+    file.seek(0)
+    with np.load(file) as arrays:
+        if sum(entry.file_size for entry in arrays.zip.infolist()) > MAX_BYTES:
+            raise ValueError(f"unpacked it has more than {MAX_BYTES:,} bytes")
+        return dict(arrays)
 
 
 class _Fit(NamedTuple):

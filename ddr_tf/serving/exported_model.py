@@ -1,15 +1,16 @@
 """An exported model with the densities of `DDR`, made of nothing but what its signatures answer, to be evaluated."""
 
-import json
 from pathlib import Path
 
 import tensorflow as tf
 
+from ddr_tf import files
+from ddr_tf.errors import UserError
 from ddr_tf.model import densities
 from ddr_tf.model.bounds import Bounds, as_float
 from ddr_tf.model.densities import tfd
 from ddr_tf.runs import read_static_density
-from ddr_tf.serving.saved_model import EXTRA
+from ddr_tf.serving.saved_model import EXTRA, load_signatures
 
 MIN_PROBABILITY = 1e-7  # probability of a pixel; float32 cannot tell less from 0
 
@@ -26,15 +27,13 @@ class ExportedModel(Bounds):
 
     def __init__(self, saved_model: Path) -> None:
         """Loads a SavedModel that `serving.export` wrote: `saved_models/<name>/<version>`."""
-        self._root = tf.saved_model.load(str(saved_model))
-        self.static_density = read_static_density(saved_model / EXTRA)
+        self._root = load_signatures(saved_model)
         decode = self._root.signatures["decode"]
         inputs = decode.structured_input_signature[1]
         self.static_dim, self.dynamic_dim = inputs["static"].shape[-1], inputs["dynamic"].shape[-1]
         self.frame_shape = tuple(decode.structured_outputs["frames"].shape[2:])
-        card = saved_model / EXTRA / "model_card.json"
-        # Models that were exported before there was a choice say nothing of it.
-        self.pixel_stddev = json.loads(card.read_text())["model"].get("pixel_stddev") if card.is_file() else None
+        self.static_density = read_static_density(saved_model / EXTRA, self.static_dim)
+        self.pixel_stddev = _pixel_stddev(saved_model / EXTRA / "model_card.json")
 
     def _answer(self, signature: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._root.signatures[signature](**{name: tf.convert_to_tensor(value) for name, value in inputs.items()})
@@ -69,3 +68,18 @@ class ExportedModel(Bounds):
     def dynamic_posterior(self, features: tf.Tensor, static: tf.Tensor) -> tfd.Distribution:
         codes = self._answer("encode_dynamic", frames=features, static=static)
         return densities.diagonal_normal(codes["dynamic_mean"], codes["dynamic_stddev"])
+
+
+def _pixel_stddev(card: Path) -> float | None:
+    """Of a normal p(x | f, z); None: it is a Bernoulli, as of all models whose card says nothing of it.
+
+    Raises:
+      UserError: If the card is damaged.
+    """
+    if not card.exists():
+        return None
+    try:
+        stddev = files.read_json(card)["model"].get("pixel_stddev")
+        return None if stddev is None else float(stddev)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{card} cannot be read ({type(error).__name__}: {error}); export the model again.") from error

@@ -5,7 +5,6 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from ddr_tf.errors import UserError
@@ -14,7 +13,7 @@ from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.inputs import FrameReader, sequence_folders
-from ddr_tf.serving.saved_model import EXTRA, find_saved_model
+from ddr_tf.serving.saved_model import EXTRA, find_saved_model, load_signatures
 from ddr_tf.serving.shipped import is_run, resolve
 from ddr_tf.serving.signatures import Signatures
 
@@ -291,4 +290,4 @@ def load(path: str | PathLike) -> LoadedModel:
         return LoadedModel(Signatures(model).functions(), image_settings(folder), folder.resolve().name)
     version = find_saved_model(folder)
     name = version.resolve().parent.name if version.name.isdecimal() else version.resolve().name
-    return LoadedModel(tf.saved_model.load(str(version)).signatures, image_settings(version / EXTRA), name)
+    return LoadedModel(load_signatures(version).signatures, image_settings(version / EXTRA), name)

@@ -10,8 +10,9 @@ import ddr_tf
 from ddr_tf import files
 from ddr_tf.data.sequence_dataset import HELD_OUT
 from ddr_tf.errors import UserError
+from ddr_tf.evaluation import summary
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CONFIG, DATASET, EVALUATION, RECIPE, read_metrics, read_record
+from ddr_tf.runs import BEST, CONFIG, DATASET, EVALUATION, RECIPE, read_dataset, read_metrics, read_record
 from ddr_tf.tables import markdown_table
 
 INTENDED_USE = (
@@ -20,6 +21,7 @@ INTENDED_USE = (
     "pictures of them that others could take for real."
 )
 NOT_STATED = "not stated"
+MAX_CONFIG_BYTES = 10_000_000
 NOT_COMPARABLE = "its bounds are not comparable with those under a Bernoulli"
 
 
@@ -37,14 +39,8 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
       UserError: If a file of the run cannot be read.
     """
     record = read_record(run_dir)
-    try:
-        dataset, evaluation = (_read_if_there(run_dir / file) for file in (DATASET, EVALUATION))
-        config = (run_dir / CONFIG).read_text()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run_dir} is not complete ({error}).") from error
-    # Runs of earlier versions have no description of their data.
-    dataset = dataset or {"name": record["settings"]["train.sequences"].strip("@"), "licence": None, "splits": None}
-    dataset.pop(RECIPE, None)  # paths of the machine that trained it
+    evaluation = _evaluation(run_dir / EVALUATION)
+    dataset = {"licence": None, "splits": None} | _described_dataset(run_dir, record)
     height, width, channels = model.frame_shape
     best_step = record.get("best_step") or record["step"]  # early versions have kept the last alone
     step = best_step if checkpoint == BEST else record["step"]
@@ -71,18 +67,35 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
         },
         "held_out": _held_out_at(step, run_dir),
         "evaluation": evaluation if step == best_step else None,
-        "config": config,
+        "config": _read_config(run_dir / CONFIG),
     }
+
+
+def _described_dataset(run_dir: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of the dataset, without the paths of the machine that trained on it."""
+    if not (run_dir / DATASET).exists():  # runs of earlier versions have none
+        return {"name": str(record["settings"].get("train.sequences")).strip("@")}
+    return {key: value for key, value in read_dataset(run_dir).items() if key != RECIPE}
+
+
+def _evaluation(path: Path) -> dict[str, dict[str, float | None]] | None:
+    """Name of a metric -> its numbers; None: the run was not evaluated."""
+    if not path.exists():
+        return None
+    return {name: metric._asdict() for name, metric in summary.read_metrics(path).items()}
+
+
+def _read_config(path: Path) -> str:
+    try:
+        return files.read_limited(path, MAX_CONFIG_BYTES).decode()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); it belongs to a run, bring it back from a copy.") from error
 
 
 def _held_out_at(step: int, run_dir: Path) -> dict[str, Any] | None:
     """The held-out metrics of a step, as training wrote them."""
     lines = (line for line in read_metrics(run_dir) if line["split"] == HELD_OUT and line["step"] == step)
     return next(lines, None)
-
-
-def _read_if_there(path: Path) -> Any:
-    return files.read_json(path) if path.exists() else None
 
 
 def write_card(card: Mapping[str, Any], folder: Path) -> None:

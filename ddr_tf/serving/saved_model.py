@@ -47,6 +47,22 @@ def find_saved_model(directory: Path) -> Path:
     return version
 
 
+def load_signatures(version: Path) -> Any:
+    """What TensorFlow loads from a SavedModel, as an object that has `signatures`.
+
+    Raises:
+      UserError: If it cannot be loaded, or was not written by `export`.
+    """
+    try:
+        files.check_all_regular(version)
+        loaded = tf.saved_model.load(str(version))
+    except Exception as error:  # of any type, which depends on the damage
+        raise UserError(f"{version} cannot be loaded ({type(error).__name__}: {error}); export it again.") from error
+    if missing := {"encode", "decode"} - set(getattr(loaded, "signatures", ())):
+        raise UserError(f"{version} is no exported model of ddr_tf: it has no signature {min(missing)}.")
+    return loaded
+
+
 @contextlib.contextmanager
 def folder_for(directory: Path) -> Iterator[Path]:
     """An empty folder on the same disk as a directory, which need not exist; removed with all that is still in it.

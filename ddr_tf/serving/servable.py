@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from ddr_tf.errors import UserError
 from ddr_tf.serving.calls import call
-from ddr_tf.serving.saved_model import find_saved_model
+from ddr_tf.serving.saved_model import SAVED_MODEL, find_saved_model, load_signatures
 
 
 class Servable:
@@ -35,10 +35,10 @@ class Servable:
         numbered = version.name.isdecimal()
         self.name, self.version = (version.parent.name, int(version.name)) if numbered else (version.name, 1)
         try:
-            saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
-            self._loaded = tf.saved_model.load(str(version))  # signatures live as long as this does
-        except Exception as error:  # of any type, which depends on the damage
-            raise UserError(f"{version} cannot be loaded ({type(error).__name__}: {error}).") from error
+            saved = saved_model_pb2.SavedModel.FromString((version / SAVED_MODEL).read_bytes())
+        except (OSError, DecodeError) as error:
+            raise UserError(f"{version / SAVED_MODEL} cannot be loaded ({error}); export the model again.") from error
+        self._loaded = load_signatures(version)  # signatures live as long as this does
         self.signature_def = saved.meta_graphs[0].signature_def
 
     def inputs(self, signature: str) -> Mapping[str, meta_graph_pb2.TensorInfo]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 
 from ddr_tf import files
@@ -16,6 +17,8 @@ def forget_events_after(folder: Path, step: int) -> None:
       step: Where the run resumes; what is of later steps goes.
     """
     for path in sorted(folder.glob("events.out.tfevents.*")):
+        if not path.is_file():  # TensorFlow would wait for what a FIFO never says
+            continue
         kept, whole = _records_until(path, step)
         if not whole:
             with files.replaced(path, sync=False) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
@@ -32,6 +35,6 @@ def _records_until(path: Path, step: int) -> tuple[list[bytes], bool]:
                 kept.append(record)
             else:
                 whole = False
-    except (tf.errors.DataLossError, ValueError):  # cut short
+    except (tf.errors.DataLossError, DecodeError):  # cut short, or something else
         whole = False
     return kept, whole

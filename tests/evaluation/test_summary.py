@@ -1,5 +1,17 @@
+import json
+
+import pytest
+
+from ddr_tf.errors import UserError
 from ddr_tf.evaluation.metric import Metric
-from ddr_tf.evaluation.summary import metrics_table
+from ddr_tf.evaluation.summary import metrics_table, read_metrics
+
+
+@pytest.mark.parametrize("content", [[], {"psnr": 3}, {"psnr": {"value": "3"}}, {"psnr": {"value": None}}, {"x": {}}])
+def test_metrics_that_are_none_are_refused(tmp_path, content):
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"evaluation\.json cannot be read"):
+        read_metrics(tmp_path / "evaluation.json")
 
 
 def test_tables_have_metrics_as_rows_and_runs_as_columns():

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,7 +78,38 @@ def test_what_is_saved_is_loaded(tmp_path):
     np.testing.assert_array_equal(*samples)
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "density.npz").write_bytes(b"PK\3\4 and no more")
-    with pytest.raises(UserError, match=r"density\.npz cannot be read"):
+def array_file(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\3\4 and no more", b"\x80\4pickle", array_file(np.zeros(3))],
+    ids=["empty", "zip", "pickle", "npy"],
+)
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "density.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"density\.npz cannot be read") as error:
+        StaticDensity.load(tmp_path / "density.npz")
+    assert "pickle" not in str(error.value)
+
+
+def one_normal(**changes):
+    arrays = dict(offset=np.zeros(2), mixing=np.eye(2), weights_0=np.ones(1), means_0=np.zeros((1, 2)))
+    arrays |= dict(scales_0=np.eye(2)[None]) | changes
+    return {name: np.float32(array) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [dict(offset=[0, np.nan]), dict(mixing=np.eye(3)), dict(scales_0=np.eye(2)), dict(weights_0=np.ones((1, 1)))],
+    ids=["NaN", "mixing", "scales", "weights"],
+)
+def test_parameters_of_no_density_are_refused(tmp_path, changes):
+    np.savez(tmp_path / "density.npz", **one_normal())
+    assert StaticDensity.load(tmp_path / "density.npz").distribution().event_shape == [2]
+    np.savez(tmp_path / "density.npz", **one_normal(**changes))
+    with pytest.raises(UserError, match="not finite float32"):
         StaticDensity.load(tmp_path / "density.npz")

@@ -330,12 +330,14 @@ def runs() -> Loader:
     from ddr_tf.runs import read_metrics, read_record
 
     record = {
-        "version": "0.2.0",
         "seed": 0,
-        "steps": 2,
+        "data": "0a",
+        "step": 2,
+        "finished": True,
+        "training_minutes": 0.1,
         "settings": {"train.steps": "2"},
         "versions": {},
-        "command": ["a"],
+        "command": "a",
     }
     metrics = [{"step": 1, "split": "train", "elbo": -3.5, "frames_per_second": 9.0}]
     files = {

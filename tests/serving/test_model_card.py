@@ -1,5 +1,6 @@
 """The card, of a run with and without what it may lack."""
 
+import os
 import shutil
 
 import pytest
@@ -36,5 +37,10 @@ def test_runs_without_a_description_of_their_data(run_dir, tmp_path):
     assert card["dataset"]["name"] == "Puppets"
     assert card["dataset"]["licence"] == "not stated"
     (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(UserError, match="is not complete"):
+    with pytest.raises(UserError, match=r"evaluation\.json cannot be read"):
+        model_card(model, tmp_path, "puppets", "float32")
+    (tmp_path / "evaluation.json").unlink()
+    (tmp_path / "config.gin").unlink()
+    os.mkfifo(tmp_path / "config.gin")
+    with pytest.raises(UserError, match=r"config\.gin cannot be read \(it is a FIFO"):
         model_card(model, tmp_path, "puppets", "float32")

@@ -1,6 +1,10 @@
 """Exported models as the server loads them."""
 
+import os
+import shutil
+
 import pytest
+import tensorflow as tf
 
 from ddr_tf.errors import UserError
 from ddr_tf.serving.servable import Servable
@@ -22,4 +26,18 @@ def test_damaged_models_are_refused(saved_model, tmp_path):
         Servable(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes((saved_model / "3/saved_model.pb").read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be loaded"):
+        Servable(tmp_path)
+
+
+def test_what_is_no_file_in_a_model_is_not_opened(saved_model, tmp_path):
+    version = shutil.copytree(saved_model / "3", tmp_path / "3")
+    (version / "variables/variables.index").unlink()
+    os.mkfifo(version / "variables/variables.index")
+    with pytest.raises(UserError, match=r"variables\.index: it is a FIFO"):
+        Servable(version)
+
+
+def test_models_of_others_are_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(UserError, match="is no exported model of ddr_tf"):
         Servable(tmp_path)

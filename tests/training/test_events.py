@@ -1,3 +1,5 @@
+import os
+
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -35,3 +37,13 @@ def test_what_is_whole_and_early_stays_as_it_is(tmp_path):
     forget_events_after(tmp_path, 2)
     forget_events_after(tmp_path / "nothing", 2)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_what_is_no_event_file_is_passed_over(tmp_path):
+    write(tmp_path, range(3))
+    os.mkfifo(tmp_path / "events.out.tfevents.1")
+    (tmp_path / "events.out.tfevents.2").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.3")) as file:
+        file.write(b"\xff no event")
+    forget_events_after(tmp_path, 2)
+    assert not list(tf.data.TFRecordDataset(str(tmp_path / "events.out.tfevents.3")))
