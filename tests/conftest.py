@@ -131,12 +131,13 @@ def drawn_data(drawn_sheets):
 def run_dir(tmp_path_factory):
     """A finished run on puppets of 16 x 16, F = 4; to be read only."""
     from ddr_tf import train
+    from tiny import SIZE_BINDINGS
 
     folder = tmp_path_factory.mktemp("runs") / "quickstart"
     settings = [
         *("train.steps=2", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
         *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=16"),
-        *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+        *SIZE_BINDINGS,
     ]
     flags = [part for binding in settings for part in ("--gin_param", binding)]
     assert train.main(["--gin_file", str(GIN / "quickstart.gin"), *flags, "--run_dir", str(folder)]) == 0
@@ -147,7 +148,7 @@ def run_dir(tmp_path_factory):
 def finished(tmp_path_factory):
     """A finished run of the settings that the tests of training share: (model, folder); to be read only."""
     from ddr_tf.training.loop import train
-    from training_examples import SETTINGS
+    from tiny import SETTINGS
 
     run_dir = tmp_path_factory.mktemp("run") / "run"
     return train(str(run_dir), **SETTINGS), run_dir
@@ -156,12 +157,11 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory):
     """saved_models/puppets with a version 3: an untrained model of 16 x 16 x 3, F = 4; to be read only."""
-    from ddr_tf.model.ddr import DDR
     from ddr_tf.serving.saved_model import write_saved_model
+    from tiny import TINY
 
     folder = tmp_path_factory.mktemp("saved_models") / "puppets"
-    model = DDR((16, 16, 3), static_dim=4, width=4, pair_width=4, dense_units=8)
-    write_saved_model(model, folder / "3")
+    write_saved_model(TINY((16, 16, 3)), folder / "3")
     return folder
 
 

@@ -10,10 +10,11 @@ from conftest import GIN
 from ddr_tf import benchmark
 from ddr_tf.benchmarking import computations, measure, report, timing
 from ddr_tf.model import flops
+from tiny import SIZE_BINDINGS
 
 TINY = [
     *("train.batch_size=2", "train.num_frames=2", "train.steps_per_execution=2", "Puppets.size=16"),
-    *("Puppets.num_poses=8", "DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *("Puppets.num_poses=8", *SIZE_BINDINGS),
 ]
 
 

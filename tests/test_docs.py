@@ -20,12 +20,13 @@ import ddr_tf
 from conftest import GIN, draw_image
 from ddr_tf.pictures import gallery
 from ddr_tf.training.devices import read_tf_config
+from tiny import SIZE_BINDINGS
 
 DOCS = Path(__file__).parents[1] / "docs"
 TINY = [
     *("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2", "RotatedDigits.num_digits=20", "RotatedDigits.num_angles=4"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *SIZE_BINDINGS,
 ]
 
 

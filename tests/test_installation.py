@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tiny import SIZE_BINDINGS
+
 ROOT = Path(__file__).parents[1]
 TINY = [
     *("train.steps=3", "train.checkpoint_every=3", "train.log_every=3", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=8"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *SIZE_BINDINGS,
 ]
 NOT_DISTRIBUTED = {".gitignore"}
 

@@ -7,12 +7,13 @@ import pytest
 from conftest import GIN
 from ddr_tf import export, train
 from ddr_tf.serving import shipped
+from tiny import SIZE_BINDINGS
 
 NOTEBOOK = Path(__file__).parents[1] / "docs/notebook.ipynb"
 TINY = [
     *("train.steps=2", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2", "Puppets.num_poses=16"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *SIZE_BINDINGS,
 ]
 
 

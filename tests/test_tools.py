@@ -11,12 +11,13 @@ from PIL import Image
 from conftest import GIN, draw_image
 from ddr_tf import train
 from ddr_tf.data import TFRecords
+from tiny import SIZE_BINDINGS
 
 TOOLS = Path(__file__).parents[1] / "tools"
 TINY = [
     *("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2", "DDR.num_static_frames=1"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *SIZE_BINDINGS,
 ]
 
 

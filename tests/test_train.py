@@ -12,11 +12,12 @@ import pytest
 
 from conftest import GIN
 from ddr_tf import train
+from tiny import SIZE_BINDINGS
 
 TINY = [
     *("train.steps=6", "train.checkpoint_every=3", "train.log_every=3", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=8"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *SIZE_BINDINGS,
 ]
 
 

@@ -9,11 +9,12 @@ from PIL import Image
 from conftest import GIN
 from ddr_tf import train, visualize
 from ddr_tf.pictures import gallery, selection
+from tiny import SIZE_BINDINGS
 
 TINY = [
     *("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *SIZE_BINDINGS,
 ]
 PUPPETS = ["Puppets.size=16", "Puppets.num_poses=10"]
 

@@ -9,6 +9,7 @@ from conftest import RandomDataset
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.evaluation.settings import Settings
 from ddr_tf.model.ddr import DDR
+from tiny import SIZES
 
 # For speed: probes on few sequences, which is not enough for values but for the names of metrics.
 FEW = Settings(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, samples=4, probe_iterations=5)
@@ -22,7 +23,7 @@ def puppets(num_poses=12):
 @functools.cache
 def tiny_model(frame_shape=(32, 32, 3)):
     keras.utils.set_random_seed(0)
-    return DDR(frame_shape, static_dim=4, width=4, pair_width=4, dense_units=8)
+    return DDR(frame_shape, **SIZES)
 
 
 class Labelled(RandomDataset):

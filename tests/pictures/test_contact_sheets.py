@@ -6,6 +6,7 @@ import tensorflow as tf
 from conftest import RandomDataset
 from ddr_tf.model.ddr import DDR
 from ddr_tf.pictures import contact_sheets
+from tiny import SIZES
 
 
 def test_grid_puts_each_frame_in_its_place():
@@ -42,7 +43,7 @@ def test_caption_keeps_the_sheet_and_wraps():
 @pytest.mark.parametrize(("channels", "dynamic_dim"), [(1, 1), (3, 2), (3, 4)])
 def test_contact_sheets_of_any_model(channels, dynamic_dim):
     keras.utils.set_random_seed(0)
-    model = DDR((16, 16, channels), static_dim=4, dynamic_dim=dynamic_dim, width=4, pair_width=4, dense_units=8)
+    model = DDR((16, 16, channels), **SIZES, dynamic_dim=dynamic_dim)
     frames = tf.constant(np.random.RandomState(0).randint(0, 256, (4, 3, 16, 16, channels)).astype(np.uint8))
     shown = contact_sheets.Shown(frames, frames[:2])
     sheets = contact_sheets.contact_sheets(model, shown, seed=0)
@@ -56,7 +57,7 @@ def test_contact_sheets_of_any_model(channels, dynamic_dim):
 
 def test_swaps_show_z_as_the_posterior_sees_it_given_the_other_f():
     keras.utils.set_random_seed(0)
-    model = DDR((16, 16, 1), static_dim=4, width=4, pair_width=4, dense_units=8, initial_static_stddev=0.1)
+    model = DDR((16, 16, 1), **SIZES, initial_static_stddev=0.1)
     static = tf.random.stateless_normal([2, 4], [0, 0]) * 3
     frames = tf.constant(np.random.RandomState(0).randint(0, 256, (3, 16, 16, 1)).astype(np.uint8))
     swapped = contact_sheets.swap_frames(model, static, frames)
@@ -72,7 +73,7 @@ def test_swaps_show_z_as_the_posterior_sees_it_given_the_other_f():
 
 def test_the_diagonal_of_the_swaps_is_the_reconstruction():
     keras.utils.set_random_seed(0)
-    model = DDR((16, 16, 1), static_dim=4, width=4, pair_width=4, dense_units=8)
+    model = DDR((16, 16, 1), **SIZES)
     frames = tf.constant(np.random.RandomState(0).randint(0, 256, (3, 2, 16, 16, 1)).astype(np.uint8))
     expected = np.round(model(frames)["reconstruction"][:, 0].numpy() * 255)
     sheet = contact_sheets.swaps(model, frames)

@@ -16,11 +16,12 @@ from ddr_tf.pictures.gallery import (
     round_trip,
 )
 from ddr_tf.pictures.selection import LeftOutError, Selection, encode_sequence
+from tiny import SIZES
 
 
 def tiny_model(frame_shape, **sizes):
     keras.utils.set_random_seed(0)
-    return DDR(frame_shape, static_dim=4, width=4, pair_width=4, dense_units=8, **sizes)
+    return DDR(frame_shape, **SIZES, **sizes)
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,16 @@ from ddr_tf.training.checkpoints import steps_done
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.loop import train
 from ddr_tf.training.settings import Settings
+from tiny import SIZE_BINDINGS
 
 STEPS = 4
-TINY = ("DDR.static_dim = 4", "DDR.width = 4", "DDR.pair_width = 4", "DDR.dense_units = 8")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of the dead
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1 replica", "2 replicas"])
 def world(request):
     """Devices, a dataset, and a model of which each run begins with weights of 0."""
-    config.load([], ["train.sequences = @Puppets", f"train.steps = {STEPS}", *TINY])
+    config.load([], ["train.sequences = @Puppets", f"train.steps = {STEPS}", *SIZE_BINDINGS])
     devices = Devices(tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(request.param)]))
     dataset = RandomDataset()
     return devices, dataset, build(Settings(**config.settings(train)), devices, dataset.frame_shape)

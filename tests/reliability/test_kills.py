@@ -1,6 +1,5 @@
 """Training that is killed at any file operation goes on to the weights and metrics of training that is not."""
 
-import functools
 import os
 import re
 import signal
@@ -14,28 +13,19 @@ import pytest
 import tensorflow as tf
 from deaths import Death, FileOperations
 
-from conftest import GIN, RandomDataset
+import tiny
+from conftest import GIN
 from ddr_tf import runs
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.loop import train
 
-SETTINGS = dict(
-    sequences=RandomDataset,
-    model=functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8),
-    steps=3,
-    batch_size=2,
-    num_frames=2,
-    checkpoint_every=1,
-    log_every=3,
-    held_out_batches=1,
-)
+SETTINGS = tiny.SETTINGS | dict(steps=3, checkpoint_every=1, log_every=3)
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of the dead
 FLAGS = [
     *("train.steps=6", "train.checkpoint_every=2", "train.log_every=3", "train.held_out_batches=1"),
     *("train.batch_size=2", "train.num_frames=2", "Puppets.size=16", "Puppets.num_poses=4"),
-    *("DDR.static_dim=4", "DDR.width=4", "DDR.pair_width=4", "DDR.dense_units=8"),
+    *tiny.SIZE_BINDINGS,
 ]
 
 

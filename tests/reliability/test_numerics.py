@@ -1,6 +1,5 @@
 """Unusual frames and sizes: a finite result, or one line that says what went wrong."""
 
-import functools
 import math
 
 import numpy as np
@@ -10,11 +9,10 @@ import tensorflow as tf
 from conftest import RandomDataset
 from ddr_tf.data import ArrayDataset
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR
 from ddr_tf.runs import read_metrics
 from ddr_tf.training.loop import train
+from tiny import TINY
 
-TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8)
 SETTINGS = dict(model=TINY, steps=2, batch_size=2, num_frames=2, checkpoint_every=2, log_every=2, held_out_batches=1)
 
 

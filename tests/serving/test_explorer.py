@@ -25,6 +25,7 @@ from ddr_tf.serving.limits import Limits
 from ddr_tf.serving.saved_model import write_saved_model
 from ddr_tf.serving.servable import Servable
 from ddr_tf.serving.server import EXPLORER, PAGES, application
+from tiny import SIZES
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium to show the page in")
 
@@ -468,7 +469,7 @@ def test_it_opens_on_example_frames(browser, servable, tmp_path):
 
 @pytest.mark.parametrize("dynamic_dim", [1, 3])
 def test_models_of_other_numbers_of_z(browser, tmp_path, dynamic_dim):
-    model = DDR((16, 16, 1), static_dim=4, dynamic_dim=dynamic_dim, width=4, pair_width=4, dense_units=8)
+    model = DDR((16, 16, 1), **SIZES, dynamic_dim=dynamic_dim)
     write_saved_model(model, tmp_path / "puppets/1")
     with running(application(Servable(tmp_path / "puppets"))) as url:
         page = ready(browser, f"{url}/")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ddr_tf import export
 from ddr_tf.model.ddr import DDR
 from ddr_tf.serving.onnx import onnx_models
+from tiny import SIZES
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
@@ -31,7 +32,7 @@ def answers(session, **inputs):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 2e-2)])
 def test_it_agrees_with_the_keras_model(dtype, tolerance):
     keras.utils.set_random_seed(0)
-    model = DDR(SHAPE, static_dim=4, width=4, pair_width=4, dense_units=8, dtype=dtype, initial_static_stddev=0.3)
+    model = DDR(SHAPE, **SIZES, dtype=dtype, initial_static_stddev=0.3)
     for variable in model.trainable_variables:  # so that everything depends on everything
         variable.assign(variable * 2)
     encode, decode = (session(proto.SerializeToString()) for proto in onnx_models(model).values())

@@ -16,8 +16,8 @@ from PIL import Image
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import CHUNK
 from ddr_tf.serving.saved_model import write_saved_model
+from tiny import SIZES
 
-SIZES = dict(static_dim=4, width=4, pair_width=4, dense_units=8)
 SHAPE = (16, 32, 1)
 random = np.random.RandomState(0)
 FRAMES = random.uniform(size=(2, CHUNK + 3, *SHAPE)).astype(np.float32)  # several chunks, the last one not whole

@@ -6,7 +6,7 @@ import pytest
 from conftest import RandomDataset
 from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
-from training_examples import SETTINGS, TINY, metrics, weights
+from tiny import SETTINGS, TINY, metrics, weights
 
 
 @pytest.mark.parametrize(

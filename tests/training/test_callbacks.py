@@ -8,7 +8,7 @@ from conftest import RandomDataset
 from ddr_tf.errors import UserError
 from ddr_tf.training.callbacks import active_units
 from ddr_tf.training.loop import train
-from training_examples import SETTINGS, TINY, metrics
+from tiny import SETTINGS, TINY, metrics
 
 
 def test_metrics(finished):

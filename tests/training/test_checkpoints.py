@@ -1,6 +1,5 @@
 """Checkpoints: whole or passed over, and never a run that starts again by accident."""
 
-import functools
 import inspect
 import json
 import shutil
@@ -9,31 +8,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import RandomDataset
+import tiny
 from ddr_tf import runs
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR
 from ddr_tf.training.build import build
 from ddr_tf.training.checkpoints import Checkpoints, steps_done
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.loop import train
 from ddr_tf.training.settings import Settings
 
-SETTINGS = dict(
-    sequences=RandomDataset,
-    model=functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8),
-    batch_size=2,
-    num_frames=2,
-    checkpoint_every=1,
-    log_every=1,
-    held_out_batches=1,
-)
+SETTINGS = tiny.SETTINGS | dict(steps=3, checkpoint_every=1, log_every=1)
 
 
 @pytest.fixture(scope="module")
 def run_of_three_steps(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    train(str(folder), steps=3, **SETTINGS)
+    train(str(folder), **SETTINGS)
     return folder
 
 
@@ -48,9 +38,7 @@ def ddr():
     """A model that checkpoints of that run can be restored into."""
     defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
     settings = {name: value for name, value in defaults.items() if name in Settings.__dataclass_fields__}
-    return build(
-        Settings(**settings | SETTINGS | {"steps": 3}), Devices(tf.distribute.MirroredStrategy(["CPU:0"])), (16, 16, 1)
-    )
+    return build(Settings(**settings | SETTINGS), Devices(tf.distribute.MirroredStrategy(["CPU:0"])), (16, 16, 1))
 
 
 def damage(path):
@@ -119,7 +107,7 @@ def test_a_run_without_checkpoints_does_not_start_again(run):
     shutil.rmtree(run / "checkpoints")
     before = (run / "metrics.jsonl").read_bytes()
     with pytest.raises(UserError, match=r"run\.json says that .* had reached step 3, but there is no checkpoint"):
-        train(str(run), steps=4, **SETTINGS)
+        train(str(run), **SETTINGS | {"steps": 4})
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
@@ -128,14 +116,14 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_again(run):
         path.write_bytes(path.read_bytes()[:100])
     before = (run / "metrics.jsonl").read_bytes()
     with pytest.raises(UserError, match="ckpt-3 cannot be read") as error:
-        train(str(run), steps=4, **SETTINGS)
+        train(str(run), **SETTINGS | {"steps": 4})
     assert "\n" not in str(error.value)
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def test_a_finished_run_needs_no_checkpoints(run, capsys):
     shutil.rmtree(run / "checkpoints")
-    model = train(str(run), steps=3, **SETTINGS)
+    model = train(str(run), **SETTINGS)
     assert "has already finished its 3 steps" in capsys.readouterr().out
     for left, right in zip(model.get_weights(), runs.load_model(run).get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)

@@ -13,7 +13,7 @@ from ddr_tf.data.tfrecords import TFRecords
 from ddr_tf.errors import UserError
 from ddr_tf.training.callbacks import TrainingLog
 from ddr_tf.training.loop import train
-from training_examples import SETTINGS, TINY, Stop, metrics, weights
+from tiny import SETTINGS, TINY, Stop, metrics, weights
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tmp_path, monkeypatch):

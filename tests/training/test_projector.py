@@ -7,6 +7,7 @@ from conftest import RandomDataset
 from ddr_tf.data import Puppets
 from ddr_tf.model.ddr import DDR
 from ddr_tf.training.projector import FRAMES_PER_SEQUENCE, MAX_SEQUENCES, THUMBNAIL, write_projector
+from tiny import SIZES
 
 
 def table(path):
@@ -15,7 +16,7 @@ def table(path):
 
 def test_points_have_their_labels_and_pictures(tmp_path):
     puppets = Puppets(16, num_poses=4)
-    ddr = DDR(puppets.frame_shape, static_dim=4, width=4, pair_width=4, dense_units=8)
+    ddr = DDR(puppets.frame_shape, **SIZES)
     write_projector(tmp_path, ddr, puppets, seed=0)
     config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig())
     assert [each.tensor_name for each in config.embeddings] == ["f", "z"]
@@ -33,6 +34,6 @@ def test_points_have_their_labels_and_pictures(tmp_path):
 
 def test_few_grey_sequences_without_labels(tmp_path):
     dataset = RandomDataset()
-    ddr = DDR(dataset.frame_shape, static_dim=4, width=4, pair_width=4, dense_units=8)
+    ddr = DDR(dataset.frame_shape, **SIZES)
     write_projector(tmp_path, ddr, dataset, seed=-1)
     assert [row[0] for row in table(tmp_path / "f_labels.tsv")] == ["sequence", "4", "5"]

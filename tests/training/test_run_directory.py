@@ -13,7 +13,7 @@ from ddr_tf.model.bounds import BOUND_METRICS
 from ddr_tf.runs import load_model
 from ddr_tf.training.loop import train
 from ddr_tf.training.run_directory import Run
-from training_examples import SETTINGS, Stop, metrics, weights
+from tiny import SETTINGS, Stop, metrics, weights
 
 
 def test_a_run_directory_holds_all_that_is_promised(finished):

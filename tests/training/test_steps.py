@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from conftest import RandomDataset
 from ddr_tf.model.bounds import BOUND_METRICS
-from training_examples import TINY, fitted, held_out, one_device, two_devices, weights
+from tiny import TINY, fitted, held_out, one_device, two_devices, weights
 
 
 @pytest.mark.parametrize("clip", [1000.0, 1.0])

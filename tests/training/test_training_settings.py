@@ -2,7 +2,7 @@ import pytest
 
 from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
-from training_examples import SETTINGS
+from tiny import SETTINGS
 
 
 @pytest.mark.parametrize(

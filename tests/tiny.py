@@ -1,4 +1,4 @@
-"""A small dataset and settings that the tests of training share, and models after some steps."""
+"""The tiny model and the short training that many tests share, and models after some steps."""
 
 import functools
 import json
@@ -10,8 +10,10 @@ from conftest import RandomDataset
 from ddr_tf.model.ddr import DDR
 from ddr_tf.training.steps import Evaluation, train_function
 
-TINY = functools.partial(DDR, static_dim=4, width=4, pair_width=4, dense_units=8, kl_warmup_steps=4)
-SETTINGS = dict(
+SIZES = dict(static_dim=4, width=4, pair_width=4, dense_units=8)
+SIZE_BINDINGS = tuple(f"DDR.{name}={value}" for name, value in SIZES.items())
+TINY = functools.partial(DDR, **SIZES, kl_warmup_steps=4)
+SETTINGS = dict(  # of `train`
     sequences=RandomDataset,
     model=TINY,
     steps=8,
