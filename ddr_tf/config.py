@@ -112,7 +112,7 @@ def locate(name: str) -> str | None:
 
 
 def explain(message: str) -> str:
-    """Adds to a message that names no place the place of the first parameter in it that a file or binding sets."""
+    """Adds to a message where the first parameter that it names was set, unless it begins with a place already."""
     if re.match(r"--gin_param '|.+, line \d+: ", message):
         return message
     for match in _NAME.finditer(message):
@@ -182,11 +182,11 @@ def call(target: Callable[..., Any], **given: Any) -> Any:
     return gin.get_configurable(target)(**given)
 
 
-def bound(name: str) -> Any:
+def bound_value(name: str) -> Any:
     """What the files set "Name.parameter" to, references called.
 
     Raises:
-      UserError: If they do not.
+      UserError: If they do not set it.
     """
     target, parameter = name.split(".")
     if parameter not in gin.get_bindings(target, resolve_references=False):

@@ -172,6 +172,28 @@ def put_in_place(partial: Path, path: Path, sync: bool = True) -> None:
         _sync_one(path.parent)
 
 
+def put_where_free(partial: Path, path: Path) -> bool:
+    """Renames a whole folder to `path`, unless a file, or a folder that is not empty, has this name.
+
+    Both must be on one disk.
+
+    Returns:
+      Whether it was renamed.
+
+    Raises:
+      OSError: If that is not possible for another reason.
+    """
+    sync_all(partial)
+    try:
+        os.rename(partial, path)
+    except OSError:
+        if not path.exists():
+            raise
+        return False
+    _sync_one(path.parent)
+    return True
+
+
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """An empty folder in `parent`, on the same disk therefore, which is removed with all that is still in it.

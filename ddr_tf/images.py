@@ -20,8 +20,8 @@ SAFE_BY_CONTENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # formats that 
 MAX_DECODING_MB = 1000  # a photograph of 100 megapixels takes 300 to 900
 MAX_SIDE = 65_535  # pixels; anything longer is no picture, and its rows and tables alone would fill memory
 MAX_PICTURES = 100_000  # of one file
-MAX_PIXELS = 10_000_000_000  # of all pictures of a file, which take a minute or two; or
-MAX_PIXELS_PER_BYTE = 1000  # of a larger file
+MAX_PIXELS = 10_000_000_000  # of all pictures of a file together; they take a minute or two to decode
+MAX_PIXELS_PER_BYTE = 1000  # of a file that is so large that this allows for more than `MAX_PIXELS`
 _NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # other programs read them, or they hold no pixels
 _NO_SERIES = {"MPO", "PSD", "ICO", "ICNS", "CUR"}  # previews, layers and sizes of one picture
 # What decoders take for a pixel, apart from the result.
@@ -72,11 +72,11 @@ class Frame(NamedTuple):
 
 
 class TooLargeError(ValueError):
-    """An image, whole or not, that would take more memory or time than one may."""
+    """An image, whole or not, that would take more memory or time than is allowed."""
 
 
 class _Budget:
-    """Memory that threads share: who asks for more than is left waits until others have given theirs back."""
+    """Memory that threads share: one that asks for more than is left waits until others have given theirs back."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -200,7 +200,7 @@ def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Ima
     """The same open image, at each of its pictures in turn, with the picture's number from 1.
 
     Raises:
-      TooLargeError: If it says that it holds more than `MAX_PICTURES`, or pixels without measure.
+      TooLargeError: If it says that it holds more than `MAX_PICTURES`, or more pixels than are allowed.
     """
     pixels = 0
     for number in itertools.count(1):
@@ -247,7 +247,7 @@ def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray
 def decoding(
     image: Image.Image, max_mb: int = MAX_DECODING_MB, wanted: tuple[int, int] | None = None
 ) -> Iterator[None]:
-    """A block in which an open image may be decoded and made `upright`; waits until other threads have left memory.
+    """A block in which an open image may be decoded and made `upright`; waits until enough memory is free.
 
     Args:
       image: The image.

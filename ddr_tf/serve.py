@@ -46,11 +46,11 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def bound(port: int) -> socket.socket:
-    """A socket of that port.
+def bound_socket(port: int) -> socket.socket:
+    """A socket that has this port of `HOST`.
 
     Raises:
-      UserError: If it cannot be had.
+      UserError: If the port cannot be used.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        with bound(flags.port) as listener:
+        with bound_socket(flags.port) as listener:
             from ddr_tf.serving import guard, server  # says what is missing before the slow import of TensorFlow
 
-            hosts = {*guard.LOCAL_HOSTS, *map(host, flags.allow_host)}
+            hosts = {*guard.LOCAL_HOSTS, *map(allowed_host, flags.allow_host)}
             start = time.perf_counter()
             with exported_model(flags.saved_model) as directory:
                 servable = server.Servable(directory)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def exported_model(path: str) -> Iterator[Path]:
-    """The folder of an exported model; of a run, one that is made for as long as it is used.
+    """The folder of an exported model. For a run, a temporary export is made, which is removed afterwards.
 
     Args:
       path: See `shipped.resolve`.
@@ -109,11 +109,11 @@ def exported_model(path: str) -> Iterator[Path]:
         yield directory
 
 
-def host(name: str) -> str:
-    """A name of `--allow_host`, as requests have it.
+def allowed_host(name: str) -> str:
+    """A name that `--allow_host` gives, in the form in which requests are compared with it.
 
     Raises:
-      UserError: If it is none.
+      UserError: If it is not the name of a host.
     """
     from ddr_tf.serving import guard
 
@@ -124,10 +124,10 @@ def host(name: str) -> str:
 
 
 def _tune_process() -> None:
-    """For many small lists, which each request makes."""
+    """Keeps the log and the garbage collector from getting in the way of requests."""
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # hides its tracebacks for clients' mistakes
-    # They set off searches of garbage; without the million objects that TensorFlow and the model are, and less often,
-    # these no longer take a third of a second.
+    # Each request makes many small lists, which trigger the collector. It took a third of a second to look through the
+    # million objects of TensorFlow and the model. It passes over these from now on, and runs less often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)

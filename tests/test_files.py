@@ -37,6 +37,21 @@ def test_folders_are_replaced(tmp_path):
     assert os.listdir(tmp_path / "folder") == ["new"]
 
 
+def test_a_folder_takes_a_free_name_and_no_other(tmp_path):
+    for name in ("new", "full", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("new/a", "full/b", "file"):
+        (tmp_path / name).write_text(name)
+    assert not files.put_where_free(tmp_path / "new", tmp_path / "full")
+    assert not files.put_where_free(tmp_path / "new", tmp_path / "file")
+    assert sorted(os.listdir(tmp_path)) == ["empty", "file", "full", "new"]
+    assert files.put_where_free(tmp_path / "new", tmp_path / "empty")
+    assert files.put_where_free(tmp_path / "empty", tmp_path / "free")
+    assert (tmp_path / "free/a").read_text() == "new/a" and (tmp_path / "full/b").read_text() == "full/b"
+    with pytest.raises(FileNotFoundError):
+        files.put_where_free(tmp_path / "free", tmp_path / "no folder/free")
+
+
 def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path):
     code = (
         "import pathlib, sys, time; from ddr_tf import files\n"

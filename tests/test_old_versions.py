@@ -12,7 +12,10 @@ import pytest
 
 import ddr_tf
 from ddr_tf import export, runs, train
+from ddr_tf.errors import UserError
+from ddr_tf.serving.client import Client
 from ddr_tf.serving.exported_model import ExportedModel
+from test_serve import served
 
 OLD = Path(__file__).parent / "old"
 FRAMES = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
@@ -90,3 +93,20 @@ def test_a_model_of_an_old_run_can_be_trained_by_keras(old_run):
     model = keras.models.load_model(old_run / "model.keras")
     model.compile("adam")
     assert np.isfinite(model.fit(FRAMES[None], verbose=0).history["elbo"]).all()
+
+
+def test_an_old_exported_model_is_served_but_for_what_it_lacks(old_model):
+    frames = (FRAMES[None] / 255).astype(np.float32)
+    with served(old_model) as (_, url):
+        client = Client(old_model.name, url)
+        assert client.versions() == {1: "AVAILABLE"}
+        codes = client.predict("encode", frames=frames)
+        decoded = client.predict("decode", static=codes["static_mean"], dynamic=codes["dynamic_mean"])["frames"]
+        np.testing.assert_allclose(decoded, client.predict("reconstruct", frames=frames)["frames"], atol=1e-5)
+        swapped = client.predict("swap", static_frames=frames, dynamic_frames=frames)["frames"]
+        np.testing.assert_allclose(swapped, decoded, atol=1e-5)
+        drawn = client.predict("sample", count=2, frames_per_sequence=3, seed=[0, 1])
+        assert drawn["frames"].shape == (2, 3, 32, 32, 3)
+        with pytest.raises(UserError, match=r"no signature sample_standard; it has: .*sample") as error:
+            client.predict("sample_standard", count=1, frames_per_sequence=1, seed=[0, 1])
+        assert "\n" not in str(error.value)

@@ -29,7 +29,7 @@ def main() -> int:
         if given.workers is not None and given.workers < 1:
             raise UserError(f"--workers must be at least 1, got {given.workers}.")
         config.load(given.gin_file, given.gin_param, given.data_dir)
-        sequences = config.bound("train.sequences")()
+        sequences = config.bound_value("train.sequences")()
         shard_mb = SHARD_MB if given.shard_mb is None else given.shard_mb
         written = write_shards(sequences, Path(given.out), shard_mb, given.workers)
         print(f"{given.out}: {sequences.num_sequences:,} sequences of {sequences.name}; {written} shards written now")

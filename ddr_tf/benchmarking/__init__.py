@@ -1,1 +1,1 @@
-"""What this machine reaches, and the report of it."""
+"""How fast this machine trains and runs the model: the measurements, and their report."""

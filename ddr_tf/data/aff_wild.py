@@ -96,8 +96,8 @@ class AffWild(ArrayDataset):
     """Videos of faces: `<data_dir>/<folder>/cropped_aligned/<video>/<frame>.jpg`, one sequence a video.
 
     Annotations, where there are any, are `<data_dir>/<folder>/annotations/**/<video>.txt` and become the frame labels
-    `valence` and `arousal`. If they lie in `Train_Set` and `Validation_Set`, as in Aff-Wild2, videos of the second are
-    held out and those of neither are trained on; otherwise videos are held out at random.
+    `valence` and `arousal`. If they lie in `Train_Set` and `Validation_Set`, as in Aff-Wild2, videos of
+    `Validation_Set` are held out and all others are trained on; otherwise videos are held out at random.
     """
 
     PATHS = ("data_dir", "cache_dir")

@@ -1,4 +1,4 @@
-"""Anybody's folders: `<root>/<sequence>/<frame>.<any image type>`, nested or flat, with labels where there are any."""
+"""Your own folders: `<root>/<sequence>/<frame>.<any image type>`, nested or flat, with labels where there are any."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,9 +62,9 @@ class FrameFolders(ArrayDataset):
           value_range: The values that are black and white in images of 16 or 32 bits a pixel, as (0, 4095) for 12 bits
             in files of 16; None: 0 and 65,535, and images of 32 bits are bad.
           class_labels: Names of labels whose values are classes, even if they are numbers.
-          pose_label: The label of frames that says what a frame shows of any sequence, so that the true frame of a swap
-            is known: the frame of the one sequence with the value that the frame of the other has. "file name": the
-            name of the file without its folder and suffix, if all sequences have the same names. None: there is none.
+          pose_label: The label of frames that says what a frame shows, whatever its sequence. The true frame of a swap
+            is then the frame of A with the same value as the frame of B. "file name": the name of the file without its
+            folder and suffix, if all sequences have the same names. None: there is none.
           max_decoding_mb: Memory that decoding may take, in megabytes; an image that alone takes more is bad.
 
         Raises:

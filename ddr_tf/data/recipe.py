@@ -1,4 +1,4 @@
-"""How a dataset was made, as an object for JSON, and the dataset made from that again."""
+"""How a dataset was made, as an object for JSON; and the dataset made from it again."""
 
 import importlib
 import json

@@ -80,8 +80,8 @@ class SequenceDataset(abc.ABC):
       label_names: name of a label -> the words that its values stand for. Labels with words are int32, -1 where not
         known; others are numbers, NaN where not known.
       remarks: What of the data is not used as it is.
-      pose_numbers: int32 `[sum of frame_counts]`, a number for what each frame shows of any sequence: the frame of
-        another sequence with that number is the true frame of a swap. -1 where not known; None: nothing is known.
+      pose_numbers: int32 `[sum of frame_counts]`, a number for what each frame shows, whatever its sequence: the frame
+        of another sequence with that number is the true frame of a swap. -1 where not known; None: nothing is known.
       ordered: Whether the numbers of frames are an order that means something, such as time. The model never uses it.
       licence: Of the data, in words; None where it is not known.
       open_licence: Whether everybody may pass on frames of it, so that an exported model may hold a few.

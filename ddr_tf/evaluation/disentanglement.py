@@ -23,7 +23,7 @@ NUM_BINS = 20  # that a dimension, or a label that is a number, is cut into for 
 
 
 class Dci(NamedTuple):
-    """All 0 to 1, but that informativeness may be below 0.
+    """All are from 0 to 1, but informativeness may also be below 0.
 
     Attributes:
       disentanglement: 1 if each dimension helps to predict one label alone.
@@ -38,7 +38,7 @@ class Dci(NamedTuple):
 
 
 def dci(codes: np.ndarray, labels: Mapping[str, np.ndarray], identities: np.ndarray) -> Dci:
-    """Of the importances that random forests give to the dimensions of a code.
+    """DCI, from the importances that random forests give to the dimensions of a code.
 
     Args:
       codes: float `[n, D]`, D at least 2.

@@ -31,7 +31,7 @@ def measure_recognition(
     Args:
       sequences: A dataset.
       swaps: The draw.
-      max_sequences: That are told apart, at most.
+      max_sequences: The most sequences that are told apart.
       num_frames: Real frames of each, half of them to fit on.
 
     Returns:

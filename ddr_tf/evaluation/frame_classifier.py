@@ -2,7 +2,7 @@
 
 There are two kinds of them (Li & Mandt, 2018): with the dynamic code of a real frame and f ~ N(0, I), the labels of
 frames should survive; with the static code of a real sequence and z ~ p(z | f), the labels of sequences should.
-Reported since others report it; swaps against true frames say more.
+These metrics are here because others report them; swaps compared with true frames say more.
 """
 
 import keras

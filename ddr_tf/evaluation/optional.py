@@ -1,4 +1,4 @@
-"""Packages that only the evaluation needs, imported when they are needed."""
+"""scikit-learn, which takes seconds to import, imported when the evaluation first needs it."""
 
 from types import ModuleType
 

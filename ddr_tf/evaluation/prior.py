@@ -1,4 +1,4 @@
-"""What z ~ p(z | f) decodes to."""
+"""Metrics of what z ~ p(z | f) decodes to."""
 
 import numpy as np
 import tensorflow as tf

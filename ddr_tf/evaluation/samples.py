@@ -1,4 +1,4 @@
-"""What samples of f and z decode to: whether it could exist, and of whom it is."""
+"""Metrics of what samples of f and z decode to: whether such frames could exist, and whose they are."""
 
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ from ddr_tf.evaluation.probes import as_classes
 from ddr_tf.model.bounds import FITTED, STANDARD, as_float
 
 VALID_WITHIN = 1.0  # dB below the median of reconstructions
-IDENTITIES_AT_ONCE = 8  # whose frames are compared with
-NUM_CANDIDATES = 16  # frames that an image is compared with as they are
-IMAGES_AT_ONCE = 64  # that are
-SEQUENCES_AT_ONCE = 64  # that are encoded
+IDENTITIES_AT_ONCE = 8  # identities whose frames are compared with all images at a quarter of their sides
+NUM_CANDIDATES = 16  # frames that an image is compared with at full size
+IMAGES_AT_ONCE = 64  # images that are compared at full size
+SEQUENCES_AT_ONCE = 64  # sequences that are encoded
 SUFFIXES = {FITTED: "", STANDARD: "_standard"}  # of the names of metrics
 
 

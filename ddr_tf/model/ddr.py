@@ -429,7 +429,7 @@ def _split_and_join(
     parts = zip(*([None] * splits if tensor is None else tf.split(tensor, splits) for tensor in inputs), strict=True)
     terms, gradients = zip(*(function(*part, kl_weight) for part in parts), strict=True)
     joined = ElboTerms(*(tf.concat(term, axis=0) for term in zip(*terms, strict=True)))
-    return joined, [tf.add_n(shares) / splits for shares in zip(*gradients, strict=True)]
+    return joined, [tf.add_n(of_parts) / splits for of_parts in zip(*gradients, strict=True)]
 
 
 def _means_over_replicas(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

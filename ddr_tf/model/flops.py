@@ -40,7 +40,7 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
     """Operations of a training step for each frame of its batch, by part of the model.
 
     Args:
-      num_frames: N, as of `training.train`.
+      num_frames: N, as of `training.loop.train`.
       model: What `DDR.get_config` gives.
 
     Returns:

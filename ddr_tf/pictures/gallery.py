@@ -39,7 +39,7 @@ class Plot(NamedTuple):
     animations: dict[str, np.ndarray]
 
 
-def path(stops: np.ndarray, steps: int) -> np.ndarray:
+def straight_path(stops: np.ndarray, steps: int) -> np.ndarray:
     """Straight lines from stop to stop.
 
     Args:
@@ -221,10 +221,11 @@ def swaps(selection: Selection) -> Plot:
 
 
 def samples(selection: Selection) -> Plot:
-    """Unseen combinations: f from the prior, z from p(z | f)."""
+    """Sequences that do not exist: f from the density that samples are drawn from, z from p(z | f)."""
+    source = "p(f)" if selection.model.static_density is None else "the density fitted to f of training sequences"
     figure = plots.draw_samples(contact_sheets.sample_frames(selection.model, NUM_SHOWN, NUM_SAMPLES, selection.seed))
     caption = (
-        "Samples of combinations that no sequence shows: each row has one f drawn from p(f), and a z drawn from "
+        f"Samples of combinations that no sequence shows: each row has one f drawn from {source}, and a z drawn from "
         "p(z | f) for each frame."
     )
     return Plot(figure, caption, {})
@@ -246,10 +247,11 @@ def interpolations(selection: Selection) -> Plot:
     )
     pairs = np.arange(len(static) // 2 * 2).reshape(-1, 2)
     rows = [
-        contact_sheets.swap_frames(model, path(static[pair], PATH_STEPS - 1), real[pair[0], :1])[:, 0] for pair in pairs
+        contact_sheets.swap_frames(model, straight_path(static[pair], PATH_STEPS - 1), real[pair[0], :1])[:, 0]
+        for pair in pairs
     ]
     far = [_furthest(dynamic[number] / stddev[number]) for number in range(len(pairs))]
-    between = np.stack([path(dynamic[number, list(ends)], PATH_STEPS - 1) for number, ends in enumerate(far)])
+    between = np.stack([straight_path(dynamic[number, list(ends)], PATH_STEPS - 1) for number, ends in enumerate(far)])
     columns = model.decode(static[: len(far)], between).numpy()
     ends = (
         np.stack([real[pair, 0] for pair in pairs]),

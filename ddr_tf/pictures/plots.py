@@ -54,7 +54,7 @@ GIF_MILLISECONDS = 80  # of a frame
 
 
 def style() -> AbstractContextManager:
-    """In which plots are drawn and saved."""
+    """The settings of matplotlib with which plots are drawn and saved."""
     return matplotlib.rc_context(STYLE)
 
 

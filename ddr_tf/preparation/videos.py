@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ddr_tf.errors import UserError
-from ddr_tf.files import Lock, local_path, read_json, read_limited, write_json, write_text
+from ddr_tf.files import Lock, local_path, put_where_free, read_json, read_limited, write_json, write_text
 from ddr_tf.folders import escaped
 from ddr_tf.preparation.face_detector import FaceDetector
 from ddr_tf.preparation.face_tracks import crop, face_squares, face_track, read_squares
@@ -58,7 +58,7 @@ class Settings:
     margin: float | None = None
 
     def checked(self) -> "Settings":
-        """The same with every default spelt out.
+        """The settings with every default spelt out.
 
         Raises:
           UserError: If a value is out of its range, or two exclude each other.
@@ -93,8 +93,8 @@ class Summary:
       frames: Number of frames written by this run.
       present: Number of sequences that an earlier run had written.
       skipped: Reason by path (relative to the input) of what gave no sequence.
-      notes: The same of sequences that were written, but not from everything that the source promised.
-      unused: The same of what else is in the input, a line for each kind.
+      notes: Reason by path of sequences that were written, but not from everything that the source promised.
+      unused: Reason by path of what else is in the input, one path for each kind.
     """
 
     sequences: int = 0
@@ -170,7 +170,8 @@ class Preparation:
             if count < MIN_FRAMES:
                 shutil.rmtree(partial)
                 raise UnusableSourceError(f"{count or 'no'} frame{'s' * (count != 1)}" + f" ({reason})" * bool(reason))
-            partial.rename(place)
+            if not put_where_free(partial, place):
+                raise UserError(f"{place} could not be written: something else has this name; move it away.")
         except UnusableSourceError:
             shutil.rmtree(partial, ignore_errors=True)
             self._remove_empty(partial.parent)

@@ -19,10 +19,10 @@ TYPES = {"DT_FLOAT": np.float32, "DT_INT32": np.int32, "DT_STRING": object}
 
 
 class Client:
-    """One model of one server. All methods raise `UserError` with what the server says, or that it says nothing."""
+    """One model of one server. All methods raise `UserError` with what the server says, or if it does not answer."""
 
     def __init__(self, name: str, url: str = "http://127.0.0.1:8501", timeout: float = 60) -> None:
-        """Asks nothing yet.
+        """Sends nothing yet.
 
         Args:
           name: Of the model.
@@ -44,7 +44,7 @@ class Client:
         return self._ask("GET", f"{self._model}/metadata")["metadata"]["signature_def"]["signature_def"]
 
     def predict(self, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
-        """Runs a signature; `ddr_tf.serving` lists what each takes and returns.
+        """Runs a signature; `ddr_tf.serving.signatures` lists what each takes and returns.
 
         Args:
           signature: Such as "encode".

@@ -1,4 +1,4 @@
-"""An exported model with the densities of `DDR`, made of nothing but what its signatures answer, to be evaluated."""
+"""An exported model with the densities of `DDR`, computed from the answers of its signatures alone, to be evaluated."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MIN_PROBABILITY = 1e-7  # probability of a pixel; float32 cannot tell less from 
 
 
 class ExportedModel(Bounds):
-    """Methods as of `DDR`.
+    """The densities and bounds of `DDR`, from the signatures of a SavedModel.
 
     Attributes:
       frame_shape: (H, W, C).
@@ -26,7 +26,7 @@ class ExportedModel(Bounds):
     """
 
     def __init__(self, saved_model: Path) -> None:
-        """Loads a SavedModel that `serving.export` wrote: `saved_models/<name>/<version>`."""
+        """Loads a SavedModel that `saved_model.export` wrote: `saved_models/<name>/<version>`."""
         self._root = load_signatures(saved_model)
         decode = self._root.signatures["decode"]
         inputs = decode.structured_input_signature[1]
@@ -58,7 +58,7 @@ class ExportedModel(Bounds):
         return densities.pixel_likelihood(tf.math.log(mean) - tf.math.log1p(-mean), self.pixel_stddev)
 
     def features(self, frames: tf.Tensor) -> tf.Tensor:
-        """The frames themselves: the signatures keep what is between them and the codes to themselves."""
+        """The frames themselves, since no signature returns the features between frames and codes."""
         return as_float(tf.convert_to_tensor(frames))
 
     def static_posterior(self, features: tf.Tensor) -> tfd.Distribution:

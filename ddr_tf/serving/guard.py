@@ -1,8 +1,8 @@
-"""What keeps pages of other sites away from the development server, which anything in the browser can reach.
+"""Checks that keep pages of other sites away from the development server, which anything in the browser can reach.
 
 A name that an attacker has made to mean 127.0.0.1 is refused by the Host header, a page of another site by the Origin
-header, and a form by the type of its content. The answers forbid to be framed, and forbid the explorer to load anything
-from elsewhere.
+header, and a form by the type of its content. The headers of all answers forbid other pages to frame them, and forbid
+the explorer to load anything from elsewhere.
 """
 
 import re

@@ -16,10 +16,10 @@ class Limits(NamedTuple):
       values: Numbers, strings and objects in its JSON; with `lists` it bounds how long parsing keeps others waiting.
       lists: Lists and objects in its JSON.
       frames: Frames that go in, or come out, at once; bounds memory, since a few bytes can ask for many frames.
-      seconds: For its body to arrive, and again until it is answered.
-      stalled_seconds: That a client may take no part of its answer, and that all of it may take besides a second for
-        each MiB.
-      waiting: Requests that wait while as many are computed as there are cores.
+      seconds: Seconds for its body to arrive, and as many again for its answer.
+      stalled_seconds: Seconds that a client may read nothing of its answer. Sending all of it may take as long, and a
+        second more for each MiB.
+      waiting: Requests that may wait while others, one for each core, are computed.
       held_bytes: Of bodies, tensors and answers, estimated before they are made, of all requests until they are sent.
     """
 

@@ -80,7 +80,7 @@ class Samples(NamedTuple):
 
 
 class LoadedModel:
-    """What can be done with a trained model.
+    """A trained model, which encodes, decodes, swaps and samples.
 
     Frames are given as one of
       - an array of NumPy, TensorFlow or another library: whole numbers from 0 to 255 or floats in [0, 1], `[H, W, C]`,

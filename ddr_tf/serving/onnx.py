@@ -1,9 +1,9 @@
-"""Encoder and decoder as ONNX files, for onnxruntime and its kind.
+"""Encoder and decoder as ONNX files, for onnxruntime and the like.
 
     encode.onnx     frames [B, N, H, W, C] -> static_mean, static_stddev [B, F], dynamic_mean, dynamic_stddev [B, N, Z]
     decode.onnx     static [B, F], dynamic [B, N, Z] -> frames [B, N, H, W, C]
 
-The signatures `encode` and `decode` of `serving`, but without its checks, for which ONNX has no words: frames must be
+The signatures `encode` and `decode` of `serving`, but without its checks, which ONNX cannot express: frames must be
 in [0, 1]. Arithmetic is float32, also of a model that was trained in bfloat16. All frames are encoded at once.
 """
 

@@ -100,15 +100,11 @@ def write_version(write: Callable[[Path], None], directory: Path) -> Path:
         whole = partial / "version"
         whole.mkdir()
         write(whole)
-        files.sync_all(whole)
         directory.mkdir(parents=True, exist_ok=True)
         while True:
             version = directory / str(max([0, *versions(directory)]) + 1)
-            try:
-                return whole.rename(version)
-            except OSError:
-                if not version.exists():  # otherwise another process has made this version first
-                    raise
+            if files.put_where_free(whole, version):  # otherwise another process has made this version first
+                return version
 
 
 def write_saved_model(model: DDR, directory: Path, weights: str = "float32") -> None:

@@ -134,7 +134,7 @@ class Checkpoints:
         return None
 
     def tidy(self, restored: Checkpoint) -> None:
-        """Does what a kill has kept from being done after the checkpoint that was restored."""
+        """Finishes what a kill interrupted after the checkpoint that was restored had been written."""
         files.remove_abandoned(self._folder / LAST)
         files.remove_abandoned(self._folder / BEST)
         self._adopt_old()

@@ -71,8 +71,8 @@ class Devices:
 
         def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
             stream = batches(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
-            share = stream.element_spec.shape[0]
-            return stream.rebatch(share // replicas, drop_remainder=True) if replicas > 1 else stream
+            worker_batch_size = stream.element_spec.shape[0]
+            return stream.rebatch(worker_batch_size // replicas, drop_remainder=True) if replicas > 1 else stream
 
         return self.strategy.distribute_datasets_from_function(of_replicas)
 

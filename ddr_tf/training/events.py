@@ -14,7 +14,7 @@ def forget_events_after(folder: Path, step: int) -> None:
 
     Args:
       folder: Of event files; need not exist.
-      step: Where the run resumes; what is of later steps goes.
+      step: Where the run resumes; records of later steps are removed.
     """
     for path in sorted(folder.glob("events.out.tfevents.*")):
         if not path.is_file():  # TensorFlow would wait for what a FIFO never says

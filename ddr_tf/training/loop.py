@@ -72,7 +72,7 @@ def train(
       steps_per_execution: Most steps in one call of the compiled function.
       held_out_batches: Batches of the held-out evaluation; always the same ones.
       augmentation: Gives the random changes of training sequences; None: there are none.
-      smaller_config: What to suggest to those whom this run would take days.
+      smaller_config: The gin file to suggest where this run would take days.
       initial_model: A finished run, or the `.keras` file of one, to begin from; see `build`.
 
     Returns:

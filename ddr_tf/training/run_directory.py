@@ -1,4 +1,4 @@
-"""The writing side of a run directory: what is in it, see `runs`; what a resumed run finds there."""
+"""Writes a run directory, whose files `runs` lists, and restores what a resumed run finds in it."""
 
 import ast
 import atexit
@@ -309,7 +309,7 @@ class Run:
             self._write_record(config.operative(), step, finished=False)
 
     def use_best(self, ddr: DDR) -> None:
-        """Keeps the model as that of the last step, and gives it the weights of the best, if that is another one."""
+        """Saves the model as that of the last step, then gives it the weights of the best step if that is another."""
         last = self._directory / MODEL_LAST
         with self._errors():
             with files.replaced(last) as partial:

@@ -1,9 +1,6 @@
-import sys
-
 import numpy as np
 import pytest
 
-from ddr_tf.errors import UserError
 from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe, probe_presence
 
 
@@ -28,12 +25,6 @@ def test_probes_are_judged_on_other_identities():
     labels = np.random.RandomState(0).randint(0, 2, 60)[identities]  # of the identity
     codes = np.eye(60)[identities]  # tell the identity, and so the label of those that were seen
     assert probe(codes, labels, identities) < 0.2
-
-
-def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[eval\]'"):
-        probe(noise(10, 2), np.arange(10) % 2, np.arange(10))
 
 
 def test_numbers_are_explained_by_codes_that_hold_them():

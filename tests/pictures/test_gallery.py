@@ -1,62 +1,29 @@
-import keras
 import numpy as np
 import pytest
 
 from conftest import RandomDataset
-from ddr_tf.data.puppets import Puppets
 from ddr_tf.errors import UserError
-from ddr_tf.model.ddr import DDR
 from ddr_tf.pictures import gallery, plots
 from ddr_tf.pictures import selection as selections
 from ddr_tf.pictures.gallery import (
     labels_of,
     mass,
     nearest_truth,
-    path,
     round_trip,
+    straight_path,
 )
-from ddr_tf.pictures.selection import LeftOutError, Selection, encode_sequence
-from tiny import SIZES
+from ddr_tf.pictures.selection import LeftOutError
+from pictures_examples import selection_of_noise, selection_of_puppets
 
 
-def tiny_model(frame_shape, **sizes):
-    keras.utils.set_random_seed(0)
-    return DDR(frame_shape, **SIZES, **sizes)
+@pytest.fixture
+def of_puppets():
+    return selection_of_puppets()
 
 
-@pytest.fixture(scope="module")
-def puppets():
-    return Puppets(size=16, num_poses=12)
-
-
-@pytest.fixture(scope="module")
-def of_puppets(puppets):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selections, "MAX_SEQUENCES", 5)
-        selection = Selection(tiny_model((16, 16, 3)), puppets, [], seed=0)
-        assert len(selection.codes) == 5
-    return selection
-
-
-def of_random(dynamic_dim=2, **sizes):
-    return Selection(tiny_model((16, 16, 1), dynamic_dim=dynamic_dim), RandomDataset(**sizes), [], seed=0)
-
-
-def test_only_held_out_sequences_are_shown(of_puppets, puppets):
-    assert set(of_puppets.order) == set(puppets.splits["held_out"])
-    assert {codes.sequence for codes in of_puppets.codes} <= set(puppets.splits["held_out"])
-    assert all(len(set(codes.frame)) == len(codes.frame) == 12 for codes in of_puppets.codes)
-
-
-def test_codes_of_many_frames_are_those_of_the_model(of_puppets, puppets, monkeypatch):
-    monkeypatch.setattr(selections, "FRAMES_AT_ONCE", 5)
-    few = np.array([3, 1, 4])
-    found = encode_sequence(of_puppets.model, puppets, 7, few, np.arange(12))
-    frames = puppets.frames(np.full((1, 3), 7, np.int32), few[None].astype(np.int32))
-    expected = {name: value[0].numpy() for name, value in of_puppets.model.encode(frames).items()}
-    np.testing.assert_allclose(found.dynamic_mean[few], expected["dynamic_mean"], atol=1e-5)
-    np.testing.assert_allclose(found.dynamic_stddev[few], expected["dynamic_stddev"], atol=1e-5)
-    np.testing.assert_allclose(found.prior_mean, expected["prior_mean"], atol=1e-5)
+@pytest.fixture
+def puppets(of_puppets):
+    return of_puppets.sequences
 
 
 def test_the_plane_covers_what_p_of_z_given_f_covers(of_puppets):
@@ -67,14 +34,6 @@ def test_the_plane_covers_what_p_of_z_given_f_covers(of_puppets):
             ends = [float(labels[place].get_text()) for place in (0, 2, -1)]
             expected = mean[dimension] + stddev[dimension] * np.array([-2.5, 0, 2.5])
             np.testing.assert_allclose(ends, expected, atol=0.051)
-
-
-def test_the_two_dimensions_that_vary_most_are_drawn():
-    selection = of_random(dynamic_dim=4)
-    for codes in selection.codes:
-        codes.dynamic_mean[:] = np.sin(np.arange(len(codes.frame)))[:, None] * codes.prior_stddev * [1, 3, 0, 2]
-    assert selection.dimensions == (1, 3)
-    assert "z has 4 dimensions" in gallery.prior(selection).caption
 
 
 def test_the_timeline_finds_the_frames_at_the_extremes(of_puppets, monkeypatch):
@@ -99,15 +58,15 @@ def test_long_timelines_take_evenly_spaced_frames(of_puppets, monkeypatch):
 
 
 def test_what_makes_no_sense_is_left_out_with_the_reason():
-    short = of_random(frame_counts=(3, 4, 5, 6), held_out=2)
+    short = selection_of_noise(frame_counts=(3, 4, 5, 6), held_out=2)
     with pytest.raises(LeftOutError, match="no held-out sequence has 8 frames"):
         gallery.timeline(short)
-    line = of_random(dynamic_dim=1)
+    line = selection_of_noise(dynamic_dim=1)
     for draw in (gallery.dynamic_plane, gallery.scatter, gallery.prior):
         with pytest.raises(LeftOutError, match="two dynamic dimensions, and the model has one"):
             draw(line)
     assert gallery.swaps(line).figure and gallery.samples(line).figure and gallery.timeline(line).figure
-    alone = of_random(held_out=1)
+    alone = selection_of_noise(held_out=1)
     for draw in (gallery.swaps, gallery.interpolations):
         with pytest.raises(LeftOutError, match="two held-out sequences, and there is one"):
             draw(alone)
@@ -142,8 +101,8 @@ def test_mass_of_known_normals():
 
 def test_paths_pass_through_their_stops():
     stops = np.array([[0.0, 0.0], [4.0, 2.0], [4.0, -2.0]])
-    np.testing.assert_allclose(path(stops, 4)[::4], stops)
-    np.testing.assert_allclose(path(stops, 4)[1], [1.0, 0.5])
+    np.testing.assert_allclose(straight_path(stops, 4)[::4], stops)
+    np.testing.assert_allclose(straight_path(stops, 4)[1], [1.0, 0.5])
     trip = round_trip(stops)
     np.testing.assert_allclose(trip[:: gallery.GIF_STEPS], stops)
     assert len(trip) == 3 * gallery.GIF_STEPS

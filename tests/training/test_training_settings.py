@@ -1,7 +1,10 @@
+import inspect
+
 import pytest
 
 from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
+from ddr_tf.training.settings import Settings
 from tiny import SETTINGS
 
 
@@ -17,3 +20,25 @@ def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, se
     with pytest.raises(UserError, match=message):
         train(str(tmp_path / "run"), **SETTINGS | settings)
     assert not (tmp_path / "run").exists()
+
+
+def settings(**changes):
+    defaults = {name: parameter.default for name, parameter in inspect.signature(train).parameters.items()}
+    return Settings(**{name: defaults[name] for name in Settings.__dataclass_fields__} | SETTINGS | changes)
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "steps"),
+    [
+        (0, dict(steps=100, checkpoint_every=50, log_every=25, steps_per_execution=10), 5),
+        (0, dict(steps=100, checkpoint_every=50, log_every=50, steps_per_execution=50), 50),
+        (40, dict(steps=100, checkpoint_every=50, log_every=50, steps_per_execution=50), 10),
+        (0, dict(steps=7, checkpoint_every=50, log_every=50, steps_per_execution=50), 1),
+    ],
+)
+def test_executions_end_where_something_is_due(start, changes, steps):
+    assert settings(**changes).execution_steps(start) == steps
+
+
+def test_frames_of_a_step():
+    assert settings(batch_size=4, num_frames=3).frames_per_step == 12

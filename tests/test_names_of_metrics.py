@@ -10,7 +10,7 @@ from ddr_tf.evaluation.protocol import evaluate
 from ddr_tf.evaluation.report import GROUPS, QUESTIONS
 from evaluation_examples import FEW, Labelled, puppets, tiny_model
 
-PAGE = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs/evaluation.md").read_text()
 NAMES = [name for cell in re.findall(r"^\| (`[^|]*) \|", PAGE, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)]
 COST = ("parameters", "training_minutes", "training_frames_per_second", "training_peak_memory_mb")
 

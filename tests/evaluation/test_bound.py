@@ -1,0 +1,55 @@
+import keras
+import numpy as np
+import pytest
+
+from conftest import RandomDataset
+from ddr_tf.evaluation.bound import measure_bound, measure_importance_weighted_bound
+from ddr_tf.evaluation.held_out import draw_codes
+from ddr_tf.model.ddr import DDR
+from ddr_tf.model.elbo import bits_per_dim
+from evaluation_examples import tiny_model
+from tiny import SIZES
+
+SEQUENCES = RandomDataset(frame_counts=(16,) * 8, held_out=6)
+
+
+@pytest.fixture(scope="module")
+def codes():
+    return draw_codes(tiny_model((16, 16, 1)), SEQUENCES, seed=0, num_frames=8, max_sequences=6)
+
+
+def test_the_bound_is_its_parts_and_the_same_for_the_same_seed(codes):
+    model = tiny_model((16, 16, 1))
+    first, again, other = (measure_bound(model, SEQUENCES, codes, seed) for seed in (3, 3, 4))
+    assert first == again
+    assert first["elbo_nats_per_frame"] != other["elbo_nats_per_frame"]
+    value = {name: measurement.value for name, measurement in first.items()}
+    assert set(value) == {
+        *("elbo_nats_per_frame", "bits_per_dim", "reconstruction_excess_nats_per_frame"),
+        *("kl_static_nats_per_frame", "kl_dynamic_nats_per_frame"),
+    }
+    assert value["bits_per_dim"] == pytest.approx(bits_per_dim(value["elbo_nats_per_frame"], (16, 16, 1)))
+    assert min(value["kl_static_nats_per_frame"], value["kl_dynamic_nats_per_frame"]) > 0
+    assert first["reconstruction_excess_nats_per_frame"].ceiling == 0.0 < value["reconstruction_excess_nats_per_frame"]
+    # A model that was not trained draws grey: each pixel of noise costs about log 2.
+    assert value["elbo_nats_per_frame"] == pytest.approx(-256 * np.log(2), rel=0.1)
+
+
+def test_a_normal_likelihood_tells_its_stddev(codes):
+    keras.utils.set_random_seed(0)
+    model = DDR((16, 16, 1), **SIZES, pixel_likelihood="normal")
+    measured = measure_bound(model, SEQUENCES, codes, seed=0)
+    assert measured["pixel_stddev"].value == pytest.approx(float(model.pixel_stddev))
+
+
+def test_more_samples_tighten_the_bound_and_one_is_the_elbo(codes):
+    model = tiny_model((16, 16, 1))
+    one, many = (
+        measure_importance_weighted_bound(model, SEQUENCES, codes, 0, num_sequences=4, num_samples=samples)
+        for samples in (1, 20)
+    )
+    bound, gain = (f"importance_weighted_{name}_nats_per_frame" for name in ("bound", "gain"))
+    assert one[gain].value == pytest.approx(0, abs=1e-4)
+    assert many[gain].value > 0
+    elbo = measure_bound(model, SEQUENCES, codes, seed=0)["elbo_nats_per_frame"].value
+    assert one[bound].value == pytest.approx(elbo, rel=0.05)
