@@ -52,6 +52,15 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, capsys):
     assert "already finished" in capsys.readouterr().out
 
 
+def test_an_augmented_run_goes_on(tmp_path, capsys):
+    augmented = ("train.augmentation=@Augmentation", "Augmentation.tone=0.3", "train.num_neighbours=2")
+    assert train.main(flags(tmp_path / "run", *augmented, "train.steps=3")) == 0
+    assert train.main(flags(tmp_path / "run", *augmented)) == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["Augmentation.tone"] == "0.3"
+    assert train.main(flags(tmp_path / "run", *augmented[:2])) == 2
+    assert "train.num_neighbours was 2, now 0" in capsys.readouterr().err
+
+
 def test_a_run_from_before_a_setting_existed_is_known_again(tmp_path, capsys):
     assert train.main(flags(tmp_path)) == 0
     path = tmp_path / "run.json"

@@ -296,6 +296,7 @@ class SequenceDataset(abc.ABC):
         start_step: int = 0,
         worker: int = 0,
         num_workers: int = 1,
+        num_neighbours: int = 0,
     ) -> tf.data.Dataset:
         """An endless stream of batches; element k depends on (seed, start_step + k) alone.
 
@@ -310,6 +311,7 @@ class SequenceDataset(abc.ABC):
           start_step: Step of the first batch.
           worker: Which of the workers this is, from 0.
           num_workers: W, a divisor of B.
+          num_neighbours: In half of the sequences, at random, so many of the N frames are consecutive, and come first.
 
         Returns:
           uint8 `[B / W, N, H, W, C]`, prefetched.
@@ -322,7 +324,7 @@ class SequenceDataset(abc.ABC):
 
         def batch(step: tf.Tensor) -> tf.Tensor:
             sequence, frame = sample_numbers(
-                tf.random.fold_in(key, step), numbers, frame_counts, batch_size, num_frames
+                tf.random.fold_in(key, step), numbers, frame_counts, batch_size, num_frames, num_neighbours
             )
             mine = slice(worker * count, (worker + 1) * count)
             return tf.ensure_shape(self.frames(sequence[mine], frame[mine]), (count, num_frames, *self.frame_shape))

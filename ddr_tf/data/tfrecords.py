@@ -155,6 +155,7 @@ class TFRecords(SequenceDataset):
         start_step: int = 0,
         worker: int = 0,
         num_workers: int = 1,
+        num_neighbours: int = 0,
     ) -> tf.data.Dataset:
         """See `SequenceDataset.batches`; but each worker reads files of its own, so its batches are its own, too.
 
@@ -177,7 +178,7 @@ class TFRecords(SequenceDataset):
             records = _shuffled(paths, order).interleave(
                 tf.data.TFRecordDataset, cycle_length=self._cycle, num_parallel_calls=self._cycle, deterministic=True
             )
-            draws = records.flat_map(lambda record: self._draws_of(record, frame_seed, num_frames))
+            draws = records.flat_map(lambda record: self._draws_of(record, frame_seed, num_frames, num_neighbours))
             # Shuffled a block at a time, since `Dataset.shuffle` cannot be a function of a seed alone.
             blocks = draws.batch(block).enumerate().prefetch(1)
             return blocks.flat_map(lambda number, encoded: _shuffled(encoded, tf.random.fold_in(block_seed, number)))
@@ -202,7 +203,7 @@ class TFRecords(SequenceDataset):
         # Half of the memory is for three blocks: one in use, one that is ready, and one that is being read.
         return min(MAX_BLOCK, max(1, self._memory // (2 * 3 * max(1, drawn_bytes))))
 
-    def _draws_of(self, record: tf.Tensor, key: tf.Tensor, num_frames: int) -> tf.data.Dataset:
+    def _draws_of(self, record: tf.Tensor, key: tf.Tensor, num_frames: int, num_neighbours: int) -> tf.data.Dataset:
         """Draws of N frames of the sequence in a record: string `[N]` each, PNGs."""
         features = {"number": tf.io.FixedLenFeature([], tf.int64), "frames": tf.io.VarLenFeature(tf.string)}
         example = tf.io.parse_single_example(record, features)
@@ -211,7 +212,8 @@ class TFRecords(SequenceDataset):
         tf.debugging.assert_equal(tf.gather(self.frame_counts, number), tf.size(encoded), "A shard is damaged.")
         seeds = tf.random.split(tf.random.fold_in(key, number), self._draws)
         counts = tf.fill([1], tf.size(encoded))
-        frame = tf.concat([draw_frames(one, counts, num_frames) for one in tf.unstack(seeds)], axis=0)
+        drawn = [draw_frames(one, counts, num_frames, num_neighbours) for one in tf.unstack(seeds)]
+        frame = tf.concat(drawn, axis=0)
         return tf.data.Dataset.from_tensor_slices(tf.gather(encoded, frame))
 
 

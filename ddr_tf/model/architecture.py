@@ -91,6 +91,7 @@ class TrainingOptions:
       gradient_clip_norm: Largest global norm of the gradient of the loss in nats a frame.
       num_static_frames: Frames of each sequence that q(f | ..) is computed from, the others being decoded; 0: all
         frames are used for both.
+      min_static_frames: Fewest frames that q(f | ..) is computed from; see `DDR`.
       xla: Whether XLA compiles the bound and its gradient.
       noise_seed: Seed of the reparameterisation noise.
     """
@@ -101,10 +102,17 @@ class TrainingOptions:
     xla: bool
     noise_seed: int
     kl_static_weight: float = 1.0
+    min_static_frames: int = 0
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""
-        _at_least(0, kl_warmup_steps=self.kl_warmup_steps, num_static_frames=self.num_static_frames)
+        counts = ("kl_warmup_steps", "num_static_frames", "min_static_frames")
+        _at_least(0, **{name: getattr(self, name) for name in counts})
+        if self.num_static_frames and self.min_static_frames > self.num_static_frames:
+            raise UserError(
+                f"DDR.min_static_frames must be at most DDR.num_static_frames, {self.num_static_frames}, got "
+                f"{self.min_static_frames}."
+            )
         if not self.kl_static_weight >= 0:
             raise UserError(f"DDR.kl_static_weight must be 0 or more, got {self.kl_static_weight}.")
         if not self.gradient_clip_norm > 0:

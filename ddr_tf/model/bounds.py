@@ -78,6 +78,7 @@ class Bounds:
         static_frames: tf.Tensor | None = None,
         features: tf.Tensor | None = None,
         dynamic_frames: tf.Tensor | None = None,
+        static_count: tf.Tensor | None = None,
     ) -> PosteriorSample:
         """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`.
 
@@ -88,7 +89,7 @@ class Bounds:
             features = self.features(frames if dynamic_frames is None else dynamic_frames)
         same = static_frames is None and dynamic_frames is None
         static_features = features if same else self.features(frames if static_frames is None else static_frames)
-        static_posterior = self.static_posterior(static_features)
+        static_posterior = self.static_posterior(static_features[:, :static_count])
         static = static_posterior.mean() + static_posterior.stddev() * static_noise
         given = static if dynamic_frames is None else tf.roll(static, 1, axis=0)
         dynamic_posterior = self.dynamic_posterior(features, given)
@@ -102,6 +103,7 @@ class Bounds:
         dynamic_noise: tf.Tensor,
         static_frames: tf.Tensor | None = None,
         dynamic_frames: tf.Tensor | None = None,
+        static_count: tf.Tensor | None = None,
     ) -> ElboTerms:
         """The bound for one reparameterised sample of f and z.
 
@@ -112,10 +114,16 @@ class Bounds:
           static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
           dynamic_frames: Other views of `frames`, of the same shape, that q(z_i | ..) sees in their place; and what it
             is given with them is f of another sequence of the batch, as in swaps. None: `frames`, and their own f.
+          static_count: int32 `[]`; q(f | ..) is computed from the first so many frames. None: from all.
         """
         frames = as_float(frames)
         sample = self.sample_posterior(
-            frames, static_noise, dynamic_noise, static_frames, dynamic_frames=dynamic_frames
+            frames,
+            static_noise,
+            dynamic_noise,
+            static_frames,
+            dynamic_frames=dynamic_frames,
+            static_count=static_count,
         )
         return elbo_terms(
             frames,

@@ -77,6 +77,7 @@ class DDR(Bounds, keras.Model):
         num_static_frames: int = 0,
         narrowing: int = 1,
         kl_static_weight: float = 1.0,
+        min_static_frames: int = 0,
         dtype: Any = "float32",
         xla: bool = False,
         noise_seed: int = 0,
@@ -108,6 +109,8 @@ class DDR(Bounds, keras.Model):
           num_static_frames: How many frames of each sequence q(f | ..) is computed from in training, the others being
             decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
             0: the same frames for both.
+          min_static_frames: If above 0, each step of training computes q(f | ..) from a random number of those frames,
+            from this one to all of them, so that f is right from few frames, too. What is maximised is still a bound.
           narrowing: How many times fewer channels a feature map has than the next coarser one, whose channels are
             `width` at the coarsest; 1: all have `width`, as in the paper. See `networks.channels_of_maps`.
           kl_static_weight: Weight of KL(q(f | ..) || p(f)) in the loss after the warm-up; 1 for the bound itself. Below
@@ -143,7 +146,13 @@ class DDR(Bounds, keras.Model):
             shortcuts,
         )
         self.options = TrainingOptions(
-            kl_warmup_steps, gradient_clip_norm, num_static_frames, xla, noise_seed, kl_static_weight
+            kl_warmup_steps,
+            gradient_clip_norm,
+            num_static_frames,
+            xla,
+            noise_seed,
+            kl_static_weight,
+            min_static_frames,
         )
         self.frame_shape, self.static_dim, self.dynamic_dim = self.architecture.frame_shape, static_dim, dynamic_dim
         self._make_networks(self.architecture)
@@ -330,6 +339,14 @@ class DDR(Bounds, keras.Model):
         dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
         return tf.gather(static, rows), tf.gather(dynamic, rows)
 
+    def static_count(self, frames: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
+        """How many of the frames of each sequence q(f | ..) is computed from in this step: int32 `[]`; None: all."""
+        least, most = self.options.min_static_frames, self.options.num_static_frames or tf.shape(frames)[1]
+        if not least:
+            return None
+        seed = tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 2], step)
+        return tf.random.stateless_uniform([], seed, least, most + 1, tf.int32)
+
     def terms_and_gradients(
         self,
         frames: tf.Tensor,
@@ -338,10 +355,11 @@ class DDR(Bounds, keras.Model):
         static_frames: tf.Tensor | None,
         dynamic_frames: tf.Tensor | None,
         kl_weight: tf.Tensor,
+        static_count: tf.Tensor | None,
     ) -> tuple[ElboTerms, list[tf.Tensor]]:
         """The bound, as `elbo_terms` has it, and the gradients of the loss in nats a frame by all weights."""
         with tf.GradientTape() as tape:
-            terms = self.elbo_terms(frames, static_noise, dynamic_noise, static_frames, dynamic_frames=dynamic_frames)
+            terms = self.elbo_terms(frames, static_noise, dynamic_noise, static_frames, dynamic_frames, static_count)
             bound = terms.elbo(kl_weight, self.options.kl_static_weight)
             loss = -tf.reduce_mean(bound) / tf.cast(tf.shape(frames)[1], tf.float32)
         return terms, tape.gradient(loss, [variable.value for variable in self.trainable_variables])
@@ -362,7 +380,7 @@ class DDR(Bounds, keras.Model):
         frames, dynamic_frames = _views(as_float(_without_targets(frames)))
         step = tf.convert_to_tensor(self.optimizer.iterations)
         kl_weight, learning_rate = self.kl_weight(step), tf.convert_to_tensor(self.optimizer.learning_rate)
-        static_frames = None
+        static_frames, static_count = None, self.static_count(frames, step)
         if count := self.options.num_static_frames:  # frames come in random order, so the first ones will do
             static_frames, frames = frames[:, :count], frames[:, count:]
             dynamic_frames = None if dynamic_frames is None else dynamic_frames[:, count:]
@@ -370,7 +388,7 @@ class DDR(Bounds, keras.Model):
         # As a function of its own, so that the networks are traced once for all splits.
         function = tf.function(self.terms_and_gradients, autograph=False, jit_compile=self.options.xla or None)
         inputs = [frames, *noise, static_frames, dynamic_frames]
-        terms, gradients = _split_and_join(function, batch_splits, inputs, kl_weight)
+        terms, gradients = _split_and_join(function, batch_splits, inputs, [kl_weight, static_count])
         norm = self.update(gradients)
         schedule = {"gradient_norm": norm, "kl_weight": kl_weight, "learning_rate": learning_rate}
         return _means_over_replicas(self.bound_metrics(frames, terms)) | schedule
@@ -423,11 +441,11 @@ def _split_and_join(
     function: Callable[..., tuple[ElboTerms, list[tf.Tensor]]],
     splits: int,
     inputs: list[tf.Tensor | None],
-    kl_weight: tf.Tensor,
+    shared: list[tf.Tensor | None],
 ) -> tuple[ElboTerms, list[tf.Tensor]]:
-    """`terms_and_gradients` of a batch, from those of its equal parts."""
+    """`terms_and_gradients` of a batch, from those of its equal parts; `shared` is the same for all of them."""
     parts = zip(*([None] * splits if tensor is None else tf.split(tensor, splits) for tensor in inputs), strict=True)
-    terms, gradients = zip(*(function(*part, kl_weight) for part in parts), strict=True)
+    terms, gradients = zip(*(function(*part, *shared) for part in parts), strict=True)
     joined = ElboTerms(*(tf.concat(term, axis=0) for term in zip(*terms, strict=True)))
     return joined, [tf.add_n(of_parts) / splits for of_parts in zip(*gradients, strict=True)]
 

@@ -4,6 +4,7 @@ import keras
 
 from ddr_tf import runs
 from ddr_tf.errors import UserError
+from ddr_tf.model.architecture import TrainingOptions
 from ddr_tf.model.ddr import DDR
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.settings import Settings
@@ -27,7 +28,7 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
     with devices.strategy.scope():
         keras.utils.set_random_seed(settings.seed & 0x7FFFFFFF)
         ddr = _begin(settings, frame_shape)
-        _check_static_frames(ddr.options.num_static_frames, settings.num_frames)
+        _check_static_frames(ddr.options, settings.num_frames)
         ratio = settings.final_learning_rate / settings.learning_rate
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps, ratio)
         ddr.compile(optimizer=settings.optimizer(schedule), jit_compile=False)
@@ -50,9 +51,13 @@ def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
     return ddr
 
 
-def _check_static_frames(num_static_frames: int, num_frames: int) -> None:
-    if num_static_frames >= num_frames:
+def _check_static_frames(options: TrainingOptions, num_frames: int) -> None:
+    if options.num_static_frames >= num_frames:
         raise UserError(
-            f"DDR.num_static_frames must leave frames to decode: it is {num_static_frames}, and train.num_frames "
-            f"{num_frames}."
+            f"DDR.num_static_frames must leave frames to decode: it is {options.num_static_frames}, and "
+            f"train.num_frames {num_frames}."
+        )
+    if options.min_static_frames > num_frames:
+        raise UserError(
+            f"DDR.min_static_frames must be at most train.num_frames, {num_frames}, got {options.min_static_frames}."
         )

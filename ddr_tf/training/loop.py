@@ -52,6 +52,7 @@ def train(
     augmentation: Callable[[], Augmentation] | None = None,
     smaller_config: str | None = None,
     initial_model: str | None = None,
+    num_neighbours: int = 0,
 ) -> DDR:
     """Trains, or resumes, the run in `run_dir`, to its end.
 
@@ -73,6 +74,8 @@ def train(
       held_out_batches: Batches of the held-out evaluation; always the same ones.
       augmentation: Gives the random changes of training sequences; None: there are none.
       smaller_config: The gin file to suggest where this run would take days.
+      num_neighbours: In half of the training sequences of each step, so many of the N frames are consecutive, and come
+        first, so that f is right from clips, too; see `DDR.min_static_frames`.
       initial_model: A finished run, or the `.keras` file of one, to begin from; see `build`.
 
     Returns:
@@ -89,13 +92,15 @@ def train(
     devices = devices or make_devices(batch_sizes=[batch_size])
     devices.check_batch_size(batch_size)
     dataset = sequences()
+    augmentation = settings.augmentation and settings.augmentation()
     ddr = build(settings, devices, dataset.frame_shape)
+    # Everything that gin gives settings to has been made, so that the run's record has them all from the first on.
     run = Run(directory, seed, dataset, devices)
     with run.opened(ddr, steps) as start:
         if run.finished:
             print(f"{run_dir} has already finished its {steps} steps.", flush=True)
         else:
-            fit(Training(settings, devices, dataset, ddr, run), start)
+            fit(Training(settings, devices, dataset, augmentation, ddr, run), start)
     return ddr
 
 
@@ -114,21 +119,23 @@ class Training(NamedTuple):
     settings: Settings
     devices: Devices
     dataset: SequenceDataset
+    augmentation: Augmentation | None
     ddr: DDR
     run: Run
 
-    def batches(self, split: str, start_step: int = 0, **worker: int) -> tf.data.Dataset:
+    def batches(self, split: str, start_step: int = 0, **which: int) -> tf.data.Dataset:
         """The stream of batches of a split; see `SequenceDataset.batches`."""
         settings = self.settings
-        return self.dataset.batches(
-            split, settings.batch_size, settings.num_frames, settings.seed, start_step, **worker
-        )
+        return self.dataset.batches(split, settings.batch_size, settings.num_frames, settings.seed, start_step, **which)
 
     def training_batches(self, start_step: int) -> tf.distribute.DistributedDataset:
         """The stream of training batches, augmented if the settings say so."""
-        settings, batches = self.settings, functools.partial(self.batches, TRAIN, start_step)
-        if settings.augmentation:
-            batches = augmented(batches, settings.augmentation(), settings.batch_size, settings.seed, start_step)
+        settings, batches = (
+            self.settings,
+            functools.partial(self.batches, TRAIN, start_step, num_neighbours=self.settings.num_neighbours),
+        )
+        if self.augmentation:
+            batches = augmented(batches, self.augmentation, settings.batch_size, settings.seed, start_step)
         return self.devices.distributed(batches)
 
 

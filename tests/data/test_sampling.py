@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.data.sampling import sample_numbers
+from ddr_tf.data.sampling import draw_frames, sample_numbers
 
 
 def which(frames):
@@ -73,3 +73,21 @@ def test_workers_get_parts_of_the_same_batches(random_sequences):
     whole = take(random_sequences.batches("train", 6, 3, seed=5), 4)
     parts = [take(random_sequences.batches("train", 6, 3, seed=5, worker=i, num_workers=3), 4) for i in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_half_of_the_sequences_begin_with_neighbours():
+    counts = tf.constant([20] * 400 + [2] * 10)
+    frame = draw_frames(tf.constant([0, 3]), counts, 6, num_neighbours=3).numpy()
+    long, short = frame[:400], frame[400:]
+    clips = (np.diff(long[:, :3]) == 1).all(axis=1)
+    assert 0.4 < clips.mean() < 0.6
+    assert long[clips, 0].min() == 0 and long[clips, 2].max() == 19
+    assert (np.diff(long[:, 3:]) == 1).all(axis=1).mean() < 0.1
+    assert all(len(set(row)) == 6 for row in long[~clips])
+    assert ((short >= 0) & (short < 2)).all()
+
+
+def test_without_neighbours_frames_are_drawn_as_before():
+    counts = tf.constant([5, 9])
+    draws = [draw_frames(tf.constant([0, 3]), counts, 4, *more).numpy() for more in ((), (0,))]
+    np.testing.assert_array_equal(*draws)

@@ -36,6 +36,14 @@ def test_f_may_come_from_other_frames_than_those_decoded(model):
     assert not np.allclose(apart.kl_static, plain.kl_static)
 
 
+def test_f_may_come_from_the_first_of_the_frames_that_are_decoded(model):
+    noise = tf.ones([2, 4]), tf.ones([2, 3, 2])
+    counted = model.elbo_terms(frames(), *noise, static_count=tf.constant(2))
+    expected = model.elbo_terms(frames(), *noise, frames()[:, :2])
+    for left, right in zip(counted, expected, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5)
+
+
 def test_the_mean_of_log_weights_is_the_bound_and_more_samples_tighten_it(model):
     samples = 400
     noise = [tf.random.stateless_normal([samples, 2, *shape], [i, 0]) for i, shape in enumerate(((4,), (3, 2)))]

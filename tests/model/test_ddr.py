@@ -94,6 +94,16 @@ def test_warmup_of_the_kl_terms():
     assert float(DDR((16, 16, 1), **TINY, kl_warmup_steps=0).kl_weight(tf.constant(0))) == 1.0
 
 
+def test_each_step_draws_how_many_frames_give_f():
+    def drawn(**options):
+        model = DDR((16, 16, 1), **TINY, **options)
+        return {int(model.static_count(tf.zeros([2, 6, 16, 16, 1]), tf.constant(step))) for step in range(60)}
+
+    assert drawn(min_static_frames=2) == {2, 3, 4, 5, 6}
+    assert drawn(min_static_frames=1, num_static_frames=3) == {1, 2, 3}
+    assert DDR((16, 16, 1), **TINY).static_count(tf.zeros([2, 6, 16, 16, 1]), tf.constant(0)) is None
+
+
 def test_relative_transfer_keeps_the_place_under_the_prior():
     source = diagonal_normal(tf.constant([1.0, 2.0]), tf.constant([0.5, 2.0]))
     target = diagonal_normal(tf.constant([-1.0, 0.0]), tf.constant([1.0, 1.0]))

@@ -49,3 +49,6 @@ def test_frames_for_f_alone_are_not_decoded(tmp_path):
     train(str(tmp_path / "run"), **SETTINGS | {"model": model, "num_frames": 4})
     with pytest.raises(UserError, match=r"must leave frames to decode: it is 3, and train\.num_frames 3"):
         train(str(tmp_path / "other"), **SETTINGS | {"model": model, "num_frames": 3})
+    few = functools.partial(TINY, min_static_frames=4)
+    with pytest.raises(UserError, match=r"min_static_frames must be at most train\.num_frames, 3, got 4"):
+        train(str(tmp_path / "few"), **SETTINGS | {"model": few, "num_frames": 3})

@@ -79,7 +79,8 @@ def test_a_shard_of_something_else_stops_the_run_in_one_line(tmp_path):
 
 
 def test_augmented_runs_go_on_with_the_same_views(tmp_path):
-    settings = SETTINGS | dict(model=functools.partial(TINY, num_static_frames=1), augmentation=Augmentation)
+    model = functools.partial(TINY, num_static_frames=2, min_static_frames=1)
+    settings = SETTINGS | dict(model=model, augmentation=Augmentation, num_neighbours=2)
     whole = train(str(tmp_path / "whole"), **settings)
     train(str(tmp_path / "parts"), **settings | {"steps": 4})
     parts = train(str(tmp_path / "parts"), **settings)
