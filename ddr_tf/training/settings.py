@@ -51,7 +51,8 @@ class Settings:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.num_neighbours <= self.num_frames:
             raise UserError(
-                f"train.num_neighbours must be from 0 to train.num_frames, {self.num_frames}, got {self.num_neighbours}."
+                f"train.num_neighbours must be from 0 to train.num_frames, {self.num_frames}, got "
+                f"{self.num_neighbours}."
             )
         for name in ("learning_rate", "final_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
