@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ddr_tf.model.densities import tfd
 from ddr_tf.model.elbo import ElboTerms
+from ddr_tf.model.static_density import StaticDensity
 
 
 class Autoencoder(Protocol):
@@ -32,9 +33,16 @@ class DensityModel(Autoencoder, Protocol):
     static_dim: int
     dynamic_dim: int
     pixel_stddev: tf.Tensor | float | None
+    static_density: StaticDensity | None
 
     def sample_codes(self, count: int, num_frames: int, seed: tf.Tensor, density: str) -> tuple[tf.Tensor, tf.Tensor]:
         """Samples of f and z."""
+
+    def sampling_density(self) -> tfd.Distribution:
+        """What f of samples is drawn from: `static_density` if there is one."""
+
+    def static_posterior(self, features: tf.Tensor) -> tfd.Distribution:
+        """q(f | x_1..N)."""
 
     def features(self, frames: tf.Tensor) -> tf.Tensor:
         """What both posteriors see of the frames."""

@@ -53,3 +53,21 @@ def test_more_samples_tighten_the_bound_and_one_is_the_elbo(codes):
     assert many[gain].value > 0
     elbo = measure_bound(model, SEQUENCES, codes, seed=0)["elbo_nats_per_frame"].value
     assert one[bound].value == pytest.approx(elbo, rel=0.05)
+
+
+class Standard:
+    """A fitted density that is p(f)."""
+
+    def __init__(self, model):
+        self.distribution = model.static_prior
+
+
+def test_the_bound_with_a_fitted_density_that_is_the_prior_is_the_bound(codes):
+    model = tiny_model((16, 16, 1))
+    model.static_density = Standard(model)
+    bounds = [measure_bound(model, SEQUENCES, codes, seed) for seed in range(20)]
+    gains = [
+        bound["elbo_with_fitted_density_nats_per_frame"].value - bound["elbo_nats_per_frame"].value for bound in bounds
+    ]
+    assert abs(np.mean(gains)) < 4 * np.std(gains) / len(gains) ** 0.5
+    assert np.std(gains) > 0
