@@ -39,13 +39,14 @@ def draw_frames(seed: tf.Tensor, counts: tf.Tensor, num_frames: int, num_neighbo
       seed: int32 `[2]`.
       counts: int32 `[B]`, the numbers of frames, T.
       num_frames: N.
-      num_neighbours: In half of the sequences, at random, so many frames are consecutive, and come first; the others
-        are drawn from all frames.
+      num_neighbours: In half of the sequences, at random, so many frames, or all if N is less, are consecutive, and
+        come first; the others are drawn from all frames.
 
     Returns:
       int32 `[B, N]`, numbers of frames in random order.
     """
     drawn = _draw_at_random(seed, counts, num_frames)
+    num_neighbours = min(num_neighbours, num_frames)
     if not num_neighbours:
         return drawn
     start, coin = tf.unstack(tf.random.stateless_uniform([2, tf.size(counts)], tf.random.fold_in(seed, 1)))

@@ -49,11 +49,8 @@ class Settings:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 <= self.num_neighbours <= self.num_frames:
-            raise UserError(
-                f"train.num_neighbours must be from 0 to train.num_frames, {self.num_frames}, got "
-                f"{self.num_neighbours}."
-            )
+        if self.num_neighbours < 0:
+            raise UserError(f"train.num_neighbours must be 0 or more, got {self.num_neighbours}.")
         for name in ("learning_rate", "final_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"train.{name} must be above 0, got {getattr(self, name)}.")

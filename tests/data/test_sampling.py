@@ -87,6 +87,12 @@ def test_half_of_the_sequences_begin_with_neighbours():
     assert ((short >= 0) & (short < 2)).all()
 
 
+def test_all_frames_may_be_neighbours():
+    frame = draw_frames(tf.constant([0, 3]), tf.fill([40], 20), 3, num_neighbours=9).numpy()
+    assert frame.shape == (40, 3)
+    assert 0.2 < (np.diff(frame) == 1).all(axis=1).mean() < 0.8
+
+
 def test_without_neighbours_frames_are_drawn_as_before():
     counts = tf.constant([5, 9])
     draws = [draw_frames(tf.constant([0, 3]), counts, 4, *more).numpy() for more in ((), (0,))]
