@@ -23,6 +23,7 @@ import tensorflow as tf
 from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import split_frames
+from ddr_tf.serving.weights import KeptWeight
 
 PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # the first bytes of such files
 
@@ -99,10 +100,10 @@ class Signatures:
 
         Args:
           model: A trained model.
-          weights: "float32", or "float16" to keep them in half the space; arithmetic is the model's own.
+          weights: In which of `weights.PRECISIONS` they are kept; arithmetic is the model's own.
         """
         self._model = model
-        self.weights = [tf.Variable(tf.cast(weight.value, weights), trainable=False) for weight in model.weights]
+        self.weights = [KeptWeight(tf.convert_to_tensor(weight.value), weights) for weight in model.weights]
         height, width, channels = model.frame_shape
         self._sizes = dict(H=height, W=width, C=channels, F=model.static_dim, Z=model.dynamic_dim)
 
@@ -215,7 +216,7 @@ class Signatures:
 
         def with_weights(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             weights = zip(self._model.weights, self.weights, strict=True)
-            values = [(variable, tf.cast(kept, variable.dtype)) for variable, kept in weights]
+            values = [(variable, kept.value(variable.dtype)) for variable, kept in weights]
             with keras.StatelessScope(values):
                 return method(**tensors)
 
