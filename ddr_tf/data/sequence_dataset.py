@@ -45,6 +45,24 @@ def batch_per_worker(batch_size: int, num_workers: int) -> int:
     return batch_size // num_workers
 
 
+class StreamSettings(NamedTuple):
+    """What `SequenceDataset.batches` is called with; its docstring says what each argument means."""
+
+    split: str
+    batch_size: int
+    num_frames: int
+    seed: int
+    start_step: int
+    worker: int
+    num_workers: int
+    num_neighbours: int
+
+    @property
+    def worker_batch_size(self) -> int:
+        """B / W. Raises ValueError if that is no whole number."""
+        return batch_per_worker(self.batch_size, self.num_workers)
+
+
 def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, np.ndarray]:
     """The same random split for the same number each time, with at least one sequence on each side.
 
@@ -316,20 +334,27 @@ class SequenceDataset(abc.ABC):
         Returns:
           uint8 `[B / W, N, H, W, C]`, prefetched.
         """
-        numbers = self.splits[split]
+        return self._stream(
+            StreamSettings(split, batch_size, num_frames, seed, start_step, worker, num_workers, num_neighbours)
+        )
+
+    def _stream(self, settings: StreamSettings) -> tf.data.Dataset:
+        """What `batches` returns; overridden where frames cannot be read by their numbers."""
+        numbers = self.splits[settings.split]
         frame_counts = tf.constant(self.frame_counts[numbers])
         numbers = tf.constant(numbers)
-        count = batch_per_worker(batch_size, num_workers)
-        key = stream_seed(seed, split)
+        key, count = stream_seed(settings.seed, settings.split), settings.worker_batch_size
 
         def batch(step: tf.Tensor) -> tf.Tensor:
+            step_seed = tf.random.fold_in(key, step)
             sequence, frame = sample_numbers(
-                tf.random.fold_in(key, step), numbers, frame_counts, batch_size, num_frames, num_neighbours
+                step_seed, numbers, frame_counts, settings.batch_size, settings.num_frames, settings.num_neighbours
             )
-            mine = slice(worker * count, (worker + 1) * count)
-            return tf.ensure_shape(self.frames(sequence[mine], frame[mine]), (count, num_frames, *self.frame_shape))
+            mine = slice(settings.worker * count, (settings.worker + 1) * count)
+            frames = self.frames(sequence[mine], frame[mine])
+            return tf.ensure_shape(frames, (count, settings.num_frames, *self.frame_shape))
 
-        steps = tf.data.Dataset.counter(np.int64(start_step))
+        steps = tf.data.Dataset.counter(np.int64(settings.start_step))
         batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
         # TensorFlow's optimizations copy what `frames` reads, memory-mapped or not; here they would gain nothing.
         options = tf.data.Options()

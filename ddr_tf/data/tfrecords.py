@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from ddr_tf.config import configurable
 from ddr_tf.data.sampling import draw_frames, stream_seed
-from ddr_tf.data.sequence_dataset import SequenceDataset, batch_per_worker
+from ddr_tf.data.sequence_dataset import SequenceDataset, StreamSettings
 from ddr_tf.data.shards import DESCRIPTION, MEGABYTE, Description, read_description, read_labels
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
@@ -146,17 +146,7 @@ class TFRecords(SequenceDataset):
                 return str(self._damaged(name))
         return None
 
-    def batches(
-        self,
-        split: str,
-        batch_size: int,
-        num_frames: int,
-        seed: int,
-        start_step: int = 0,
-        worker: int = 0,
-        num_workers: int = 1,
-        num_neighbours: int = 0,
-    ) -> tf.data.Dataset:
+    def _stream(self, settings: StreamSettings) -> tf.data.Dataset:
         """See `SequenceDataset.batches`; but each worker reads files of its own, so its batches are its own, too.
 
         To start at a later step, records are read up to there, at most one pass through the split.
@@ -164,37 +154,42 @@ class TFRecords(SequenceDataset):
         Raises:
           UserError: If there are fewer files than workers.
         """
-        files = [name for name in self._shards if name.startswith(f"{split}-")][worker::num_workers]
+        split = settings.split
+        files = [name for name in self._shards if name.startswith(f"{split}-")][settings.worker :: settings.num_workers]
         if not files:
             raise UserError(f"{self._folder} has fewer '{split}' shards than there are workers; write smaller shards.")
+        batch_size, num_frames = settings.worker_batch_size, settings.num_frames
         numbers = [number for name in files for number in self._shards[name]]
-        paths = tf.constant([os.fsencode(self._folder / name) for name in files])
-        key = tf.random.fold_in(stream_seed(seed, split), worker)
-        block = self._block(numbers, num_frames)
-
-        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-            key_of_pass = tf.random.fold_in(key, number)
-            order, block_seed, frame_seed = tf.unstack(tf.random.split(key_of_pass, 3))
-            records = _shuffled(paths, order).interleave(
-                tf.data.TFRecordDataset, cycle_length=self._cycle, num_parallel_calls=self._cycle, deterministic=True
-            )
-            draws = records.flat_map(lambda record: self._draws_of(record, frame_seed, num_frames, num_neighbours))
-            # Shuffled a block at a time, since `Dataset.shuffle` cannot be a function of a seed alone.
-            blocks = draws.batch(block).enumerate().prefetch(1)
-            return blocks.flat_map(lambda number, encoded: _shuffled(encoded, tf.random.fold_in(block_seed, number)))
-
-        def decode(encoded: tf.Tensor) -> tf.Tensor:
-            channels = self.frame_shape[-1]
-            frames = tf.stack([tf.io.decode_png(encoded[i], channels) for i in range(num_frames)])
-            return tf.ensure_shape(frames, (num_frames, *self.frame_shape))
-
-        batch = batch_per_worker(batch_size, num_workers)
-        first_pass, done = divmod(start_step * batch, len(numbers) * self._draws)
-        stream = tf.data.Dataset.counter(np.int64(first_pass)).flat_map(one_pass).skip(done)
-        stream = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        first_pass, done = divmod(settings.start_step * batch_size, len(numbers) * self._draws)
+        key = tf.random.fold_in(stream_seed(settings.seed, split), settings.worker)
+        passes = tf.data.Dataset.counter(np.int64(first_pass))
+        stream = passes.flat_map(lambda number: self._one_pass(files, tf.random.fold_in(key, number), settings))
+        stream = stream.skip(done).map(
+            lambda encoded: self._frames_of(encoded, num_frames),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
         # Keras warns when a stream of unknown length ends, even where that end was asked for.
         endless = tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
-        return stream.batch(batch, drop_remainder=True).apply(endless).prefetch(2)
+        return stream.batch(batch_size, drop_remainder=True).apply(endless).prefetch(2)
+
+    def _one_pass(self, files: list[str], key: tf.Tensor, settings: StreamSettings) -> tf.data.Dataset:
+        """All sequences in some files, in an order that the key gives: string `[N]` for each draw, PNGs."""
+        order, block_seed, frame_seed = tf.unstack(tf.random.split(key, 3))
+        paths = tf.constant([os.fsencode(self._folder / name) for name in files])
+        records = _shuffled(paths, order).interleave(
+            tf.data.TFRecordDataset, cycle_length=self._cycle, num_parallel_calls=self._cycle, deterministic=True
+        )
+        draws = records.flat_map(lambda record: self._draws_of(record, frame_seed, settings))
+        # Shuffled a block at a time, since `Dataset.shuffle` cannot be a function of a seed alone.
+        numbers = [number for name in files for number in self._shards[name]]
+        blocks = draws.batch(self._block(numbers, settings.num_frames)).enumerate().prefetch(1)
+        return blocks.flat_map(lambda number, encoded: _shuffled(encoded, tf.random.fold_in(block_seed, number)))
+
+    def _frames_of(self, encoded: tf.Tensor, num_frames: int) -> tf.Tensor:
+        """PNGs, string `[N]`, as frames, uint8 `[N, H, W, C]`."""
+        frames = tf.stack([tf.io.decode_png(encoded[i], self.frame_shape[-1]) for i in range(num_frames)])
+        return tf.ensure_shape(frames, (num_frames, *self.frame_shape))
 
     def _block(self, numbers: list[int], num_frames: int) -> int:
         """How many draws of N frames of these sequences are shuffled at a time."""
@@ -203,7 +198,7 @@ class TFRecords(SequenceDataset):
         # Half of the memory is for three blocks: one in use, one that is ready, and one that is being read.
         return min(MAX_BLOCK, max(1, self._memory // (2 * 3 * max(1, drawn_bytes))))
 
-    def _draws_of(self, record: tf.Tensor, key: tf.Tensor, num_frames: int, num_neighbours: int) -> tf.data.Dataset:
+    def _draws_of(self, record: tf.Tensor, key: tf.Tensor, settings: StreamSettings) -> tf.data.Dataset:
         """Draws of N frames of the sequence in a record: string `[N]` each, PNGs."""
         features = {"number": tf.io.FixedLenFeature([], tf.int64), "frames": tf.io.VarLenFeature(tf.string)}
         example = tf.io.parse_single_example(record, features)
@@ -212,7 +207,7 @@ class TFRecords(SequenceDataset):
         tf.debugging.assert_equal(tf.gather(self.frame_counts, number), tf.size(encoded), "A shard is damaged.")
         seeds = tf.random.split(tf.random.fold_in(key, number), self._draws)
         counts = tf.fill([1], tf.size(encoded))
-        drawn = [draw_frames(one, counts, num_frames, num_neighbours) for one in tf.unstack(seeds)]
+        drawn = [draw_frames(one, counts, settings.num_frames, settings.num_neighbours) for one in tf.unstack(seeds)]
         frame = tf.concat(drawn, axis=0)
         return tf.data.Dataset.from_tensor_slices(tf.gather(encoded, frame))
 
