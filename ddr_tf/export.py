@@ -27,6 +27,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="saved_models/NAME; versions 1, 2, ... go into it",
     )
+    _add_choices(flags)
+    return flags
+
+
+def _add_choices(flags: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is written, all of which have defaults."""
     flags.add_argument(
         "--format",
         choices=("saved_model", "onnx"),
@@ -56,7 +62,6 @@ def parser() -> argparse.ArgumentParser:
         default="best",
         help="the step whose held-out ELBO was best, or the last (default: best)",
     )
-    return flags
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
