@@ -146,8 +146,8 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
       data_dir: Value of the macro `%data_dir`; None: what the files say, else `default_data_dir()`.
 
     Raises:
-      UserError: For a missing file, bad syntax, an unknown name (with the nearest right one), a macro that nothing
-        uses or a value of the wrong type, with file and line.
+      UserError: For a missing file, bad syntax, an unknown name (with the nearest right one), a macro or a binding
+        that nothing uses or a value of the wrong type, with file and line.
     """
     gin.clear_config()
     _sources.clear()
@@ -165,6 +165,7 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
     _check_macros()
     for name, value in _bound_values():
         _check_type(name, value)
+    _check_effects(bindings)
 
 
 def registered(name: str) -> Callable[..., Any] | None:
@@ -370,6 +371,35 @@ def _check_macros() -> None:
                 raise UserError(_sentence(f"{place}: nothing uses {match[1]}{_parameter_like(match[1])}"))
 
 
+def _check_effects(bindings: Sequence[str]) -> None:
+    """Raises UserError for a binding of something that the run does not use, as of another dataset than its own."""
+    used = _used()
+    for binding in bindings:
+        match = _BINDING.fullmatch(binding)
+        target = match["name"].rpartition(".")[0].rpartition(".")[2] if match else ""
+        if used and target in _CONFIGURABLES and target not in used:
+            raise UserError(
+                f"--gin_param '{binding}' has no effect: the run does not use {target}, but {', '.join(sorted(used))}."
+            )
+
+
+def _used() -> set[str]:
+    """Names of the configurables that `train` uses, directly or not; empty if it is not known which dataset it uses."""
+    values = dict(_bound_values())
+    if not isinstance(values.get("train.sequences"), gin.config.ConfigurableReference):
+        return set()
+    used, new = set(), ["train"]
+    while new:
+        target = new.pop()
+        used.add(target)
+        for name, parameter in _parameters(target).items():
+            value = values.get(f"{target}.{name}", parameter.default)
+            selector = getattr(value, "selector", getattr(value, "__name__", ""))
+            if (named := selector.rpartition(".")[2]) in _CONFIGURABLES.keys() - used:
+                new.append(named)
+    return used
+
+
 def _parameter_like(name: str) -> str:
     """A hint at the parameter that a name without a dot may mean."""
     parameters = {parameter: f"{target}.{parameter}" for target in _CONFIGURABLES for parameter in _parameters(target)}
@@ -407,11 +437,9 @@ def _wanted_types(name: str) -> tuple[Any, ...]:
         return ()
     target = _CONFIGURABLES[target_name.rpartition(".")[2]][0]
     wanted = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target).get(parameter)
-    if typing.get_origin(wanted) is Callable:
-        return (Callable,)
-    if isinstance(wanted, types.UnionType) or typing.get_origin(wanted) is typing.Union:
-        return typing.get_args(wanted)
-    return () if wanted is None else (wanted,)
+    is_union = isinstance(wanted, types.UnionType) or typing.get_origin(wanted) is typing.Union
+    kinds = typing.get_args(wanted) if is_union else () if wanted is None else (wanted,)
+    return tuple(Callable if typing.get_origin(kind) is Callable else kind for kind in kinds)
 
 
 def _described(kinds: Iterable[type]) -> str:
@@ -421,6 +449,8 @@ def _described(kinds: Iterable[type]) -> str:
 def _check_type(name: str, value: Any) -> None:
     wanted = _wanted_types(name)
     if Callable in wanted:
+        if value is None and type(None) in wanted:
+            return
         if not isinstance(value, gin.config.ConfigurableReference) or value.evaluate:
             raise UserError(explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
         _check_required(value.selector.rpartition(".")[2])

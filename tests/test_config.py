@@ -39,6 +39,8 @@ def gin_file(tmp_path):
         ("train.smaller_config = 3", ["must be str or None, got 3"]),
         ("train.sequences = 'Puppets'", ["train.sequences must be a name with @", "some.gin, line 1"]),
         ("train.sequences = @Puppets()", ["must be a name with @ and without ()"]),
+        ("train.augmentation = 'Augmentation'", ["train.augmentation must be a name with @", "some.gin, line 1"]),
+        ("train.augmentation = Augmentation", ["write train.augmentation = @Augmentation."]),
         ("train.steps = @Puppets", ["train.steps must be int, got @Puppets"]),
         ("train.steps = %missing", ["%missing", "no value"]),
         ("train.run_dir = 'x'", ["run_dir"]),
@@ -93,6 +95,19 @@ def test_a_macro_of_a_binding_that_nothing_uses_is_refused(gin_file):
         config.load([gin_file("")], ["steps=10"])
     config.load([gin_file("train.steps = %budget")], ["budget=10"])
     assert gin.get_bindings("train")["steps"] == 10
+
+
+@pytest.mark.parametrize("binding", ["FrameFolders.root=my_frames", "Adam.epsilon=1e-5", "Augmentation.flip=False"])
+def test_a_binding_of_what_the_run_does_not_use_is_refused(binding):
+    with pytest.raises(UserError, match=r"has no effect: the run does not use .*, but DDR, Muon, Puppets, train"):
+        config.load(["quickstart.gin"], [binding])
+
+
+def test_a_binding_may_choose_what_another_sets():
+    for chosen in ("train.sequences=@FrameFolders", "train.sequences=%mine"):
+        others = ["mine=@FrameFolders", "train.augmentation=@Augmentation", "Augmentation.flip=False"]
+        config.load(["quickstart.gin"], [chosen, "FrameFolders.root=x", *(others if "%" in chosen else [])])
+    config.load([str(GIN / "frame_folders.gin")], ["train.augmentation=None", "FrameFolders.root=x"])
 
 
 def test_includes_are_relative_to_the_file_that_has_them(gin_file, tmp_path, monkeypatch):
@@ -203,7 +218,8 @@ def test_shipped_files_build_what_they_name(path, drawn_data, bindings, tmp_path
         bindings = [*bindings, f"FrameFolders.root = {str(tmp_path)!r}"]
     second = path.name == "shards.gin" or path.parent.name == "baselines"
     files = [GIN / "quickstart.gin", path] if second else [path]
-    config.load(list(map(str, files)), bindings, data_dir=str(drawn_data))
+    (tmp_path / "bindings.gin").write_text("\n".join(bindings))
+    config.load(list(map(str, [*files, tmp_path / "bindings.gin"])), data_dir=str(drawn_data))
     assert config.locate("DDR.dynamic_dim")
     if path.name == "base.gin":
         return
