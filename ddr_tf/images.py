@@ -61,7 +61,8 @@ class Frame(NamedTuple):
       digest: Of the bytes of the file, and of the picture's number where it has several.
       note: What is worth knowing about the file, or "".
       num_pictures: How many the file holds.
-      max_value: The largest value in an image of 16 bits a pixel; None for others.
+      max_value: The largest value in an image of 16 bits a pixel, or a channel; None for others.
+      deep_colour: Whether it has 16 bits a channel, of which Pillow drops the lower 8.
     """
 
     pixels: np.ndarray
@@ -69,6 +70,7 @@ class Frame(NamedTuple):
     note: str
     num_pictures: int = 1
     max_value: int | None = None
+    deep_colour: bool = False
 
 
 class TooLargeError(ValueError):
@@ -173,8 +175,8 @@ def read_frame(path: Path, frame_format: FrameFormat) -> Frame:
         notes = [] if is_named_as_image(path) else ["an image in spite of its name"]
         if count > 1:
             notes.append(f"the first of its {count} pictures is used")
-        pixels, max_value = _frame_of(image, frame_format)
-        return Frame(pixels, _digest(file), "; ".join(notes), count, max_value)
+        pixels, *depth = _frame_of(image, frame_format)
+        return Frame(pixels, _digest(file), "; ".join(notes), count, *depth)
 
 
 def read_pictures(path: Path, frame_format: FrameFormat) -> Iterator[tuple[int, Frame]]:
@@ -192,8 +194,8 @@ def read_pictures(path: Path, frame_format: FrameFormat) -> Iterator[tuple[int, 
     with opened(path) as (file, image):
         digest, count = _digest(file), count_pictures(image)
         for number, page in each_picture(image, os.fstat(file.fileno()).st_size):
-            pixels, max_value = _frame_of(page, frame_format)
-            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), "", count, max_value)
+            pixels, *depth = _frame_of(page, frame_format)
+            yield number, Frame(pixels, digest + number.to_bytes(4, "big"), "", count, *depth)
 
 
 def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Image.Image]]:
@@ -234,13 +236,14 @@ def _digest(file: BinaryIO) -> bytes:
     return hashlib.file_digest(file, "blake2b").digest()
 
 
-def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray, int | None]:
-    """The picture at which an open image is as uint8 `[H, W, C]`; and `Frame.max_value`."""
+def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray, int | None, bool]:
+    """The picture at which an open image is as uint8 `[H, W, C]`; `max_value` and `deep_colour` of `Frame`."""
     height, width = frame_format.size
+    deep_colour = _has_deep_colour(image)  # it can be told only before anything is decoded
     with decoding(image, frame_format.max_decoding_mb, (width, height)):
-        max_value = _max_of_16_bits(image)
+        max_value = _max_of_16_bits(image, deep_colour)
         plain = upright(image, frame_format.channels, frame_format.value_range)
-        return to_frame(plain, frame_format.size, frame_format.fit), max_value
+        return to_frame(plain, frame_format.size, frame_format.fit), max_value, deep_colour
 
 
 @contextlib.contextmanager
@@ -292,9 +295,17 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _max_of_16_bits(image: Image.Image) -> int | None:
-    """The largest value in an image of 16 bits a pixel; None for others."""
+def _max_of_16_bits(image: Image.Image, deep_colour: bool) -> int | None:
+    """The largest value in an image of 16 bits a pixel, or a channel, as far as Pillow reads it; None for others."""
+    if deep_colour:
+        colours = image.getextrema()[: 1 if image.mode == "LA" else 3]
+        return 256 * max(high for _, high in colours) + 255
     return int(image.getextrema()[1]) if image.mode == "I" or image.mode.startswith("I;16") else None
+
+
+def _has_deep_colour(image: Image.Image) -> bool:
+    """Whether an image that has not been decoded has 16 bits a channel in its file, and 8 in Pillow."""
+    return image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile) for tile in image.tile)
 
 
 def to_frame(image: Image.Image, size: tuple[int, int], fit: str) -> np.ndarray:

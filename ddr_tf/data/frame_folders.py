@@ -77,6 +77,9 @@ class FrameFolders(ArrayDataset):
         store = load_frames(folder, frame_format, name_pattern, min_frames, max_bad_fraction, cache_dir)
         labels = described(_labels(folder, store, name_pattern), class_labels)
         values = labels.get("static_labels", {}) | labels.get("frame_labels", {})
+        on_labels = class_remarks(values, labels["label_names"], class_labels, folder / LABELS_FILE)
+        for remark in on_labels:
+            print(f"{remark.path}: {remark.reason}", flush=True)
         super().__init__(
             store.bank,
             name=folder.resolve().name,
@@ -86,7 +89,7 @@ class FrameFolders(ArrayDataset):
             else split_at_random(len(store.ids), held_out_fraction),
             ids=store.ids,
             pose_numbers=poses_of(store.files, labels.get("frame_labels", {}), pose_label),
-            remarks=[*store.remarks, *class_remarks(values, labels["label_names"], folder / LABELS_FILE)],
+            remarks=[*store.remarks, *on_labels],
             **labels,
         )
 

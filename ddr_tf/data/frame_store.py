@@ -34,6 +34,7 @@ FORMAT = 3  # of what is in the cache
 MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
 MIN_LARGEST = 16_384  # in images of 16 bits; if all values are smaller, they are dark, or have fewer bits
 REPORT = "remarks.tsv"
+NUM_SHOWN = 3  # remarks that are printed; all are in the report
 LABELS_FILE = "labels.csv"  # in the root; no frame
 
 
@@ -272,6 +273,8 @@ def _print_remarks(remarks: list[Remark], root: Path, report: Path) -> None:
         kinds = {kind: sum(remark.kind == kind for remark in remarks) for kind in ("bad", "left out", "noted")}
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         print(f"{root}: {told} (reasons in {report})", flush=True)
+        for remark in remarks[:NUM_SHOWN]:
+            print(f"  {escaped(os.path.relpath(remark.path, root))}: {escaped(remark.reason)}", flush=True)
 
 
 def _write_report(path: Path, remarks: Iterable[Remark]) -> None:
@@ -361,7 +364,8 @@ class _Writer:
         self._unused = Unused()
         self._kept: dict[str, list[str]] = {}
         self._first_with: dict[bytes, tuple[str, str]] = {}  # digest -> sequence and path
-        self._max_values: dict[str, int] = {}  # of images of 16 bits
+        # Of images of 16 bits, by whether they are in colour.
+        self._max_values: dict[bool, dict[str, int]] = {False: {}, True: {}}
         self._value_range = frame_format.value_range
         self._write_header(0)
 
@@ -387,7 +391,7 @@ class _Writer:
             elif self._is_new(sequence, path, frame):
                 good.append(path)
                 if frame.max_value is not None:
-                    self._max_values[path] = frame.max_value
+                    self._max_values[frame.deep_colour][path] = frame.max_value
                 self._file.write(frame.pixels.tobytes())
         if len(good) >= self._min_frames:
             self._kept[sequence] = good
@@ -408,14 +412,19 @@ class _Writer:
 
     def _remark_on_range(self) -> None:
         """Remarks on images of 16 bits if no value in any of them needs more than 14."""
-        largest = max(self._max_values.values(), default=MIN_LARGEST)
-        if self._value_range is None and largest < MIN_LARGEST:
+        for in_colour, values in self._max_values.items():
+            largest = max(values.values(), default=MIN_LARGEST)
+            if largest >= MIN_LARGEST or (self._value_range and not in_colour):
+                continue
             bits = max(8, largest.bit_length())
+            remedy = f"if they have {bits} bits, set value_range = (0, {(1 << bits) - 1})"
+            if in_colour:
+                remedy = "value_range is for grey ones, so convert them to 8 bits a channel"
             reason = (
-                f"{len(self._max_values)} images of 16 bits a pixel with no value above {largest:,} of 65,535, so they "
-                f"are dark; if they have {bits} bits, set value_range = (0, {(1 << bits) - 1})"
+                f"{len(values)} image(s) of 16 bits a {'channel' if in_colour else 'pixel'} with no value above "
+                f"{largest:,} of 65,535, so they are dark; {remedy}"
             )
-            self._remark(next(iter(self._max_values)), "noted", reason)
+            self._remark(next(iter(values)), "noted", reason)
 
     def _remark(self, path: str, kind: str, reason: str) -> None:
         self._remarks.append(Remark(str(self._root / path), kind, reason))

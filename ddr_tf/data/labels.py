@@ -213,15 +213,49 @@ def described(
 
 
 def class_remarks(
-    labels: Mapping[str, np.ndarray], label_names: Mapping[str, Sequence[str]], path: Path
+    labels: Mapping[str, np.ndarray],
+    label_names: Mapping[str, Sequence[str]],
+    class_labels: Collection[str],
+    path: Path,
 ) -> list[Remark]:
-    """Remarks about labels that are taken for quantities and look like numbers of classes."""
+    """Remarks about quantities that look like numbers of classes, and classes that look like quantities."""
     remarks = []
     for name, values in labels.items():
-        known = values[np.isfinite(values)] if name not in label_names else values[:0]
-        distinct = np.unique(known)
-        if 2 < len(distinct) <= min(MAX_CLASS_NUMBERS, len(known) / 2) and (distinct == np.round(distinct)).all():
-            shown = ", ".join(f"{value:g}" for value in distinct)
-            reason = f"the label {name} is a quantity (of the values {shown}); if these are classes, name it in "
-            remarks.append(Remark(str(path), "noted", f"{reason}FrameFolders.class_labels"))
+        if name not in label_names:
+            reason = _like_classes(values)
+        else:
+            reason = None if name in class_labels else _like_a_quantity(label_names[name])
+        if reason:
+            remarks.append(Remark(str(path), "noted", f"the label {name} is {reason}"))
     return remarks
+
+
+def _like_classes(values: np.ndarray) -> str | None:
+    """What to say of a quantity that has few values, all whole numbers."""
+    known = values[np.isfinite(values)]
+    distinct = np.unique(known)
+    if not (2 < len(distinct) <= min(MAX_CLASS_NUMBERS, len(known) / 2) and (distinct == np.round(distinct)).all()):
+        return None
+    shown = ", ".join(f"{value:g}" for value in distinct)
+    return f"a quantity (of the values {shown}); if these are classes, name it in FrameFolders.class_labels"
+
+
+def _like_a_quantity(words: Sequence[str]) -> str | None:
+    """What to say of classes most of whose words are numbers."""
+    others = [word for word in words if not _is_number(word)]
+    if len(others) > len(words) / 2 or len(words) < 2:
+        return None
+    if not others:
+        return f"of classes, since its numbers have commas (as '{words[0]}'); write points, or separate columns by ;"
+    shown = ", ".join(f"'{word}'" for word in others[:3])
+    return (
+        f"of classes, since {len(others)} of its {len(words)} values are no numbers (as {shown}); if it is a quantity, "
+        "leave those cells empty; if not, name it in FrameFolders.class_labels"
+    )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return bool(np.isfinite(_number(word, decimal_comma=True)))
+    except ValueError:
+        return False

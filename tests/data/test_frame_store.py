@@ -2,7 +2,9 @@
 
 import os
 import re
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +86,7 @@ def test_bad_files_are_left_out_with_reasons_and_nothing_is_changed(folder, cach
         assert reason in found[key], key
     said = capsys.readouterr().out
     assert "4 bad, 9 left out, 4 noted" in said
-    report = (said.split("reasons in ")[1]).strip().rstrip(")")
+    report = said.split("reasons in ")[1].split(")\n")[0]
     lines = Path(report).read_text("utf-8").splitlines()
     assert len(lines) == 1 + len(expected)
     assert lines[0].split("\t") == ["path", "kind", "reason"]
@@ -148,7 +150,7 @@ def test_what_is_not_used_is_counted_by_kind(folder):
 def test_the_report_holds_nothing_that_a_terminal_would_obey(folder, capsys):
     (folder / "anna/\x1b[31mred\n.png").write_bytes(b"")
     of(folder, max_bad_fraction=0.1)
-    report = Path(capsys.readouterr().out.split("reasons in ")[1].strip().rstrip(")"))
+    report = Path(capsys.readouterr().out.split("reasons in ")[1].split(")\n")[0])
     assert "\\x1b[31mred\\n.png\tbad\tempty file" in report.read_text()
 
 
@@ -156,7 +158,7 @@ def test_the_range_of_values_is_a_setting(folder):
     Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(folder / "anna/deep.png")
     Image.fromarray(np.full((16, 16), 7, np.uint16)).save(folder / "anna/deeper.png")
     (remark,) = of(folder).remarks
-    assert remark.reason.startswith("2 images of 16 bits a pixel with no value above 4,095 of 65,535")
+    assert remark.reason.startswith("2 image(s) of 16 bits a pixel with no value above 4,095 of 65,535")
     assert "value_range = (0, 4095)" in remark.reason
     Image.fromarray(np.full((16, 16), 65535, np.uint16)).save(folder / "anna/full.png")
     assert of(folder).remarks == ()
@@ -167,6 +169,19 @@ def test_the_range_of_values_is_a_setting(folder):
     for values in ((1, 1), (0, np.inf), (0,), ("a", "b")):
         with pytest.raises(UserError, match="value_range must be two numbers"):
             of(folder, value_range=values)
+
+
+def test_dark_colour_of_16_bits_is_remarked_on(folder, capsys):
+    values = np.full((16, 16, 3), 4095, ">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)  # a PNG of 16 bits a channel, which Pillow does not write
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    (folder / "anna/deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    (remark,) = of(folder).remarks
+    assert remark.reason.startswith("1 image(s) of 16 bits a channel with no value above 4,095 of 65,535, so they are")
+    assert "convert them to 8 bits a channel" in remark.reason
+    assert remark.reason in capsys.readouterr().out
 
 
 def test_folders_may_be_1200_deep_and_names_need_not_be_text(tmp_path):

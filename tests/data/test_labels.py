@@ -90,6 +90,26 @@ def test_a_decimal_comma_goes_with_a_semicolon(folder):
     np.testing.assert_array_equal(of(folder).static_labels["age"], [31.5, -0.5, np.nan])
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["31", "na", "29.5"], "1 of its 3 values are no numbers (as 'na'); if it is a quantity, leave those cells"),
+        (['"31,5"', '"29,5"', '"3,0"'], "its numbers have commas (as '29,5'); write points"),
+        (["red", "1", "blue"], None),
+    ],
+)
+def test_words_among_numbers_are_remarked_on(folder, cells, said, capsys):
+    lines = [f"anna,frame {i + 1},{cells[i % 3]}\n" for i in range(12)]
+    (folder / "labels.csv").write_text("sequence,frame,age\n" + "".join(lines))
+    remarks = of(folder).remarks
+    assert len(remarks) == bool(said)
+    if said:
+        assert remarks[0].reason.startswith("the label age is of classes, since ")
+        assert said in remarks[0].reason
+        assert said in capsys.readouterr().out
+        assert of(folder, class_labels=("age",)).remarks == ()
+
+
 def test_numbers_of_classes_are_classes_if_it_is_said(folder):
     lines = [f"anna,frame {i + 1},{(2, 10, 1)[i % 3]}\n" for i in range(12)]
     (folder / "labels.csv").write_text("sequence,frame,kind\n" + "".join(lines))
