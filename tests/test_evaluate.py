@@ -21,6 +21,8 @@ def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, run_dir, 
     written = json.loads((tmp_path / "first/evaluation.json").read_text())
     assert all(set(figure) == {"value", "standard_error", "chance", "ceiling"} for figure in written.values())
     assert {"swap_psnr", "swap_psnr_with_2_frames", "parameters", "training_peak_memory_mb"} <= written.keys()
+    assert {"probe_dynamic_to_arms", "probe_static_to_hair_with_2_frames"} <= written.keys()
+    assert not [name for name in written if "dynamic_to" in name and name.endswith("_frames")]  # z is of one frame
     assert written["training_minutes"]["standard_error"] is None
     assert "swap_pose_accuracy" in capsys.readouterr().out
     assert list((tmp_path / "first/logs/evaluation").iterdir())

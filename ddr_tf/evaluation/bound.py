@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
-from ddr_tf.evaluation.held_out import Codes, fetch, frame_sets
+from ddr_tf.evaluation.held_out import Codes, frame_sets
 from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.model.elbo import bits_per_dim
@@ -77,16 +77,18 @@ def measure_importance_weighted_bound(
       `importance_weighted_bound_nats_per_frame`, and `importance_weighted_gain_nats_per_frame`: how much more that is
       than the mean of the same samples, which is the ELBO.
     """
-    frames = fetch(sequences, codes.sequence[:num_sequences], codes.frame[:num_sequences, 0])
-    batch, num_frames = frames.shape[:2]
-    shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
-    features = model.features(frames)
+    chosen = codes.sequence[:num_sequences], codes.frame[:num_sequences, :1]
+    num_frames = codes.frame.shape[-1]
 
-    def log_weights(sample: int) -> tf.Tensor:
-        noise = (tf.random.stateless_normal(shape, [seed, 2 * sample + i]) for i, shape in enumerate(shapes))
-        return model.log_weights(frames, *noise, features)
+    def log_weights(start: int, frames: tf.Tensor) -> tf.Tensor:
+        shapes = ([len(frames), model.static_dim], [len(frames), num_frames, model.dynamic_dim])
+        features, samples = model.features(frames), []
+        for sample in range(start * num_samples, (start + 1) * num_samples):  # noise of other sequences is other noise
+            noise = (tf.random.stateless_normal(shape, [seed, 2 * sample + i]) for i, shape in enumerate(shapes))
+            samples.append(model.log_weights(frames, *noise, features))
+        return tf.stack(samples)
 
-    weights = tf.stack([log_weights(sample) for sample in range(num_samples)])
+    weights = tf.concat([log_weights(*part) for part in frame_sets(sequences, *chosen)], axis=1)
     bound = tf.reduce_logsumexp(weights, axis=0) - np.log(num_samples)
     gain = bound - tf.reduce_mean(weights, axis=0)
     return {

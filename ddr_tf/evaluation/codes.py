@@ -79,13 +79,16 @@ def _as_rows(codes: Codes) -> tuple[_Rows, _Rows]:
     )
 
 
-def measure_codes(codes: Codes, sequences: SequenceDataset, probe_iterations: int) -> dict[str, Measurement]:
+def measure_codes(
+    codes: Codes, sequences: SequenceDataset, probe_iterations: int, probe_dynamic: bool = True
+) -> dict[str, Measurement]:
     """Metrics that need no frames.
 
     Args:
       codes: A draw of codes.
       sequences: The dataset, for its labels.
       probe_iterations: Of each fit of a probe, at most.
+      probe_dynamic: Whether labels are read from z, too.
 
     Returns:
       `static_consistency`, `order_dependence`, `active_units_*`, `static_retrieval_accuracy`; for each label of
@@ -106,8 +109,9 @@ def measure_codes(codes: Codes, sequences: SequenceDataset, probe_iterations: in
         "static_retrieval_accuracy": Measurement(retrieval(codes.static), 1 / num_sequences, 1.0),
         "order_dependence": Measurement(codes.order_dependence, ceiling=0.0),
     }
-    readable = [*_static_labels(static, dynamic, sequences, probe_iterations)]
-    readable += _frame_labels(static, dynamic, codes, sequences, probe_iterations)
+    read = dynamic if probe_dynamic else None
+    readable = [*_static_labels(static, read, sequences, probe_iterations)]
+    readable += _frame_labels(static, read, codes, sequences, probe_iterations)
     if sequences.shared_poses and num_frames == STANDARD_NUM_FRAMES:
         readable += _poses(static, dynamic, codes, probe_iterations)
     return measurements | {name: Measurement(value, 0.0, 1.0) for name, value in readable if value is not None}
@@ -121,21 +125,24 @@ def _by_kind(labels: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray, C
 
 
 def _static_labels(
-    static: _Rows, dynamic: _Rows, sequences: SequenceDataset, iterations: int
+    static: _Rows, dynamic: _Rows | None, sequences: SequenceDataset, iterations: int
 ) -> Iterator[tuple[str, float | None]]:
     """What codes tell of the labels of sequences."""
     for name, labels, read in _by_kind(sequences.static_labels):
         yield f"probe_static_to_{name}", read(static.codes, labels[static.sequence], static.sequence, iterations)
+        if dynamic is None:
+            continue
         yield f"leakage_dynamic_to_{name}", read(dynamic.codes, labels[dynamic.sequence], dynamic.sequence, iterations)
 
 
 def _frame_labels(
-    static: _Rows, dynamic: _Rows, codes: Codes, sequences: SequenceDataset, iterations: int
+    static: _Rows, dynamic: _Rows | None, codes: Codes, sequences: SequenceDataset, iterations: int
 ) -> Iterator[tuple[str, float | None]]:
     """What codes tell of the labels of frames."""
     rows = sequences.rows(codes.sequence[:, None, None], codes.frame)
     for name, labels, read in _by_kind(sequences.frame_labels):
-        yield f"probe_dynamic_to_{name}", read(dynamic.codes, labels[rows].ravel(), dynamic.sequence, iterations)
+        if dynamic is not None:
+            yield f"probe_dynamic_to_{name}", read(dynamic.codes, labels[rows].ravel(), dynamic.sequence, iterations)
         of_sets = labels[rows].reshape(len(static.codes), -1, 1)
         if read is probe:
             of_sets = np.where(of_sets < 0, np.nan, of_sets == np.arange(labels.max() + 1))

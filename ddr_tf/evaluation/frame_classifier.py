@@ -30,7 +30,7 @@ class FrameClassifier:
       frame_labels: Names of the labels of frames.
     """
 
-    def __init__(self, sequences: SequenceDataset, seed: int, num_frames: int = 10_000) -> None:
+    def __init__(self, sequences: SequenceDataset, seed: int, num_frames: int = 5_000) -> None:
         """Trains it on real frames of training identities.
 
         Args:
@@ -53,8 +53,10 @@ class FrameClassifier:
         sequences, random = self._sequences, np.random.RandomState(seed)
         numbers = np.sort(random.choice(sequences.splits[TRAIN], num_frames))  # those of a file one after another
         frame = (random.uniform(size=num_frames) * sequences.frame_counts[numbers]).astype(int)
-        parts = (slice(start, start + SEQUENCES_AT_ONCE) for start in range(0, num_frames, SEQUENCES_AT_ONCE))
-        frames = np.concatenate([fetch(sequences, numbers[part], frame[part, None]) for part in parts])[:, 0]
+        frames = np.empty((num_frames, *sequences.frame_shape), np.uint8)
+        for start in range(0, num_frames, SEQUENCES_AT_ONCE):
+            part = slice(start, start + SEQUENCES_AT_ONCE)
+            frames[part] = fetch(sequences, numbers[part], frame[part, None])[:, 0]
         keras.utils.set_random_seed(seed)
         self._network = _network(
             sequences.frame_shape, [int(values.max()) + 1 for values in (self._static | self._frame).values()]

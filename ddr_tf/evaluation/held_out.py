@@ -24,7 +24,8 @@ from ddr_tf.model.ddr import as_float, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
 
 NEIGHBOURS = "neighbours"  # in place of a transfer
-FRAMES_AT_ONCE = 512  # that are encoded
+FRAMES_AT_ONCE = 128  # that are encoded
+SHOWN_FRAMES = 8  # of a pair that are swapped, at most; in random order, so those of more would say little more
 
 # Codes of A and B, and the frames of B -> transfer -> z, float32 [P, N, Z].
 Transfers = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]
@@ -176,6 +177,8 @@ def draw_codes(
 class Swaps(NamedTuple):
     """One draw of pairs of held-out sequences, and what a model makes of them.
 
+    N is here that of the frames of B that are shown, `SHOWN_FRAMES` at most.
+
     Attributes:
       static_sequence, dynamic_sequence: int `[P]`, the numbers of A and B.
       frame: int `[P, N]`, the numbers of the frames of B.
@@ -245,6 +248,8 @@ def draw_swaps(
     frames_b = fetch(sequences, b, frame)
     codes_a = model.encode(fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))
     codes_b = model.encode(frames_b)
+    frame, frames_b = frame[:, :SHOWN_FRAMES], frames_b[:, :SHOWN_FRAMES]
+    codes_b = {**codes_b, "dynamic_mean": codes_b["dynamic_mean"][:, :SHOWN_FRAMES]}
     swapped = _swapped(model, codes_a, codes_b, frames_b, transfers)
     neighbours = model.encode(fetch(sequences, a, draw_neighbours(random, sequences, a, num_frames)))
     *_, swapped[NEIGHBOURS] = _swapped(model, neighbours, codes_b, frames_b, transfers).values()

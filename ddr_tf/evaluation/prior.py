@@ -56,9 +56,9 @@ def measure_prior(
     codes = model.encode(fetch(sequences, chosen, draw_frame_numbers(random, sequences, chosen, num_frames)))
     prior = diagonal_normal(codes["prior_mean"], codes["prior_stddev"])
     dynamic = tf.transpose(prior.sample(num_samples, seed=[seed, 0]), [1, 0, 2])
-    decoded = model.decode(codes["static_mean"], dynamic).numpy()
     sampled, uniform, similarities = [], [], []
-    for number, images in zip(chosen, decoded, strict=True):
+    for place, number in enumerate(chosen):
+        images = np.asarray(model.decode(codes["static_mean"][place, None], dynamic[place, None]))[0]
         truths = as_float(fetch(sequences, np.array([number]), poses[None]))[0].numpy()
         sampled.append(nearest(images, truths))
         uniform.append(nearest(truths[random.choice(poses, num_samples)], truths))

@@ -67,13 +67,20 @@ def evaluate(
     settings = settings or Settings()
     check_packages()
     detector = FaceDetector() if settings.faces else None
-    classifier = None
+    classifier, of_samples = None, []
     if STANDARD_NUM_FRAMES in settings.frame_counts:
+        if progress:
+            print("training the frame classifier, comparing samples", file=sys.stderr)
         classifier = FrameClassifier(sequences, seed=0, num_frames=settings.classifier_frames)
+        if sequences.shared_poses:
+            seeds = range(settings.num_seeds)
+            of_samples = measure_samples(model, sequences, seeds, STANDARD_NUM_FRAMES, settings.samples)
 
     def measure(seed: int, num_frames: int) -> dict[str, Measurement]:
         draw = draw_held_out(model, sequences, settings, seed, num_frames, density_transfers(model))
         measurements = measure_densities(model, sequences, settings, draw)
+        if of_samples and num_frames == STANDARD_NUM_FRAMES:  # they do not depend on N
+            measurements |= of_samples[seed]
         measurements |= measure_codes_and_swaps(sequences, settings, draw)
         if detector:
             measurements |= measure_landmarks(
@@ -132,7 +139,7 @@ def over_draws(
 
 def _warn_of_short_sequences(sequences: SequenceDataset, num_frames: int) -> None:
     """Says which metrics there are no frames for."""
-    enough = int((sequences.frame_counts[sequences.splits[HELD_OUT]] >= 2 * num_frames).sum())
+    enough = _num_with_frames(sequences, 2 * num_frames)
     if enough < NUM_FOLDS:
         missing = "no bounds and metrics of codes" if enough < 2 else "no probes"
         print(
@@ -140,6 +147,11 @@ def _warn_of_short_sequences(sequences: SequenceDataset, num_frames: int) -> Non
             f"probes {NUM_FOLDS}), so there are {missing}.",
             file=sys.stderr,
         )
+
+
+def _num_with_frames(sequences: SequenceDataset, count: int) -> int:
+    """How many held-out sequences have so many frames."""
+    return int((sequences.frame_counts[sequences.splits[HELD_OUT]] >= count).sum())
 
 
 def draw_held_out(
@@ -160,10 +172,14 @@ def draw_held_out(
 
 
 def measure_codes_and_swaps(sequences: SequenceDataset, settings: Settings, draw: Draw) -> dict[str, Measurement]:
-    """The metrics that need no density of the model."""
+    """The metrics that need no density of the model; what z tells, for the first N for which there are enough frames.
+
+    For z is of one frame, and depends on N by f alone.
+    """
     measurements = {}
     if draw.codes is not None:
-        measurements |= measure_codes(draw.codes, sequences, settings.probe_iterations)
+        first = next(count for count in settings.frame_counts if _num_with_frames(sequences, 2 * count) >= 2)
+        measurements |= measure_codes(draw.codes, sequences, settings.probe_iterations, draw.num_frames == first)
         if draw.num_frames == STANDARD_NUM_FRAMES:
             measurements |= measure_disentanglement(draw.codes, sequences)
     measurements |= measure_swaps(sequences, draw.swaps)
@@ -177,17 +193,16 @@ def measure_codes_and_swaps(sequences: SequenceDataset, settings: Settings, draw
 def measure_densities(
     model: DensityModel, sequences: SequenceDataset, settings: Settings, draw: Draw
 ) -> dict[str, Measurement]:
-    """The bounds, and where poses are shared what p(z | f) covers and what samples show."""
+    """The bounds, and where poses are shared what p(z | f) covers."""
     measurements = {}
     if draw.codes is not None:
         measurements |= measure_bound(model, sequences, draw.codes, draw.seed)
-        measurements |= measure_importance_weighted_bound(
-            model, sequences, draw.codes, draw.seed, settings.bound_sequences, settings.bound_samples
-        )
+        if draw.num_frames == STANDARD_NUM_FRAMES:
+            measurements |= measure_importance_weighted_bound(
+                model, sequences, draw.codes, draw.seed, settings.bound_sequences, settings.bound_samples
+            )
     if sequences.shared_poses:
         measurements |= measure_prior(
             model, sequences, draw.seed, draw.num_frames, settings.prior_sequences, settings.prior_samples
         )
-        if draw.num_frames == STANDARD_NUM_FRAMES:  # samples do not depend on it
-            measurements |= measure_samples(model, sequences, draw.seed, draw.num_frames, settings.samples)
     return measurements

@@ -12,7 +12,8 @@ class Settings:
     Attributes:
       num_seeds: Evaluation seeds, 0 to `num_seeds - 1`. Each draws its own pairs, frames and noise.
       frame_counts: The numbers N of frames that f is computed from. For N other than `STANDARD_NUM_FRAMES` the names
-        of metrics end with `_with_N_frames`, and metrics of poses and of the frame classifier are left out.
+        of metrics end with `_with_N_frames`, and metrics of poses, of the frame classifier and the
+        importance-weighted bound are left out. What z tells is measured for the first for which there are frames.
       faces: Whether frames show faces, so that their landmarks can be found.
       num_pairs: Pairs of sequences that are swapped.
       max_sequences: Held-out sequences whose codes are measured, at most.
@@ -39,8 +40,8 @@ class Settings:
     bound_samples: int = 16
     prior_sequences: int = 16
     prior_samples: int = 64
-    samples: int = 512
-    classifier_frames: int = 10_000
+    samples: int = 256
+    classifier_frames: int = 5_000
     classified_sequences: int = 128
     recognised_sequences: int = 50
     recognised_frames: int = 32

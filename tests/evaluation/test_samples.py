@@ -51,7 +51,9 @@ def test_samples_of_one_value_have_no_diversity():
 
 
 def test_a_model_is_measured_with_both_densities():
-    measured = measure_samples(tiny_model(), puppets(), seed=0, num_frames=4, num_samples=6)
+    both = measure_samples(tiny_model(), puppets(), seeds=(0, 1), num_frames=4, num_samples=6)
+    (measured,) = measure_samples(tiny_model(), puppets(), seeds=(0,), num_frames=4, num_samples=6)
+    assert both[0] == measured and both[1] != measured
     assert {"sample_psnr", "sample_psnr_standard", "sample_diversity_skin", "sample_memorised_standard"} <= set(
         measured
     )
