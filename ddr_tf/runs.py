@@ -199,19 +199,20 @@ def read_static_density(directory: Path, static_dim: int) -> StaticDensity | Non
     return density
 
 
-def load_keras_model(path: str) -> DDR:
+def load_keras_model(place: Path) -> DDR:
     """The model of a finished run, of a `.keras` file, or of an exported model that holds its `.keras` file.
 
     Raises:
       UserError: If there is none, or it cannot be read.
     """
-    place = files.local_path(path)
     if place.is_file():
         return read_keras_model(place)
     versions = sorted((path for path in place.glob("*") if path.name.isdecimal()), key=lambda path: -int(path.name))
     for folder in [place, *versions]:
         if (model := folder / "assets.extra" / MODEL).is_file():
             return read_keras_model(model)
+    if (place / "saved_model.pb").exists() or versions:
+        raise UserError(f"{place} is an exported model without its {MODEL}; export it again with --keep_keras.")
     return load_model(place)
 
 

@@ -96,7 +96,8 @@ def exported_model(path: str) -> Iterator[Path]:
     Raises:
       UserError: If there is neither.
     """
-    from ddr_tf.serving import saved_model, shipped
+    from ddr_tf import shipped
+    from ddr_tf.serving import saved_model
 
     folder = shipped.resolve(path)
     if not shipped.is_run(folder):

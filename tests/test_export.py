@@ -160,7 +160,7 @@ def test_examples_of_held_out_sequences(tmp_path, run_dir, capsys):
     assert not (extra / "model.keras").exists()
     assert export.main([*flags(run_dir, tmp_path / "puppets"), "--examples", "no", "--keep_keras"]) == 0
     assert not (tmp_path / "puppets/2/assets.extra/examples").exists()
-    assert runs.load_keras_model(str(tmp_path / "puppets")).static_dim == 4
+    assert runs.load_keras_model(tmp_path / "puppets").static_dim == 4
 
 
 def test_examples_only_if_they_may_be_passed_on(tmp_path, run_dir, capsys, monkeypatch):

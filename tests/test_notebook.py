@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import GIN
-from ddr_tf import export, train
-from ddr_tf.serving import shipped
+from ddr_tf import export, shipped, train
 from tiny import SIZE_BINDINGS
 
 NOTEBOOK = Path(__file__).parents[1] / "docs/notebook.ipynb"

@@ -1,5 +1,6 @@
 """The models that come with ddr_tf are what their cards say."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import ddr_tf
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.evaluation.image_quality import psnr
+from ddr_tf.training import train
 
 PUPPETS = Path(__file__).parents[1] / "saved_models/puppets"
 
@@ -35,3 +37,15 @@ def test_samples_of_the_fitted_density_are_frames_that_the_model_knows(model):
     assert samples["fitted"].shape == (50, 4, 32, 32, 3)
     decoded_again = {density: psnr(model.reconstruct(frames), frames).mean() for density, frames in samples.items()}
     assert decoded_again["fitted"] > 30 > 25 > decoded_again["standard"]  # 36.3 and 20.0 dB when it was exported
+
+
+def test_training_further_begins_at_the_bound_of_the_card(tmp_path):
+    still = dict(learning_rate=1e-12, final_learning_rate=1e-12)
+    batches = dict(batch_size=8, num_frames=8, held_out_batches=12)
+    steps = dict(steps=1, checkpoint_every=1, log_every=1, steps_per_execution=1)
+    sequences = functools.partial(Puppets, size=32, num_poses=256)
+    train(str(tmp_path / "run"), sequences=sequences, initial_model="puppets", **still, **batches, **steps)
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    begins = next(line["elbo"] for line in lines if line["split"] == "held_out")
+    card = json.loads((PUPPETS / "1/assets.extra/model_card.json").read_text())
+    assert begins == pytest.approx(card["evaluation"]["elbo_nats_per_frame"]["value"], abs=5)

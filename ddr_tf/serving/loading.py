@@ -14,8 +14,8 @@ from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.inputs import FrameReader, sequence_folders
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model, load_signatures
-from ddr_tf.serving.shipped import is_run, resolve
 from ddr_tf.serving.signatures import Signatures
+from ddr_tf.shipped import is_run, resolve
 
 FrameInput = np.ndarray | str | PathLike | Image.Image | Iterable
 

@@ -13,8 +13,9 @@ from ddr_tf import files
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences, model_file
+from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences
 from ddr_tf.serving.examples import FOLDER, write_examples
+from ddr_tf.serving.keras_file import write_keras_file
 from ddr_tf.serving.model_card import model_card, write_card
 from ddr_tf.serving.signatures import Signatures
 
@@ -185,7 +186,7 @@ def export(
       weights: See `Signatures`.
       examples: Whether to write frames of two held-out sequences; None: if the licence of the data lets everybody pass
         them on, and the data are there.
-      keras_model: Whether to keep `model.keras`, too, so that others can train it further.
+      keras_model: Whether to write `model.keras`, too, with the same weights, so that others can train it further.
       progress: Called with a line about what is left out.
       checkpoint: See `runs.load_model`.
 
@@ -206,7 +207,7 @@ def export(
         extra = version / EXTRA
         extra.mkdir()
         if keras_model:
-            shutil.copyfile(model_file(run_dir, checkpoint), extra / MODEL)
+            write_keras_file(model, extra / MODEL, weights)
         for file in (CONFIG, RECORD, DATASET):
             if (run_dir / file).exists():  # runs of earlier versions have no dataset.json
                 shutil.copyfile(run_dir / file, extra / file)

@@ -2,7 +2,7 @@
 
 import keras
 
-from ddr_tf import runs
+from ddr_tf import runs, shipped
 from ddr_tf.errors import UserError
 from ddr_tf.model.architecture import TrainingOptions
 from ddr_tf.model.ddr import DDR
@@ -39,7 +39,7 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
 def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
     if settings.initial_model is None:
         return settings.model(frame_shape=frame_shape, noise_seed=settings.seed)
-    initial = runs.load_keras_model(settings.initial_model)
+    initial = runs.load_keras_model(shipped.resolve(settings.initial_model))
     if initial.frame_shape != tuple(frame_shape):
         sizes = [" x ".join(map(str, shape)) for shape in (initial.frame_shape, frame_shape)]
         raise UserError(

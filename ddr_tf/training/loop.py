@@ -76,7 +76,7 @@ def train(
       smaller_config: The gin file to suggest where this run would take days.
       num_neighbours: In half of the training sequences of each step, so many of the N frames are consecutive, and come
         first, so that f is right from clips, too; see `DDR.min_static_frames`.
-      initial_model: A finished run, or the `.keras` file of one, to begin from; see `build`.
+      initial_model: A finished run, a `.keras` file, or an exported model that holds one, to begin from; see `build`.
 
     Returns:
       The model at the step whose held-out ELBO was best.

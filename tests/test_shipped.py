@@ -2,8 +2,8 @@
 
 import pytest
 
+from ddr_tf import shipped
 from ddr_tf.errors import UserError
-from ddr_tf.serving import shipped
 
 
 @pytest.fixture

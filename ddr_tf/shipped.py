@@ -7,7 +7,7 @@ from ddr_tf.files import local_path
 from ddr_tf.runs import CONFIG, MODEL, RECORD
 
 FOLDER = "saved_models"
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parent
 # The models that come with ddr_tf: inside the package where it is installed, beside it in a clone.
 PLACES = (_PACKAGE / FOLDER, _PACKAGE.parent / FOLDER)
 
