@@ -280,7 +280,7 @@ def test_every_dependency_has_its_reason():
 
 
 def test_the_example_that_trains_without_gin(tmp_path):
-    page = (DOCS / "python.md").read_text()
+    page = (ROOT / "README.md").read_text()
     code = re.search(r"<!-- train example -->\n```python\n(.*?)```", page, re.DOTALL)[1]
     assert len([line for line in code.splitlines() if line]) <= 15
     for shown, tiny in (
