@@ -146,8 +146,8 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
       data_dir: Value of the macro `%data_dir`; None: what the files say, else `default_data_dir()`.
 
     Raises:
-      UserError: For a missing file, bad syntax, an unknown name (with the nearest right one), a macro or a binding
-        that nothing uses or a value of the wrong type, with file and line.
+      UserError: For a missing file, bad syntax, an unknown name (with the nearest right one), a macro that nothing
+        uses or a value of the wrong type, with file and line.
     """
     gin.clear_config()
     _sources.clear()
@@ -165,7 +165,24 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
     _check_macros()
     for name, value in _bound_values():
         _check_type(name, value)
-    _check_effects(bindings)
+
+
+def check_effects(bindings: Sequence[str]) -> None:
+    """Raises UserError for a binding of something that `train` does not use, as of another dataset than its own.
+
+    What a file names with @ may be bound all the same, since a later file may have put something else in its place.
+
+    Args:
+      bindings: Those that were given to the last `load`.
+    """
+    used, named = _used(), set(re.findall(r"@(?:\w+[./])*(\w+)", "\n".join(text for _, text in _sources)))
+    for binding in bindings:
+        match = _BINDING.fullmatch(binding)
+        target = match["name"].rpartition(".")[0].rpartition(".")[2] if match else ""
+        if used and target in _CONFIGURABLES.keys() - used - named:
+            raise UserError(
+                f"--gin_param '{binding}' has no effect: the run does not use {target}, but {', '.join(sorted(used))}."
+            )
 
 
 def registered(name: str) -> Callable[..., Any] | None:
@@ -369,18 +386,6 @@ def _check_macros() -> None:
             if match and match[1] not in used:
                 place = source if source.startswith("--gin_param") else f"{source}, line {number}"
                 raise UserError(_sentence(f"{place}: nothing uses {match[1]}{_parameter_like(match[1])}"))
-
-
-def _check_effects(bindings: Sequence[str]) -> None:
-    """Raises UserError for a binding of something that the run does not use, as of another dataset than its own."""
-    used = _used()
-    for binding in bindings:
-        match = _BINDING.fullmatch(binding)
-        target = match["name"].rpartition(".")[0].rpartition(".")[2] if match else ""
-        if used and target in _CONFIGURABLES and target not in used:
-            raise UserError(
-                f"--gin_param '{binding}' has no effect: the run does not use {target}, but {', '.join(sorted(used))}."
-            )
 
 
 def _used() -> set[str]:

@@ -100,14 +100,21 @@ def test_a_macro_of_a_binding_that_nothing_uses_is_refused(gin_file):
 @pytest.mark.parametrize("binding", ["FrameFolders.root=my_frames", "Adam.epsilon=1e-5", "Augmentation.flip=False"])
 def test_a_binding_of_what_the_run_does_not_use_is_refused(binding):
     with pytest.raises(UserError, match=r"has no effect: the run does not use .*, but DDR, Muon, Puppets, train"):
-        config.load(["quickstart.gin"], [binding])
+        load_and_check("quickstart.gin", binding)
+
+
+def load_and_check(name, *bindings):
+    config.load([name], bindings)
+    config.check_effects(bindings)
 
 
 def test_a_binding_may_choose_what_another_sets():
     for chosen in ("train.sequences=@FrameFolders", "train.sequences=%mine"):
         others = ["mine=@FrameFolders", "train.augmentation=@Augmentation", "Augmentation.flip=False"]
-        config.load(["quickstart.gin"], [chosen, "FrameFolders.root=x", *(others if "%" in chosen else [])])
-    config.load([str(GIN / "frame_folders.gin")], ["train.augmentation=None", "FrameFolders.root=x"])
+        load_and_check("quickstart.gin", chosen, "FrameFolders.root=x", *(others if "%" in chosen else []))
+    config.load(["quickstart.gin", "shards.gin"], shards := ["TFRecords.folder=x", "Puppets.size=16"])
+    config.check_effects(shards)
+    load_and_check(str(GIN / "frame_folders.gin"), "train.augmentation=None", "FrameFolders.root=x")
 
 
 def test_includes_are_relative_to_the_file_that_has_them(gin_file, tmp_path, monkeypatch):
