@@ -44,7 +44,8 @@ def run(
       needs_tensorflow: Whether to import TensorFlow first, so that its own notes do not show.
 
     Returns:
-      The exit status: 0, or 2 for a `UserError`, which is printed with the place of the setting that it names.
+      The exit status: 0, or 2 for a `UserError`, which is printed with the place of the setting that it names, and for
+      a file that this user may not read or write.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -58,6 +59,9 @@ def run(
     except UserError as error:
         message = str(error).splitlines()[0]  # gin appends lines that say where it was called
         print(f"error: {printable(config.explain(message))}", file=sys.stderr)
+        return WRONG_USE
+    except PermissionError as error:
+        print(f"error: {printable(str(error))}; ask the owner of the file.", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
         print(f"\n{interrupted()}", file=sys.stderr)

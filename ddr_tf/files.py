@@ -24,6 +24,7 @@ except ImportError:  # Windows
     import msvcrt
 
 PREFIX = ".ddr_tf_"  # of the names of temporary folders
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095  # of Linux and of most of its file systems
 _LOCK = "lock"
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -38,14 +39,17 @@ def local_path(path: str | os.PathLike) -> Path:
     """A path as people type it, with `~` expanded.
 
     Raises:
-      UserError: If it is the address of something remote, such as gs://bucket/run, or holds a NUL.
+      UserError: If it is the address of something remote, such as gs://bucket/run, holds a NUL, or is too long.
     """
     text = os.fspath(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):  # at least two letters: C:/ is a disk of Windows
         raise UserError(f"{text} is not a path of this machine; mount it, or copy it to a local folder first.")
     if "\0" in text:
         raise UserError(f"{text!r} is not a path: it holds a NUL character.")
-    return Path(os.path.expanduser(text))
+    path = Path(os.path.expanduser(text))
+    if len(os.fsencode(path)) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in path.parts):
+        raise UserError(f"{text[:100]}... is longer than the name of a file may be.")
+    return path
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
@@ -229,12 +233,12 @@ def remove_abandoned(parent: Path) -> None:
 
 @contextlib.contextmanager
 def without_patterns(folder: Path) -> Iterator[Path]:
-    """Another path of a folder, without the characters that TensorFlow takes for a pattern when it reads checkpoints.
+    """Another path of a folder, without what TensorFlow takes for a pattern when it reads variables, and in UTF-8.
 
     Yields:
-      The folder itself if it has none of them; else a link to it, which is removed afterwards.
+      The folder itself if there is nothing of that in it; else a link to it, which is removed afterwards.
     """
-    if os.name != "posix" or not re.search(r"[][*?{}\\]", str(folder)):
+    if os.name != "posix" or not re.search(r"[][*?{}\\\udc80-\udcff]", str(folder)):
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix=PREFIX) as place:

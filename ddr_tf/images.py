@@ -136,7 +136,7 @@ def _reason(path: Path, error: Exception) -> str:
     with contextlib.suppress(OSError):
         if path.is_file() and path.stat().st_size == 0:
             return "empty file"
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or f"damaged ({type(error).__name__})"
     return "not an image" if reason.startswith("cannot identify") else reason
 
 
@@ -334,6 +334,8 @@ def upright(image: Image.Image, channels: int, value_range: tuple[float, float] 
     """
     # Pillow opens what has 16 bits in these formats as 32.
     deep = image.mode == "I" and image.format in ("PNG", "PPM")
+    if 0 in image.size:  # as Pillow makes them; no file is read as one
+        raise ValueError("it has no pixels")
     image.load()
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)

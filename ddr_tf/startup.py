@@ -1,9 +1,11 @@
 """What happens before a program of ours prints its first line: environment variables, TensorFlow imported quietly."""
 
+import contextlib
 import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -25,25 +27,40 @@ def import_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    wanted = True
+    with _stderr_lines(lambda _: wanted):
+        tensorflow = importlib.import_module("tensorflow")
+        gpus = tensorflow.config.list_physical_devices("GPU")
+        wanted = Path("/dev/nvidia0").exists() and not gpus
+
+
+def without_onednn_notes() -> contextlib.AbstractContextManager[None]:
+    """A block in which oneDNN does not print, as an error, that it cannot compute with float16 on this processor.
+
+    Nobody asks it to: weights are only kept in float16. What else is written to standard error comes after the block.
+    """
+    return _stderr_lines(lambda line: b"oneDNN supports DT_" not in line)
+
+
+@contextlib.contextmanager
+def _stderr_lines(is_wanted: Callable[[bytes], bool]) -> Iterator[None]:
+    """A block after which those lines that were written to standard error meanwhile are shown that are wanted."""
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
     except OSError:  # standard error is closed, as for some services, so nothing shows anyway
-        importlib.import_module("tensorflow")
+        yield
         return
     with tempfile.TemporaryFile() as notes:
-        wanted = True
         try:
             os.dup2(notes.fileno(), 2)
-            tensorflow = importlib.import_module("tensorflow")
-            gpus = tensorflow.config.list_physical_devices("GPU")
-            wanted = Path("/dev/nvidia0").exists() and not gpus
+            yield
         finally:
+            sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
             notes.seek(0)
-            if wanted:
-                os.write(2, notes.read())
+            os.write(2, b"".join(filter(is_wanted, notes)))
 
 
 def import_keras() -> None:

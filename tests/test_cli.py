@@ -1,3 +1,4 @@
+import errno
 import sys
 
 import pytest
@@ -16,6 +17,17 @@ def refuse(message):
 def test_an_error_is_one_line_and_status_2(capsys):
     assert cli.run(refuse("The folder x\nis empty.")) == 2
     assert capsys.readouterr().err == "error: The folder x is empty.\n"
+
+
+def test_a_file_of_others_is_one_line(capsys):
+    def body():
+        raise PermissionError(errno.EACCES, "Permission denied", "a\x1bb/run.json")
+
+    assert cli.run(body) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: [Errno 13] Permission denied: 'a\\x1bb/run.json'; ask the owner of the file.\n"
+    )
 
 
 def test_ctrl_c_is_said_and_status_130(capsys):

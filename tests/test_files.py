@@ -143,6 +143,13 @@ def test_what_is_no_path_of_this_machine_is_refused(path):
         files.local_path(path)
 
 
+@pytest.mark.parametrize("path", ["x" * 5000, "a/" + "x" * 256, "a/" * 3000])
+def test_names_that_are_too_long_are_refused(path):
+    with pytest.raises(UserError, match="longer than the name of a file may be") as error:
+        files.local_path(path)
+    assert len(str(error.value)) < 200
+
+
 def test_the_home_folder_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert str(files.local_path("~/x")) == "/home/someone/x"

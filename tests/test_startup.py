@@ -76,3 +76,9 @@ def test_keras_comes_without_what_only_its_wrappers_use():
     code += "print({'sklearn', 'matplotlib'} & set(sys.modules)); import matplotlib, sklearn"
     answer = run(code)
     assert (answer.stdout, answer.returncode) == ("set()\n", 0), answer.stderr
+
+
+def test_other_lines_than_those_of_onednn_show():
+    code = "import os; from ddr_tf import startup\nwith startup.without_onednn_notes():\n"
+    code += "    os.write(2, b'one\\nE0000 oneDNN supports DT_HALF only on others\\ntwo')"
+    assert run(code).stderr == "one\ntwo"

@@ -41,22 +41,33 @@ def as_label(
       words in natural order.
     """
     values = [None if value is None or value.strip() in MISSING else value.strip() for value in values]
-    if not is_class:
-        try:
-            return np.array([_number(value, decimal_comma) for value in values], np.float32), None
-        except ValueError:
-            pass
+    if not is_class and (numbers := _numbers(values, decimal_comma)) is not None:
+        return numbers, None
     words = sorted({value for value in values if value is not None}, key=natural_order if is_class else None)
     places = {word: place for place, word in enumerate(words)}
     return np.array([-1 if value is None else places[value] for value in values], np.int32), words
 
 
-def _number(value: str | None, decimal_comma: bool) -> float:
+def _numbers(values: list[str | None], decimal_comma: bool) -> np.ndarray | None:
+    """The values as float32; None: some are words, or what number they are cannot be told."""
+    if decimal_comma and any(value and re.fullmatch(r"[-+]?\d*,\d+", value) for value in values):
+        if any(value and "." in value for value in values):  # is 1.500 more than a thousand?
+            return None
+        values = [value and value.replace(",", ".") for value in values]
+    try:
+        numbers = np.array([_number(value) for value in values], np.float64)
+    except ValueError:
+        return None
+    rounded = numbers.astype(np.float32)
+    whole = numbers[numbers == np.round(numbers)]
+    is_exact = len(np.unique(whole)) == len(np.unique(whole.astype(np.float32)))  # not so for long numbers of things
+    return rounded if is_exact else None
+
+
+def _number(value: str | None) -> float:
     """A number, NaN where it is not known, without end or beyond float32; raises ValueError for words."""
     if value is None:
         return np.nan
-    if decimal_comma and re.fullmatch(r"[-+]?\d*,\d+", value):
-        value = value.replace(",", ".")
     if "_" in value:  # a number in Python, but hardly one in a table
         raise ValueError(value)
     number = float(value)
@@ -129,6 +140,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     """
     try:
         text = read_limited(path, MAX_LABELS_BYTES).decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds NUL characters")
         header, rows, separator = _table(text)
         first = 1 if header[:1] == [""] else 0
         columns = [column for column in header[first:] if column not in ("sequence", "frame")]
@@ -152,7 +165,7 @@ def _table(text: str) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
         mark: [name.strip() for name in next(csv.reader([first_line], delimiter=mark), [])] for mark in SEPARATORS
     }
     separator = next((mark for mark, names in headers.items() if "sequence" in names and len(names) > 1), SEPARATORS[0])
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     rows = ((lines.line_num, row) for row in lines if row)
     _, header = next(rows, (0, []))
     return [name.strip() for name in header], rows, separator
@@ -246,7 +259,7 @@ def _like_a_quantity(words: Sequence[str]) -> str | None:
     if len(others) > len(words) / 2 or len(words) < 2:
         return None
     if not others:
-        return f"of classes, since its numbers have commas (as '{words[0]}'); write points, or separate columns by ;"
+        return f"of classes, since {_what_is_unclear(words)}"
     shown = ", ".join(f"'{word}'" for word in others[:3])
     return (
         f"of classes, since {len(others)} of its {len(words)} values are no numbers (as {shown}); if it is a quantity, "
@@ -254,8 +267,17 @@ def _like_a_quantity(words: Sequence[str]) -> str | None:
     )
 
 
+def _what_is_unclear(words: Sequence[str]) -> str:
+    """Why words that are all numbers were not taken for a quantity."""
+    if not any("," in word for word in words):
+        return f"float32 cannot tell its numbers apart (as '{words[-1]}'); name it in FrameFolders.class_labels"
+    if any("." in word for word in words):
+        return f"its numbers have points as well as commas (as '{words[0]}'); write points only"
+    return f"its numbers have commas (as '{words[0]}'); write points, or separate columns by ;"
+
+
 def _is_number(word: str) -> bool:
     try:
-        return bool(np.isfinite(_number(word, decimal_comma=True)))
+        return bool(np.isfinite(_number(word.replace(",", "."))))
     except ValueError:
         return False

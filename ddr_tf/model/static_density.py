@@ -66,6 +66,17 @@ class StaticPosteriors(NamedTuple):
         return np.concatenate(self.mean + self.stddev * random.standard_normal(shape))
 
 
+class _OneCategorical(tfd.Categorical):
+    """A categorical of batch shape [], with the draws of its parent, which would transpose them.
+
+    oneDNN prints an error on processors without AVX-512 when whole numbers are transposed.
+    """
+
+    def _sample_n(self, n: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        logits = self.logits_parameter()[None]
+        return tf.random.stateless_categorical(logits, n, seed, dtype=self.dtype)[0]
+
+
 class NormalMixture(NamedTuple):
     """A mixture of K normals of full covariance over D numbers.
 
@@ -89,9 +100,7 @@ class NormalMixture(NamedTuple):
     def distribution(self) -> tfd.Distribution:
         """Batch shape [], event shape [D]."""
         normals = tfd.MultivariateNormalTriL(tf.constant(self.means), tf.constant(self.scales))
-        # Not of int32: oneDNN prints an error on most processors when such numbers are transposed.
-        numbers = tfd.Categorical(probs=tf.constant(self.weights), dtype=tf.int64)
-        return tfd.MixtureSameFamily(numbers, normals)
+        return tfd.MixtureSameFamily(_OneCategorical(probs=tf.constant(self.weights)), normals)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A trained model for users: frames of any kind in, NumPy arrays out, from a run or an exported model."""
 
+import operator
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, NamedTuple
@@ -230,8 +231,11 @@ class LoadedModel:
         if density not in (FITTED, STANDARD):
             raise UserError(f"density must be {FITTED!r} or {STANDARD!r}, got {density!r}.")
         is_apart = density == STANDARD and "sample_standard" in self._signatures
-        number = {"count": np.int32(count), "frames_per_sequence": np.int32(frames_per_sequence)}
-        number["seed"] = np.array([seed & 0x7FFFFFFF, 0], np.int32)
+        number = {
+            "count": _int32(_whole(count, "count"), "count"),
+            "frames_per_sequence": _int32(_whole(frames_per_sequence, "frames_per_sequence"), "frames_per_sequence"),
+            "seed": np.array([_whole(seed, "seed") & 0x7FFFFFFF, 0], np.int32),
+        }
         return Samples(**self._call("sample_standard" if is_apart else "sample", False, **number))
 
     def _call(self, signature: str, single: bool, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -247,6 +251,20 @@ class LoadedModel:
         return _codes(codes, "dynamic", ("B", "N"), f"Z = {self.dynamic_dim}")
 
 
+def _whole(number: Any, name: str) -> int:
+    try:
+        return operator.index(number)
+    except TypeError as error:
+        raise UserError(f"{name} must be a whole number, got {number!r}.") from error
+
+
+def _int32(number: int, name: str) -> np.int32:
+    try:
+        return np.int32(number)
+    except OverflowError as error:
+        raise UserError(f"{name} must be less than 2^31, got {number}.") from error
+
+
 def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarray:
     """Codes as float32 with all axes, of which any may be missing but the last.
 
@@ -257,7 +275,8 @@ def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarra
       last: Name and size of the last axis, as "F = 64".
     """
     try:
-        array = np.asarray(codes, np.float32)
+        with np.errstate(over="ignore"):  # the model refuses values that become infinite
+            array = np.asarray(codes, np.float32)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} must be numbers ({error}).") from error
     if not 1 <= array.ndim <= len(axes) + 1 or array.shape[-1] != int(last.split()[-1]):

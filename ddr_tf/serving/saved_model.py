@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf import files
+from ddr_tf import files, startup
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
@@ -56,7 +56,8 @@ def load_signatures(version: Path) -> Any:
     """
     try:
         files.check_all_regular(version)
-        loaded = tf.saved_model.load(str(version))
+        with startup.without_onednn_notes(), files.without_patterns(version) as folder:
+            loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # of any type, which depends on the damage
         raise UserError(f"{version} cannot be loaded ({type(error).__name__}: {error}); export it again.") from error
     if missing := {"encode", "decode"} - set(getattr(loaded, "signatures", ())):

@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ddr_tf import startup
 from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import split_frames
@@ -103,7 +104,8 @@ class Signatures:
           weights: In which of `weights.PRECISIONS` they are kept; arithmetic is the model's own.
         """
         self._model = model
-        self.weights = [KeptWeight(tf.convert_to_tensor(weight.value), weights) for weight in model.weights]
+        with startup.without_onednn_notes():
+            self.weights = [KeptWeight(tf.convert_to_tensor(weight.value), weights) for weight in model.weights]
         height, width, channels = model.frame_shape
         self._sizes = dict(H=height, W=width, C=channels, F=model.static_dim, Z=model.dynamic_dim)
 

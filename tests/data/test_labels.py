@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import time
 
@@ -135,7 +136,8 @@ def test_numbers_of_classes_are_classes_if_it_is_said(folder):
         ("sequence,age\nanna,3,4\n", "line 2: there are 3 cells, but 2 columns"),
         ("sequence,age,age\nanna,3,4\n", "needs a header line"),
         ("sequence,age\nanna," + "9" * 200_000, "cannot be read as UTF-8 CSV .*field larger"),
-        ("\0\0\0", "needs a header line"),
+        ("\0\0\0", "cannot be read as UTF-8 CSV .it holds NUL"),
+        ('sequence,town\nanna,"Ulm\nb/deep,Bonn\n', "cannot be read as UTF-8 CSV"),
     ],
 )
 def test_tables_that_contradict_themselves_are_refused(folder, text, message):
@@ -152,6 +154,25 @@ def test_what_is_no_file_is_not_read(folder):
     (folder / "labels.csv").symlink_to("/dev/zero")
     with pytest.raises(UserError, match=r"labels\.csv cannot be read .*a device"):
         of(folder)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("sequence,age\nanna,31\nb/deep,?\nж 虫,33\n", r"1 of its 3 values are no numbers \(as '\?'\)"),
+        ("sequence\tage\nanna\t31,5\nb/deep\t1,5\n", "its numbers have commas"),
+        ("sequence;age\nanna;1.500\nb/deep;3,5\nж 虫;4\n", "its numbers have points as well as commas"),
+        ("sequence,age\nanna,123456789\nb/deep,123456790\n", "float32 cannot tell its numbers apart"),
+    ],
+)
+def test_numbers_that_are_not_clear_are_classes_with_a_remark(folder, table, reason, capsys):
+    (folder / "labels.csv").write_text(table)
+    sequences = of(folder)
+    assert sequences.static_labels["age"].dtype == np.int32
+    (remark,) = sequences.remarks
+    assert re.search(reason, remark.reason)
+    assert remark.reason in capsys.readouterr().out
+    assert of(folder, class_labels=("age",)).remarks == ()
 
 
 def test_40000_words_take_seconds():

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ddr_tf.errors import UserError
-from ddr_tf.model.static_density import StaticDensity, StaticPosteriors, fit_static_density
+from ddr_tf.model.densities import tfd
+from ddr_tf.model.static_density import NormalMixture, StaticDensity, StaticPosteriors, fit_static_density
 
 STDDEV = 0.05
 
@@ -76,6 +77,15 @@ def test_what_is_saved_is_loaded(tmp_path):
     loaded = StaticDensity.load(tmp_path / "density.npz")
     samples = [each.distribution().sample(4, seed=[1, 2]).numpy() for each in (density, loaded)]
     np.testing.assert_array_equal(*samples)
+
+
+def test_draws_are_those_of_a_mixture():
+    weights, means = np.float32([0.2, 0.5, 0.3]), np.float32([[0, 0], [5, 5], [9, 0]])
+    scales = np.float32(np.stack([np.eye(2)] * 3))
+    expected = tfd.MixtureSameFamily(tfd.Categorical(probs=weights), tfd.MultivariateNormalTriL(means, scales))
+    mixture = NormalMixture(weights, means, scales).distribution()
+    for count in (7, tf.constant(7)):
+        np.testing.assert_array_equal(mixture.sample(count, seed=[3, 4]), expected.sample(count, seed=[3, 4]))
 
 
 def array_file(array):
