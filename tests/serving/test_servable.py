@@ -21,7 +21,7 @@ def test_names_and_versions_come_from_the_folder(saved_model, tmp_path):
         assert (servable.name, servable.version) == found
 
 
-@pytest.mark.parametrize("name", ["a [1]", "b\\c", "d*?", "e\nf", "g:h", "i\udcff"])
+@pytest.mark.parametrize("name", ["a [1]\n", "b\\c", "d\udcff"])
 def test_names_may_hold_what_patterns_are_made_of(saved_model, tmp_path, name):
     shutil.copytree(saved_model, tmp_path / name)
     assert Servable(tmp_path / name).name == name

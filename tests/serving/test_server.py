@@ -360,3 +360,13 @@ def test_who_does_not_read_is_cut_off_and_holds_nothing_up(servable):
                 while part := connection.recv(2**16):
                     received[-1] += len(part)
         assert received[0] < whole
+
+
+def test_requests_whose_answers_nobody_reads_are_not_gathered(server_url):
+    host, port = server_url.removeprefix("http://").split(":")
+    many = b"GET /v1/models/puppets/metadata HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
+    sent, most = 0, 50_000_000
+    with socket.create_connection((host, int(port)), timeout=2) as client, contextlib.suppress(OSError):
+        while sent < most:
+            sent += client.send(many)
+    assert sent < most
