@@ -143,7 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evaluation = evaluate_run(Path(flags.run_dir), flags.data_dir, settings)
         else:
             evaluation = evaluate_exported(Path(flags.saved_model), flags.data_dir, settings)
-        print(report(evaluation.metrics, evaluation.remarks, flags.all), end="")
+        print(report(evaluation.metrics, evaluation.remarks, flags.all))
+        printed = "all of them are printed" if flags.all else "--all prints them all"
+        print(f"{len(evaluation.metrics)} metrics are in evaluation.json; {printed}, docs/evaluation.md explains each.")
 
     return cli.run(body)
 

@@ -84,22 +84,20 @@ GROUPS = (
 )
 
 
-def report(metrics: Mapping[str, Metric], remarks: Sequence[str] = (), everything: bool = False) -> str:
+def report(metrics: Mapping[str, Metric], remarks: Sequence[str] | None = None, everything: bool = False) -> str:
     """The summary, what is conspicuous, and metrics in groups, as Markdown.
 
     Args:
       metrics: Name -> metric.
-      remarks: Lines of `checklist.conspicuous`.
+      remarks: Lines of `checklist.conspicuous`; None: nobody has looked.
       everything: Whether to print all metrics, those of other numbers of frames among them.
     """
     sections = [summary_table(metrics)]
     if remarks:
         sections.append("Conspicuous:\n" + "".join(f"- {remark}\n" for remark in remarks))
-    else:
+    elif remarks is not None:
         sections.append("Nothing is conspicuous.\n")
     sections += [f"{name}\n\n{table}" for name, table in _group_tables(metrics, everything)]
-    printed = "all of them are printed" if everything else "--all prints them all"
-    sections.append(f"{len(metrics)} metrics are in evaluation.json; {printed}, docs/evaluation.md explains each.\n")
     return "\n".join(sections)
 
 

@@ -33,8 +33,9 @@ def test_swaps_no_better_than_chance_are_poor_even_if_reconstructions_are_no_bet
 
 
 def test_every_metric_is_in_a_group_and_other_numbers_of_frames_only_if_asked_for():
-    short, long = report(METRICS), report(METRICS, ["blur: it is. Do that."], everything=True)
+    short, long = report(METRICS, []), report(METRICS, ["blur: it is. Do that."], everything=True)
     assert "swap_psnr_with_2_frames" not in short and "swap_psnr_with_2_frames" in long
     assert "Others\n\n" in short and "| new_metric |" in short
     assert all(name in long for name in METRICS)
     assert "Nothing is conspicuous." in short and "- blur: it is. Do that." in long
+    assert "conspicuous" not in report(METRICS).lower()  # nobody has looked
