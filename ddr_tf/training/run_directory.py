@@ -103,6 +103,7 @@ class Run:
         self._peak_memory_mb = 0  # of earlier sessions
         self.finished = False
         self.best_step: int | None = None  # whose held-out ELBO was best, when all are done
+        self._was_measured = False  # on held-out sequences, at the checkpoint that was restored
         self.log_state: dict[str, Any] = {}  # what `TrainingLog` had gathered at the checkpoint that was restored
 
     @contextlib.contextmanager
@@ -217,7 +218,9 @@ class Run:
         )
 
     def _resume_from(self, restored: Checkpoint) -> None:
-        self.log_state = (restored.manifest or {}).get("log") or {}
+        manifest = restored.manifest or {}
+        self.log_state = manifest.get("log") or {}
+        self._was_measured = manifest.get("held_out_elbo") is not None
         if not self._devices.worker:
             self._checkpoints.tidy(restored)
 
@@ -230,7 +233,7 @@ class Run:
 
     def _forget_after(self, step: int) -> None:
         """Drops from `metrics.jsonl` and TensorBoard what a resumed run writes again and what a kill cut short."""
-        path = self._directory / METRICS
+        path, kept = self._directory / METRICS, []
         if path.exists():
             try:
                 lines = files.read_limited(path, runs.MAX_METRICS_BYTES).decode(errors="replace").splitlines()
@@ -238,6 +241,12 @@ class Run:
                 raise UserError(f"{path} cannot be used ({error}).") from error
             kept = [line for line in lines if _step_of(line) <= step]
             files.write_text(path, "".join(f"{line}\n" for line in kept))
+        if self._was_measured and not self._devices.worker and not any(_step_of(line) == step for line in kept):
+            print(
+                f"warning: {path} lacks the metrics of step {step}: it was removed or damaged, and what is missing "
+                "stays lost.",
+                file=sys.stderr,
+            )
         for split in (TRAIN, HELD_OUT):
             forget_events_after(self._directory / LOGS / split, step)
 

@@ -1,5 +1,6 @@
 import functools
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -50,11 +51,22 @@ def test_tensorboard_holds_scalars_images_and_the_config(finished):
 def test_a_run_of_another_version_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     # The settings are the same: other tests in this process may have left some in gin.
-    record = {"settings": config.operative(), "versions": {"ddr_tf": "0.1.0"}}
+    record = {"settings": config.operative(), "versions": {"ddr_tf": "0.1.0"}, "data": "", "seed": 0}
+    record |= {"step": 8, "finished": False, "training_minutes": 0.0}
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"holds a run of ddr_tf 0\.1\.0, whose networks are not those of 0"):
         train(str(tmp_path / "run"), **SETTINGS)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 500])
+def test_metrics_that_are_lost_are_told(finished, tmp_path, capsys, content):
+    run = shutil.copytree(finished[1], tmp_path / "run")
+    (run / "metrics.jsonl").unlink()
+    if content is not None:
+        (run / "metrics.jsonl").write_bytes(content)
+    train(str(run), **SETTINGS)
+    assert "metrics.jsonl lacks the metrics of step 8: it was removed or damaged" in capsys.readouterr().err
 
 
 def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
