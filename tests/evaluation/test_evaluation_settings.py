@@ -1,17 +1,31 @@
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 
+PAGE = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
 
-def test_the_defaults_are_those_of_the_reported_metrics():
+
+def test_the_defaults_are_those_that_the_page_names():
     settings = Settings()
-    assert settings.frame_counts == (STANDARD_NUM_FRAMES,) == (8,)
-    assert (settings.num_seeds, settings.num_pairs, settings.max_sequences, settings.samples) == (3, 64, 300, 512)
-    assert not settings.faces
+    assert settings.frame_counts == (STANDARD_NUM_FRAMES,)
+    for text in (
+        f"N** is the number of frames that f is computed from: {STANDARD_NUM_FRAMES},",
+        f"mean over evaluation seeds** ({settings.num_seeds};",
+        f"{settings.num_pairs} pairs (A, B)",
+        f"up to {settings.max_sequences} sequences",
+        f"{settings.prior_sequences} sequences, with {settings.prior_samples} z",
+        f"{settings.samples} samples",
+        f"tighter bound, {settings.bound_samples} samples",
+        f"{settings.classifier_frames:,} real frames",
+        f"up to {settings.recognised_sequences} sequences",
+        f"in {settings.landmark_pairs} pairs",
+    ):
+        assert text in PAGE, text
 
 
 def test_settings_are_explained_and_do_not_change():
