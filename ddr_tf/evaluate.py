@@ -97,11 +97,12 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> E
     from ddr_tf.evaluation.metric import Metric
 
     model, sequences = runs.load_run(run_dir, data_dir)
+    logs = summary.logs_folder(run_dir)
     cost = {name: Metric(value) for name, value in runs.cost(run_dir, model).items()}
     metrics = protocol.evaluate(model, sequences, settings, progress=True) | cost
     summary.write_evaluation(run_dir, metrics, settings)
     step = runs.read_record(run_dir)["step"]
-    with tf.summary.create_file_writer(str(run_dir / runs.LOGS / "evaluation")).as_default(step=step):
+    with tf.summary.create_file_writer(str(logs)).as_default(step=step):
         for name, metric in metrics.items():
             tf.summary.scalar(f"evaluation/{name}", metric.value)
         tf.summary.text("evaluation", summary.metrics_table({"": metrics}))

@@ -35,6 +35,20 @@ def write_evaluation(directory: Path, metrics: Mapping[str, Metric], settings: S
             raise UserError(f"{directory / name} cannot be written ({error.strerror}).") from error
 
 
+def logs_folder(run_dir: Path) -> Path:
+    """Where TensorBoard finds metrics; made, so that what would keep it from being written is known in time.
+
+    Raises:
+      UserError: If it cannot be made.
+    """
+    folder = run_dir / runs.LOGS / "evaluation"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}).") from error
+    return folder
+
+
 def read_evaluation(run_dir: Path, settings: Settings) -> dict[str, Metric] | None:
     """What `write_evaluation` wrote; None if that was before the run finished, or with other settings.
 

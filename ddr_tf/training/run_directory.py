@@ -255,6 +255,8 @@ class Run:
         self._write_record(settings, step, self.finished)  # first, since without it the others are of no run
         files.write_text(self._directory / CONFIG, config.operative_text())
         files.write_json(self._directory / DATASET, self._dataset.description() | {RECIPE: recipe(self._dataset)})
+        for split in (TRAIN, HELD_OUT):  # TensorFlow would say that something else is there in twenty lines
+            (self._directory / LOGS / split).mkdir(parents=True, exist_ok=True)
         self._train_writer, self._held_out_writer = (
             tf.summary.create_file_writer(str(self._directory / LOGS / split)) for split in (TRAIN, HELD_OUT)
         )

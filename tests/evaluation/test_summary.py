@@ -4,7 +4,7 @@ import pytest
 
 from ddr_tf.errors import UserError
 from ddr_tf.evaluation.metric import Metric
-from ddr_tf.evaluation.summary import metrics_table, read_metrics
+from ddr_tf.evaluation.summary import logs_folder, metrics_table, read_metrics
 
 
 @pytest.mark.parametrize("content", [[], {"psnr": 3}, {"psnr": {"value": "3"}}, {"psnr": {"value": None}}, {"x": {}}])
@@ -12,6 +12,13 @@ def test_metrics_that_are_none_are_refused(tmp_path, content):
     (tmp_path / "evaluation.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"evaluation\.json cannot be read"):
         read_metrics(tmp_path / "evaluation.json")
+
+
+def test_logs_that_are_no_folder_are_named(tmp_path):
+    assert logs_folder(tmp_path / "a").is_dir()
+    (tmp_path / "logs").write_bytes(b"")
+    with pytest.raises(UserError, match=r"logs/evaluation cannot be made"):
+        logs_folder(tmp_path)
 
 
 def test_tables_have_metrics_as_rows_and_runs_as_columns():

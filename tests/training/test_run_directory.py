@@ -69,6 +69,13 @@ def test_metrics_that_are_lost_are_told(finished, tmp_path, capsys, content):
     assert "metrics.jsonl lacks the metrics of step 8: it was removed or damaged" in capsys.readouterr().err
 
 
+def test_logs_that_are_no_folder_are_named(finished, tmp_path):
+    run = shutil.copytree(finished[1], tmp_path / "run", ignore=shutil.ignore_patterns("logs"))
+    (run / "logs").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot be used \(.*logs.*last good checkpoint is"):
+        train(str(run), **SETTINGS)
+
+
 def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
     _, run_dir = finished
     before = (run_dir / "metrics.jsonl").read_text()
