@@ -142,6 +142,11 @@ def example_inputs(model: DDR) -> dict[str, dict[str, Any]]:
     }
 
 
+def _constant_proto(value: np.ndarray) -> Any:
+    """A tensor of equal numbers as a message that has the number once."""
+    return tf.make_tensor_proto(value.flat[0], dtype=value.dtype, shape=value.shape)
+
+
 def write_warmup(model: DDR, name: str, path: Path) -> None:
     """Writes requests that TF Serving runs before it answers others, a record for each signature.
 
@@ -159,7 +164,7 @@ def write_warmup(model: DDR, name: str, path: Path) -> None:
         for signature, inputs in example_inputs(model).items():
             request = predict_pb2.PredictRequest(
                 model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
-                inputs={key: tf.make_tensor_proto(value) for key, value in inputs.items()},
+                inputs={key: _constant_proto(np.asarray(value)) for key, value in inputs.items()},
             )
             log = prediction_log_pb2.PredictLog(request=request)
             file.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
