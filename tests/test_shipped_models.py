@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ddr_tf
 from ddr_tf.data.puppets import Puppets
+from ddr_tf.data.sprites import Sprites
 from ddr_tf.evaluation.image_quality import psnr
 from ddr_tf.training import train
 
-PUPPETS = Path(__file__).parents[1] / "saved_models/puppets"
+SHIPPED = Path(__file__).parents[1] / "saved_models"
+PUPPETS, SPRITES = SHIPPED / "puppets", SHIPPED / "sprites"
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,36 @@ def test_training_further_begins_at_the_bound_of_the_card(tmp_path):
     begins = next(line["elbo"] for line in lines if line["split"] == "held_out")
     card = json.loads((PUPPETS / "1/assets.extra/model_card.json").read_text())
     assert begins == pytest.approx(card["evaluation"]["elbo_nats_per_frame"]["value"], abs=5)
+
+
+@pytest.fixture(scope="module")
+def sprites_model():
+    return ddr_tf.load(str(SPRITES))
+
+
+def test_sprites_are_swapped_as_well_as_their_card_says(sprites_model, shared_data):
+    card = json.loads((SPRITES / "1/assets.extra/model_card.json").read_text())
+    assert "CC-BY-SA 3.0 and GPL 3.0" in card["dataset"]["licence"]
+    assert "Luke Mehl" in (SPRITES / "1/assets.extra/AUTHORS.txt").read_text()
+    sprites, random = Sprites(str(shared_data)), np.random.RandomState(0)
+    a, b = random.choice(sprites.splits["held_out"], (2, 8))
+    poses = np.array([random.permutation(178)[:8] for _ in a])
+    frames = [sprites.swap_truth(who[:, None], who[:, None], poses[:, ::step]) for who, step in ((a, -1), (b, 1))]
+    truth = sprites.swap_truth(a[:, None], b[:, None], poses) / np.float32(255)
+    swapped = psnr(sprites_model.swap(*frames), truth).mean()
+    assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.5)
+
+
+def test_sprites_reconstruct_their_example_frames(sprites_model):
+    for sequence in "AB":
+        files = sorted((SPRITES / "1/assets.extra/examples").glob(f"{sequence}-*.png"))
+        frames = np.stack([np.asarray(Image.open(file)) for file in files])
+        assert psnr(sprites_model.reconstruct(frames), frames / np.float32(255)).mean() > 25
+
+
+def test_shipped_models_are_small():
+    sizes = {
+        folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        for folder in (PUPPETS, SPRITES)
+    }
+    assert max(sizes.values()) < 8e6 and sum(sizes.values()) < 20e6, sizes
