@@ -15,7 +15,7 @@ from ddr_tf.evaluation.probes import as_classes
 from ddr_tf.model.bounds import FITTED, STANDARD, as_float
 
 VALID_WITHIN = 1.0  # dB below the median of reconstructions
-IDENTITIES_AT_ONCE = 2  # identities whose frames are compared with all images at a quarter of their sides
+IDENTITIES_AT_ONCE = 8  # identities whose frames are compared with all images at a quarter of their sides
 NUM_CANDIDATES = 16  # frames that an image is compared with at full size
 IMAGES_AT_ONCE = 16  # images that are compared at full size
 SEQUENCES_AT_ONCE = 16  # sequences that are encoded
