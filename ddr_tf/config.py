@@ -167,8 +167,8 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
         _check_type(name, value)
 
 
-def check_effects(bindings: Sequence[str]) -> None:
-    """Raises UserError for a binding of something that `train` does not use, as of another dataset than its own.
+def warn_of_no_effect(bindings: Sequence[str]) -> None:
+    """Prints a warning for each binding of something that `train` does not use, as of another dataset than its own.
 
     What a file names with @ may be bound all the same, since a later file may have put something else in its place.
 
@@ -180,8 +180,11 @@ def check_effects(bindings: Sequence[str]) -> None:
         match = _BINDING.fullmatch(binding)
         target = match["name"].rpartition(".")[0].rpartition(".")[2] if match else ""
         if used and target in _CONFIGURABLES.keys() - used - named:
-            raise UserError(
-                f"--gin_param '{binding}' has no effect: the run does not use {target}, but {', '.join(sorted(used))}."
+            print(
+                f"warning: --gin_param '{binding}' has no effect: the run does not use {target}, but "
+                f"{', '.join(sorted(used))}.",
+                file=sys.stderr,
+                flush=True,
             )
 
 

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf.training.signals import SIGNALS, not_ignored
 
         config.load(flags.gin_file, bindings, flags.data_dir)
-        config.check_effects(bindings)
+        config.warn_of_no_effect(bindings)
         # TensorFlow wants this before anything else.
         used = devices.make_devices(flags.strategy, [config.settings(train)["batch_size"]])
         # What batch systems send works like Ctrl-C. It comes after the devices, which make TensorFlow swallow signals.

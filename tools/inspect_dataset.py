@@ -93,7 +93,7 @@ def main() -> int:
         from ddr_tf.training import loop  # noqa: F401  (registers what gin files name)
 
         config.load(given.gin_file, given.gin_param, given.data_dir)
-        config.check_effects(given.gin_param)
+        config.warn_of_no_effect(given.gin_param)
         sequences = config.bound_value("train.sequences")()
         print("\n".join(describe(sequences)))
         if given.sheet:
