@@ -23,15 +23,20 @@ def model():
     return ddr_tf.load(str(PUPPETS))
 
 
+def swap_psnr(model, sequences, num_pairs):
+    """Of 8 frames of pairs of held-out sequences that share their poses, against the true frames."""
+    random = np.random.RandomState(0)
+    a, b = random.choice(sequences.splits["held_out"], (2, num_pairs))
+    poses = np.array([random.permutation(sequences.frame_counts[0])[:8] for _ in a])
+    frames = [sequences.swap_truth(who[:, None], who[:, None], poses[:, ::step]) for who, step in ((a, -1), (b, 1))]
+    truth = sequences.swap_truth(a[:, None], b[:, None], poses) / np.float32(255)
+    return psnr(model.swap(*frames), truth).mean()
+
+
 def test_puppets_are_swapped_as_well_as_their_card_says(model):
     card = json.loads((PUPPETS / "1/assets.extra/model_card.json").read_text())
     assert card["dataset"]["licence"].startswith("Apache-2.0")
-    puppets, random = Puppets(size=32, num_poses=16), np.random.RandomState(0)
-    a, b = random.choice(puppets.splits["held_out"], (2, 12))
-    poses = np.array([random.permutation(16)[:8] for _ in a])
-    frames = [puppets.swap_truth(who[:, None], who[:, None], poses[:, ::step]) for who, step in ((a, -1), (b, 1))]
-    truth = puppets.swap_truth(a[:, None], b[:, None], poses) / np.float32(255)
-    swapped = psnr(model.swap(*frames), truth).mean()
+    swapped = swap_psnr(model, Puppets(size=32, num_poses=16), num_pairs=12)
     assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.0)
 
 
@@ -63,12 +68,7 @@ def test_sprites_are_swapped_as_well_as_their_card_says(sprites_model, shared_da
     card = json.loads((SPRITES / "1/assets.extra/model_card.json").read_text())
     assert "CC-BY-SA 3.0 and GPL 3.0" in card["dataset"]["licence"]
     assert "Luke Mehl" in (SPRITES / "1/assets.extra/AUTHORS.txt").read_text()
-    sprites, random = Sprites(str(shared_data)), np.random.RandomState(0)
-    a, b = random.choice(sprites.splits["held_out"], (2, 8))
-    poses = np.array([random.permutation(178)[:8] for _ in a])
-    frames = [sprites.swap_truth(who[:, None], who[:, None], poses[:, ::step]) for who, step in ((a, -1), (b, 1))]
-    truth = sprites.swap_truth(a[:, None], b[:, None], poses) / np.float32(255)
-    swapped = psnr(sprites_model.swap(*frames), truth).mean()
+    swapped = swap_psnr(sprites_model, Sprites(str(shared_data)), num_pairs=8)
     assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.5)
 
 
