@@ -241,8 +241,8 @@ def without_patterns(folder: Path) -> Iterator[Path]:
     if os.name != "posix" or not re.search(r"[][*?{}\\\udc80-\udcff]", str(folder)):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as place:
-        link = Path(place) / "folder"
+    with temporary_folder(Path(tempfile.gettempdir())) as place:
+        link = place / "folder"
         link.symlink_to(folder.absolute())
         yield link
 

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -64,6 +65,16 @@ def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_pat
         process.kill()
     files.remove_abandoned(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_the_other_path_of_a_folder_is_not_removed_while_it_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / "[a]"
+    folder.mkdir()
+    with files.without_patterns(folder) as other:
+        files.remove_abandoned(tmp_path)
+        assert other.is_dir()
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch):

@@ -77,9 +77,10 @@ def folder_for(directory: Path) -> Iterator[Path]:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} cannot be written (it is not a folder).")
     try:
-        nearest = next(path for path in (directory, *directory.absolute().parents) if path.is_dir())
-        files.remove_abandoned(nearest)
-        with files.temporary_folder(nearest) as partial:
+        there = [path for path in (directory, *directory.absolute().parents) if path.is_dir()]
+        for path in there:  # a process may have been killed before or after it made the directory
+            files.remove_abandoned(path)
+        with files.temporary_folder(there[0]) as partial:
             yield partial
     except OSError as error:
         raise UserError(f"{directory} cannot be written ({error}).") from error

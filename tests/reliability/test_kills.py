@@ -21,6 +21,7 @@ from ddr_tf.training.devices import Devices
 from ddr_tf.training.loop import train
 
 SETTINGS = tiny.SETTINGS | dict(steps=3, checkpoint_every=1, log_every=3)
+RUNS, PROCESSES = 20, 10  # that die: of each number of replicas; by SIGKILL
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of the dead
 FLAGS = [
     *("train.steps=6", "train.checkpoint_every=2", "train.log_every=3", "train.held_out_batches=1"),
@@ -78,7 +79,7 @@ def test_runs_that_die_at_random_file_operations_resume_to_the_same(tmp_path, re
     with FileOperations(tmp_path / "whole") as operations:
         train(str(tmp_path / "whole"), devices=devices, **SETTINGS)
     random = np.random.RandomState(replicas)
-    for number, fatal in enumerate(random.choice(operations.count, 20, replace=False)):
+    for number, fatal in enumerate(random.choice(operations.count, RUNS, replace=False)):
         run = tmp_path / str(number)
         for step in (fatal, random.randint(operations.count)):  # killed again while it resumes
             try:
@@ -105,7 +106,7 @@ def test_processes_that_are_killed_resume_to_the_same(tmp_path):
     answer = run("count", tmp_path / "whole")
     assert answer.returncode == 0, answer.stderr
     count = int(re.search(r"operations: (\d+)", answer.stdout)[1])
-    for number, fatal in enumerate(np.random.RandomState(0).choice(count, 10, replace=False)):
+    for number, fatal in enumerate(np.random.RandomState(0).choice(count, PROCESSES, replace=False)):
         folder = tmp_path / str(number)
         assert run(fatal, folder).returncode == -signal.SIGKILL
         assert run("count", folder).returncode == 0
