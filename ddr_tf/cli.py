@@ -1,8 +1,10 @@
 """What all command lines share: one line for an error, and the exit status."""
 
 import contextlib
+import errno
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from ddr_tf import config, startup
@@ -19,18 +21,55 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or ord(c) >= 160 or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-class _Printable:
-    """A stream that writes `printable` text."""
+class _Lasting:
+    """A stream whose reader may go, as `tee` does at Ctrl-C, and a terminal that is closed.
+
+    What is written after that is lost, and the program goes on: what it is doing may be the checkpoint of a run.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(printable(text))
+        with self._losses():
+            self._stream.write(text)
         return len(text)
+
+    def flush(self) -> None:
+        with self._losses():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _losses(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # for good; also for what Python flushes at its end
+                with open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Printable(_Lasting):
+    """A stream that writes `printable` text."""
+
+    def write(self, text: str) -> int:
+        super().write(printable(text))
+        return len(text)
+
+
+@contextlib.contextmanager
+def _lasting_streams() -> Iterator[None]:
+    """A block whose output goes on when its readers are gone."""
+    out, error = _Printable(sys.stdout), _Lasting(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            yield
+        finally:
+            out.flush()
+            error.flush()
 
 
 def run(
@@ -50,12 +89,17 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
+    with _lasting_streams():
+        return _status(body, interrupted, needs_tensorflow)
+
+
+def _status(body: Callable[[], None], interrupted: Callable[[], str], needs_tensorflow: bool) -> int:
+    """The exit status; see `run`."""
     try:
         if needs_tensorflow:
             startup.import_tensorflow()
             startup.import_keras()
-        with contextlib.redirect_stdout(_Printable(sys.stdout)):
-            body()
+        body()
     except UserError as error:
         message = str(error).splitlines()[0]  # gin appends lines that say where it was called
         print(f"error: {printable(config.explain(message))}", file=sys.stderr)

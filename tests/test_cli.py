@@ -1,4 +1,5 @@
 import errno
+import subprocess
 import sys
 
 import pytest
@@ -59,6 +60,30 @@ def test_the_stream_is_as_before_afterwards():
     before = sys.stdout
     assert cli.run(lambda: print(sys.stdout.encoding)) == 0
     assert sys.stdout is before
+
+
+TALKS = """
+import sys
+from ddr_tf import cli
+
+def body():
+    sys.stdin.readline()  # until nobody reads
+    for stream in (sys.stdout, sys.stderr) * 2:
+        print("a" * 100_000, file=stream, flush=True)
+        print("not flushed", end="", file=stream)
+    raise KeyboardInterrupt
+
+sys.exit(cli.run(body, needs_tensorflow=False))
+"""
+
+
+def test_what_nobody_reads_any_more_is_lost_and_nothing_else():
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", TALKS], **pipes) as process:
+        process.stdout.close()
+        process.stderr.close()
+        process.stdin.close()
+        assert process.wait(100) == 130
 
 
 def test_paths_of_flags_know_the_home_and_refuse_what_is_remote(monkeypatch, capsys):

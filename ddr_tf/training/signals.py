@@ -1,5 +1,6 @@
 """What a run does when it is told to stop: the first signal asks for a checkpoint and the end, the second ends it."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -45,11 +46,13 @@ class Stop:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.requested:
-            print("\nstopped at once", file=sys.stderr, flush=True)
+            _say("\nstopped at once")
             os._exit(128 + number)
         self.requested = True
-        print(
-            "\nstopping after a checkpoint of this step; the same signal again stops at once",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say("\nstopping after a checkpoint of this step; the same signal again stops at once")
+
+
+def _say(text: str) -> None:
+    """Prints a line, unless nobody reads it any more: `tee` ends at the same Ctrl-C, and a terminal may be closed."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -121,21 +121,38 @@ def start(folder, *bindings):
 LONG = ("train.steps=20000", "train.checkpoint_every=20000", "train.log_every=1", "train.steps_per_execution=1")
 
 
+def wait_for_a_step(process, folder):
+    while not (folder / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_answered_by_a_checkpoint(tmp_path, number):
     with start(tmp_path / "run", *LONG) as process:
-        while not (tmp_path / "run/metrics.jsonl").exists():
-            assert process.poll() is None
-            time.sleep(0.1)
+        wait_for_a_step(process, tmp_path / "run")
         process.send_signal(number)
-        _, error = process.communicate(timeout=100)
+        _, error = process.communicate(timeout=600)
     assert process.returncode == 130, error
     (checkpoint,) = runs.checkpoints(tmp_path / "run", "last")
     assert checkpoint.damage() is None and checkpoint.step > 0
     assert "stopping after a checkpoint of this step" in error
     assert f"stopped; the same command resumes from {checkpoint.path}" in error
     assert runs.read_record(tmp_path / "run")["step"] == checkpoint.step
+
+
+@pytest.mark.slow
+def test_a_signal_is_answered_though_nobody_reads_what_is_printed(tmp_path):
+    """As `tee` does not, which ends at the same Ctrl-C."""
+    with start(tmp_path / "run", *LONG) as process:
+        wait_for_a_step(process, tmp_path / "run")
+        process.stdout.close()
+        process.stderr.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(600) == 130
+    (checkpoint,) = runs.checkpoints(tmp_path / "run", "last")
+    assert checkpoint.damage() is None and checkpoint.step > 0
 
 
 def test_a_second_process_is_refused_and_a_crash_leaves_no_lock(tmp_path):

@@ -1,5 +1,7 @@
+import io
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -40,6 +42,17 @@ def test_a_signal_asks_the_run_to_stop(devices, number, capsys):
     finally:
         signal.signal(number, outside)
     assert "the same signal again stops at once" in capsys.readouterr().err
+
+
+def test_a_run_stops_though_nobody_reads_what_it_says(devices, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with Stop(devices) as stop:
+        _send(signal.SIGTERM)
+        assert stop.requested
 
 
 def test_what_nohup_ignores_stays_ignored(devices):
