@@ -19,12 +19,15 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from ddr_tf import startup
 from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import split_frames
 from ddr_tf.serving.weights import KeptWeight
+
+tfd = tfp.distributions
 
 PNG, JPEG = b"\x89PN", b"\xff\xd8\xff"  # the first bytes of such files
 
@@ -106,15 +109,39 @@ class Signatures:
         self._model = model
         with startup.without_onednn_notes():
             self.weights = [KeptWeight(tf.convert_to_tensor(weight.value), weights) for weight in model.weights]
+        self._kept_weights = {id(weight): kept for weight, kept in zip(model.weights, self.weights, strict=True)}
         height, width, channels = model.frame_shape
         self._sizes = dict(H=height, W=width, C=channels, F=model.static_dim, Z=model.dynamic_dim)
+        # Each network is traced once, and is one function of the SavedModel, which all signatures call.
+        self._frames, self._static, self._dynamic = (
+            tf.TensorSpec([None, None, *model.frame_shape], tf.float32),
+            tf.TensorSpec([None, model.static_dim], tf.float32),
+            tf.TensorSpec([None, None, model.dynamic_dim], tf.float32),
+        )
+        features = tf.TensorSpec([None, None, *model.architecture.feature_shape], model.compute_dtype)
+        self._features = self._shared(model.features_of_many, model.frame_encoder.weights, self._frames)
+        self._static_posterior = self._shared(
+            lambda features: _mean_and_stddev(model.static_posterior(features)),
+            model.static_posterior_net.weights,
+            features,
+        )
+        self._dynamic_posterior = self._shared(
+            lambda features, static: _mean_and_stddev(model.dynamic_posterior(features, static)),
+            model.dynamic_posterior_net.weights,
+            features,
+            self._static,
+        )
+        self._dynamic_prior = self._shared(
+            lambda static: _mean_and_stddev(model.dynamic_prior(static)), model.dynamic_prior_net.weights, self._static
+        )
+        stddev = [] if model.pixel_stddev is None else [model.log_pixel_stddev]
+        self._mean_frames = self._shared(
+            model.mean_frames, [*model.decoder.weights, *stddev], self._static, self._dynamic
+        )
 
     def functions(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Signature -> function of keyword arguments that returns a dictionary."""
-        frames, other_frames = (tf.TensorSpec([None, None, *self._model.frame_shape], tf.float32) for _ in range(2))
-        static = tf.TensorSpec([None, self._model.static_dim], tf.float32)
-        dynamic = tf.TensorSpec([None, None, self._model.dynamic_dim], tf.float32)
-        number = tf.TensorSpec([], tf.int32)
+        frames, static, dynamic, number = self._frames, self._static, self._dynamic, tf.TensorSpec([], tf.int32)
         encode = self._traced(self.encode, frames=frames)
         return {
             "serving_default": encode,
@@ -123,7 +150,7 @@ class Signatures:
             "encode_dynamic": self._traced(self.encode_dynamic, frames=frames, static=static),
             "decode": self._traced(self.decode, static=static, dynamic=dynamic),
             "reconstruct": self._traced(self.reconstruct, frames=frames),
-            "swap": self._traced(self.swap, static_frames=frames, dynamic_frames=other_frames),
+            "swap": self._traced(self.swap, static_frames=frames, dynamic_frames=frames),
             "prior": self._traced(self.prior, static=static),
             **{
                 name: self._traced(method, count=number, frames_per_sequence=number, seed=tf.TensorSpec([2], tf.int32))
@@ -133,14 +160,7 @@ class Signatures:
 
     def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parameters of q(f | x_1..N), and of q(z_i | x_i, f) at the mean of f."""
-        features = self._model.features_of_many(self._checked_frames(frames, "frames"))
-        static, dynamic = self._posteriors(features)
-        return {
-            "static_mean": static.mean(),
-            "static_stddev": static.stddev(),
-            "dynamic_mean": dynamic.mean(),
-            "dynamic_stddev": dynamic.stddev(),
-        }
+        return self._posteriors(self._checked_frames(frames, "frames"))
 
     def encode_bytes(self, encoded_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """`encode` of PNG or JPEG files of exactly H x W pixels, as they are: turned by no EXIF, alpha dropped."""
@@ -155,19 +175,19 @@ class Signatures:
         frames = self._checked_frames(frames, "frames")
         static = self._checked_codes(static, "static", dict(B=None, F=self._sizes["F"]))
         static = _checked_as_many(static, "static", frames, "frames")
-        dynamic = self._model.dynamic_posterior(self._model.features_of_many(frames), static)
-        return {"dynamic_mean": dynamic.mean(), "dynamic_stddev": dynamic.stddev()}
+        mean, stddev = self._dynamic_posterior(self._features(frames), static)
+        return {"dynamic_mean": mean, "dynamic_stddev": stddev}
 
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of p(x_i | f, z_i)."""
         static = self._checked_codes(static, "static", dict(B=None, F=self._sizes["F"]))
         dynamic = self._checked_codes(dynamic, "dynamic", dict(B=None, N=None, Z=self._sizes["Z"]))
-        return {"frames": self._model.mean_frames(_checked_as_many(static, "static", dynamic, "dynamic"), dynamic)}
+        return {"frames": self._mean_frames(_checked_as_many(static, "static", dynamic, "dynamic"), dynamic)}
 
     def reconstruct(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of p(x_i | f, z_i) at the posterior means of f and z_i."""
-        static, dynamic = self._posteriors(self._model.features_of_many(self._checked_frames(frames, "frames")))
-        return {"frames": self._model.mean_frames(static.mean(), dynamic.mean())}
+        codes = self._posteriors(self._checked_frames(frames, "frames"))
+        return {"frames": self._mean_frames(codes["static_mean"], codes["dynamic_mean"])}
 
     def swap(self, static_frames: tf.Tensor, dynamic_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """The identity of `static_frames` in the pose of each of `dynamic_frames`.
@@ -180,14 +200,14 @@ class Signatures:
         static_frames = self._checked_frames(static_frames, "static_frames")
         dynamic_frames = self._checked_frames(dynamic_frames, "dynamic_frames")
         static_frames = _checked_as_many(static_frames, "static_frames", dynamic_frames, "dynamic_frames")
-        static = self._model.static_posterior(self._model.features_of_many(static_frames)).mean()
-        dynamic = self._model.dynamic_posterior(self._model.features_of_many(dynamic_frames), static).mean()
-        return {"frames": self._model.mean_frames(static, dynamic)}
+        static, _ = self._static_posterior(self._features(static_frames))
+        dynamic, _ = self._dynamic_posterior(self._features(dynamic_frames), static)
+        return {"frames": self._mean_frames(static, dynamic)}
 
     def prior(self, static: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parameters of p(z | f)."""
-        prior = self._model.dynamic_prior(self._checked_codes(static, "static", dict(B=None, F=self._sizes["F"])))
-        return {"mean": prior.mean()[:, 0], "stddev": prior.stddev()[:, 0]}
+        mean, stddev = self._dynamic_prior(self._checked_codes(static, "static", dict(B=None, F=self._sizes["F"])))
+        return {"mean": mean[:, 0], "stddev": stddev[:, 0]}
 
     def sample(self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """New sequences: f, z_i ~ p(z | f), and the mean of p(x_i | f, z_i). A function of the seed.
@@ -208,22 +228,33 @@ class Signatures:
         count = self._checked_count(count, "count")
         frames_per_sequence = self._checked_count(frames_per_sequence, "frames_per_sequence")
         seed = checked_shape(seed, "seed", {"seed": 2})
-        static, dynamic = self._model.sample_codes(count, frames_per_sequence, seed, density)
-        return {"static": static, "dynamic": dynamic, "frames": self._model.mean_frames(static, dynamic)}
+        with self._kept(self._model.dynamic_prior_net.weights):
+            static, dynamic = self._model.sample_codes(count, frames_per_sequence, seed, density)
+        return {"static": static, "dynamic": dynamic, "frames": self._mean_frames(static, dynamic)}
+
+    def _kept(self, weights: Sequence[keras.Variable]) -> keras.StatelessScope:
+        """In this scope these weights of the model have the values that are kept."""
+        return keras.StatelessScope(
+            [(weight, self._kept_weights[id(weight)].value(weight.dtype)) for weight in weights]
+        )
+
+    def _shared(
+        self, function: Callable[..., Any], weights: Sequence[keras.Variable], *inputs: tf.TensorSpec
+    ) -> tf.types.experimental.PolymorphicFunction:
+        """A function of the model, which uses only these of its weights."""
+
+        def with_weights(*tensors: tf.Tensor) -> Any:
+            with self._kept(weights):
+                return function(*tensors)
+
+        return tf.function(with_weights, input_signature=inputs, autograph=False)
 
     def _traced(
         self, method: Callable[..., dict[str, tf.Tensor]], **inputs: tf.TensorSpec
     ) -> tf.types.experimental.ConcreteFunction:
-        """A method as a function of tensors of these names, with the weights of `self.weights`."""
-
-        def with_weights(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            weights = zip(self._model.weights, self.weights, strict=True)
-            values = [(variable, kept.value(variable.dtype)) for variable, kept in weights]
-            with keras.StatelessScope(values):
-                return method(**tensors)
-
+        """A method as a function of tensors of these names."""
         specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
-        return tf.function(with_weights, autograph=False).get_concrete_function(**specs)
+        return tf.function(method, autograph=False).get_concrete_function(**specs)
 
     def _checked_frames(self, frames: tf.Tensor, name: str) -> tf.Tensor:
         frames = checked_shape(frames, name, dict(B=None, N=None) | {side: self._sizes[side] for side in "HWC"})
@@ -252,7 +283,18 @@ class Signatures:
             image = tf.io.decode_image(file, channels=self._sizes["C"], expand_animations=False)
         return tf.ensure_shape(image, [self._sizes[side] for side in "HWC"])
 
-    def _posteriors(self, features: tf.Tensor) -> tuple[Any, Any]:
-        """q(f | x_1..N), and q(z_i | x_i, f) at the mean of f."""
-        static = self._model.static_posterior(features)
-        return static, self._model.dynamic_posterior(features, static.mean())
+    def _posteriors(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Parameters of q(f | x_1..N), and of q(z_i | x_i, f) at the mean of f."""
+        features = self._features(frames)
+        static_mean, static_stddev = self._static_posterior(features)
+        dynamic_mean, dynamic_stddev = self._dynamic_posterior(features, static_mean)
+        return {
+            "static_mean": static_mean,
+            "static_stddev": static_stddev,
+            "dynamic_mean": dynamic_mean,
+            "dynamic_stddev": dynamic_stddev,
+        }
+
+
+def _mean_and_stddev(distribution: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
+    return distribution.mean(), distribution.stddev()
