@@ -19,6 +19,7 @@ from ddr_tf import runs
 from ddr_tf.errors import UserError
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.loop import train
+from ddr_tf.training.signals import SIGNALS
 
 SETTINGS = tiny.SETTINGS | dict(steps=3, checkpoint_every=1, log_every=3)
 RUNS, PROCESSES = 20, 10  # that die: of each number of replicas; by SIGKILL
@@ -78,7 +79,7 @@ def test_runs_that_die_at_random_file_operations_resume_to_the_same(tmp_path, re
     devices = Devices(tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(replicas)]))
     with FileOperations(tmp_path / "whole") as operations:
         train(str(tmp_path / "whole"), devices=devices, **SETTINGS)
-    random = np.random.RandomState(replicas)
+    random, deaths = np.random.RandomState(replicas), 0
     for number, fatal in enumerate(random.choice(operations.count, RUNS, replace=False)):
         run = tmp_path / str(number)
         for step in (fatal, random.randint(operations.count)):  # killed again while it resumes
@@ -86,9 +87,10 @@ def test_runs_that_die_at_random_file_operations_resume_to_the_same(tmp_path, re
                 with FileOperations(run, step):
                     train(str(run), devices=devices, **SETTINGS)
             except Death:
-                continue
+                deaths += 1
         train(str(run), devices=devices, **SETTINGS)
         check_same(tmp_path / "whole", run)
+    print(f"{replicas} replica(s): {deaths} deaths survived in {RUNS} runs of {operations.count} operations")
 
 
 @pytest.mark.slow
@@ -127,8 +129,18 @@ def wait_for_a_step(process, folder):
         time.sleep(0.1)
 
 
+@pytest.fixture
+def nothing_ignored():
+    """What runs the tests, as `nohup` or a shell in the background, may ignore signals, and so would its children."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("nothing_ignored")
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_answered_by_a_checkpoint(tmp_path, number):
     with start(tmp_path / "run", *LONG) as process:
         wait_for_a_step(process, tmp_path / "run")
@@ -143,6 +155,7 @@ def test_a_signal_is_answered_by_a_checkpoint(tmp_path, number):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_ignored")
 def test_a_signal_is_answered_though_nobody_reads_what_is_printed(tmp_path):
     """As `tee` does not, which ends at the same Ctrl-C."""
     with start(tmp_path / "run", *LONG) as process:
