@@ -154,6 +154,16 @@ def finished(tmp_path_factory):
     return train(str(run_dir), **SETTINGS), run_dir
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Training draws black contact sheets, for tests of something else: real ones are a third of a short run."""
+    from ddr_tf.pictures import contact_sheets
+
+    names = ("reconstructions", "reconstructions_train", "swaps", "samples", "latent_plane")
+    sheets = dict.fromkeys(names, np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(contact_sheets, "contact_sheets", lambda *_: sheets)
+
+
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory):
     """saved_models/puppets with a version 3: an untrained model of 16 x 16 x 3, F = 4; to be read only."""

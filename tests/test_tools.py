@@ -1,5 +1,6 @@
 """The programs in tools/, as a user runs them."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,19 @@ TINY = [
 def run(tool, *arguments):
     command = [sys.executable, TOOLS / tool, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """A tool within this process: its exit status, and what it prints and warns of."""
+    monkeypatch.syspath_prepend(str(TOOLS.parent))
+
+    def call(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        status = importlib.import_module(f"tools.{tool.removesuffix('.py')}").main()
+        return status, *capsys.readouterr()
+
+    return call
 
 
 def params(*bindings):
@@ -74,17 +88,20 @@ def test_inspect_tells_what_is_there_and_what_is_not_used(folder, tmp_path):
     assert 50 < pixels[40:, 200:].mean() < 220
 
 
-def test_shards_are_written_and_trained_from(folder, tmp_path, capsys):
+@pytest.mark.usefixtures("without_pictures")
+def test_shards_are_written_and_trained_from(folder, tmp_path, called, capsys):
     answer = run("write_shards.py", *settings(folder), "--out", tmp_path / "shards")
     assert answer.returncode == 0, answer.stderr
     assert f"{tmp_path / 'shards'}: 3 sequences of faces; 2 shards written now" in answer.stdout
-    assert "0 shards written now" in run("write_shards.py", *settings(folder), "--out", tmp_path / "shards").stdout
+    _, said, _ = called("write_shards.py", *settings(folder), "--out", tmp_path / "shards")
+    assert "0 shards written now" in said
     files = ["--gin_file", str(GIN / "frame_folders.gin"), "--gin_file", str(GIN / "shards.gin")]
     shards = params(*TINY, f"TFRecords.folder='{tmp_path / 'shards'}'")
     assert train.main([*files, *shards, "--run_dir", str(tmp_path / "run")]) == 0
     assert "faces: 2 train and 1 held-out sequences" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_frame_folders_are_trained_from(folder, tmp_path, capsys):
     assert train.main([*settings(folder), *params(*TINY), "--run_dir", str(tmp_path / "run")]) == 0
     assert "faces: 2 train and 1 held-out sequences" in capsys.readouterr().out
@@ -99,17 +116,17 @@ def test_frame_folders_are_trained_from(folder, tmp_path, capsys):
         ("write_shards.py", ["--workers", "0", "--out", "x"], "error: --workers must be at least 1, got 0."),
     ],
 )
-def test_mistakes_are_one_line(folder, tool, extra, message):
-    answer = run(tool, *settings(folder), *extra)
-    assert answer.returncode == 2
-    assert message in answer.stderr
-    assert "Traceback" not in answer.stderr
+def test_mistakes_are_one_line(folder, called, tool, extra, message):
+    status, _, error = called(tool, *settings(folder), *extra)
+    assert status == 2
+    assert message in error
+    assert "Traceback" not in error
 
 
-def test_prepared_frames_become_shards(folder, tmp_path):
+def test_prepared_frames_become_shards(folder, tmp_path, called):
     where = (folder, "--out", tmp_path / "frames", "--shards", tmp_path / "shards")
-    answer = run("prepare_frames.py", *where)
-    assert (answer.returncode, "--shards needs --size" in answer.stderr) == (2, True)
+    status, _, error = called("prepare_frames.py", *where)
+    assert (status, "--shards needs --size" in error) == (2, True)
     answer = run("prepare_frames.py", *where, "--size", "32")
     assert answer.returncode == 0, answer.stderr
     read = TFRecords(str(tmp_path / "shards"))
