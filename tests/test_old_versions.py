@@ -61,6 +61,7 @@ def test_reading_a_run_imports_no_trainer(old_run):
     assert answer.stdout.split()[-1] == "puppets"
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_old_run_is_resumed_and_gives_the_model_that_it_had(old_run, capsys):
     before = runs.load_model(old_run).get_weights()
     (old_run / "model.keras").unlink()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,15 +169,15 @@ def test_a_signal_is_answered_though_nobody_reads_what_is_printed(tmp_path):
     assert checkpoint.damage() is None and checkpoint.step > 0
 
 
-def test_a_second_process_is_refused_and_a_crash_leaves_no_lock(tmp_path):
+def test_a_second_process_is_refused_and_a_crash_leaves_no_lock(finished, tmp_path):
     from ddr_tf.files import Lock
 
-    train(str(tmp_path / "run"), **SETTINGS)
+    shutil.copytree(finished[1], tmp_path / "run")
     lock = Lock(tmp_path / "run/lock")
     assert lock.acquire()
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
     with pytest.raises(UserError, match="is being trained by another process"):
-        train(str(tmp_path / "run"), **SETTINGS | {"steps": 4})
+        train(str(tmp_path / "run"), **tiny.SETTINGS | {"steps": 12})
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
     lock.release()
-    train(str(tmp_path / "run"), **SETTINGS)
+    train(str(tmp_path / "run"), **tiny.SETTINGS)

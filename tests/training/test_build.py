@@ -8,6 +8,8 @@ from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
 from tiny import SETTINGS, TINY, metrics, weights
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 @pytest.mark.parametrize(
     "settings",

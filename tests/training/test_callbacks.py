@@ -32,6 +32,7 @@ class PoisonedSequences(RandomDataset):
         return tf.where(same, math.nan, frames)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     settings = SETTINGS | {"sequences": PoisonedSequences, "batch_size": 2, "steps": 40, "seed": 3}
     with pytest.raises(UserError, match=r"reconstruction became nan at step \d+; the last good checkpoint is") as error:

@@ -1,5 +1,6 @@
 import functools
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -14,6 +15,8 @@ from ddr_tf.errors import UserError
 from ddr_tf.training.callbacks import TrainingLog
 from ddr_tf.training.loop import train
 from tiny import SETTINGS, TINY, Stop, metrics, weights
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tmp_path, monkeypatch):
@@ -43,12 +46,11 @@ def test_an_interrupted_run_resumes_to_the_same_weights_and_metrics(finished, tm
     assert same(metrics(tmp_path)) == same(metrics(whole_dir))
 
 
-def test_a_finished_run_can_go_on_for_longer(tmp_path):
-    settings = SETTINGS | {"steps": 2, "checkpoint_every": 2}
-    train(str(tmp_path), **settings)
-    model = train(str(tmp_path), **settings | {"steps": 3})
-    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 3
-    assert json.loads((tmp_path / "run.json").read_text())["step"] == 3
+def test_a_finished_run_can_go_on_for_longer(finished, tmp_path):
+    run = shutil.copytree(finished[1], tmp_path / "run")
+    model = train(str(run), **SETTINGS | {"steps": 9})
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 9
+    assert json.loads((run / "run.json").read_text())["step"] == 9
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])

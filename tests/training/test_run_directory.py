@@ -100,6 +100,7 @@ def test_a_run_stopped_before_its_final_model_is_finished_the_next_time(tmp_path
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
     settings = SETTINGS | {"learning_rate": 0.3, "final_learning_rate": 0.3, "checkpoint_every": 2}
     model = train(str(tmp_path), **settings)
@@ -119,11 +120,11 @@ def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
     assert longer.count_params() == model.count_params()
 
 
-def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path):
-    train(str(tmp_path), **SETTINGS)
+def test_a_run_whose_data_have_changed_is_not_resumed(finished, tmp_path):
+    run = shutil.copytree(finished[1], tmp_path / "run")
     more = functools.partial(RandomDataset, frame_counts=(9, 3, 8, 12, 8, 8, 5))
     with pytest.raises(UserError, match="The data have changed since"):
-        train(str(tmp_path), **SETTINGS | {"sequences": more, "steps": 12})
+        train(str(run), **SETTINGS | {"sequences": more, "steps": 12})
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
