@@ -16,6 +16,7 @@ from PIL import Image
 
 from ddr_tf import export, runs
 from ddr_tf.data.puppets import Puppets
+from ddr_tf.serving import saved_model as saved_models
 
 
 def flags(run_dir, out):
@@ -147,6 +148,17 @@ def test_a_run_that_is_not_whole_is_refused(tmp_path, run_dir, capsys, missing):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def any_signatures(saved_model, monkeypatch):
+    """Exports have the signatures of another model, for tests of what lies beside them: to trace them takes long."""
+
+    def copy(model, directory, weights):
+        shutil.copytree(saved_model / "3", directory, dirs_exist_ok=True)
+
+    monkeypatch.setattr(saved_models, "write_saved_model", copy)
+
+
+@pytest.mark.usefixtures("any_signatures")
 def test_examples_of_held_out_sequences(tmp_path, run_dir, capsys):
     extra = tmp_path / "puppets/1/assets.extra"
     assert export.main(flags(run_dir, tmp_path / "puppets")) == 0
@@ -163,6 +175,7 @@ def test_examples_of_held_out_sequences(tmp_path, run_dir, capsys):
     assert runs.load_keras_model(tmp_path / "puppets").static_dim == 4
 
 
+@pytest.mark.usefixtures("any_signatures")
 def test_examples_only_if_they_may_be_passed_on(tmp_path, run_dir, capsys, monkeypatch):
     monkeypatch.setattr(Puppets, "open_licence", False)
     assert export.main(flags(run_dir, tmp_path / "puppets")) == 0
