@@ -92,10 +92,9 @@ class Checkpoints:
             if better:
                 self._keep_as_best(runs.checkpoints(self._folder.parent, LAST)[0])
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise UserError(
-                f"The checkpoint of step {step} cannot be written to {self._folder} ({reason}); "
-                f"{runs.last_good(self._shared)}, from which the same command resumes."
+                f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}); "
+                f"{runs.last_good(self._shared)}. The same command goes on once this is put right."
             ) from error
         self.saved_step = step
 
@@ -157,6 +156,12 @@ class Checkpoints:
         is_kept = any(checkpoint.step == restored.step and checkpoint.damage() is None for checkpoint in best)
         if not is_kept and restored.path.parent.name == LAST:
             self._keep_as_best(restored)
+
+
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    """What the system says, without the operation and the temporary file that TensorFlow names."""
+    line = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return line.rpartition("; ")[2].partition(" [Op:")[0]
 
 
 def _complete(parts: Iterable[Path], folder: Path, step: int, manifest: dict[str, Any]) -> None:

@@ -159,3 +159,16 @@ def test_what_was_gathered_for_the_log_is_kept(run, ddr):
 
 def test_tensorflow_finds_the_newest(run):
     assert tf.train.latest_checkpoint(str(run / "checkpoints/last")).endswith("ckpt-3")
+
+
+def test_a_full_disk_is_said_without_the_words_of_tensorflow(run, ddr, monkeypatch):
+    def write(*_):
+        message = "{{function_node __wrapped__SaveV2}} /a/.tempstate15; No space left on device [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    checkpoints = Checkpoints(run, run, ddr)
+    checkpoints.restore()
+    monkeypatch.setattr(tf.train.Checkpoint, "write", write)
+    expected = rf"written to .* \(No space left on device\); the last good checkpoint is {run}/.*/ckpt-3\. The same"
+    with pytest.raises(UserError, match=expected):
+        checkpoints.save(4, None, {})
