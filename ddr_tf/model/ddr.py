@@ -14,6 +14,7 @@ of the KL terms, gradient clipping, and the options of a normal likelihood, of s
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -284,7 +285,6 @@ class DDR(Bounds, keras.Model):
         codes = self.encode(frames)
         return codes | {"reconstruction": self.decode(codes["static_mean"], codes["dynamic_mean"])}
 
-    @tf.function(reduce_retracing=True)
     def encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Parameters of the posteriors, those of z and of p(z | f) at the mean of f.
 
@@ -295,6 +295,13 @@ class DDR(Bounds, keras.Model):
           float32 `static_mean`, `static_stddev` `[B, F]`; `dynamic_mean`, `dynamic_stddev` `[B, N, Z]`;
           `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f).
         """
+        frames = tf.convert_to_tensor(frames)
+        # Traced once for any B and N, and not for those of the first call as well.
+        self._encode.get_concrete_function(tf.TensorSpec([None, None, *self.frame_shape], frames.dtype))
+        return self._encode(frames)
+
+    @tf.function(autograph=False)
+    def _encode(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self.features_of_many(frames)
         static_mean, static_stddev = self.static_posterior_net(features)
         dynamic_mean, dynamic_stddev = self.dynamic_posterior_net(features, static_mean)
@@ -308,10 +315,14 @@ class DDR(Bounds, keras.Model):
             "prior_stddev": prior_stddev,
         }
 
-    @tf.function(reduce_retracing=True)
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
         """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1]."""
-        return self.mean_frames(static, dynamic)
+        return self._decode(static, dynamic)
+
+    @functools.cached_property
+    def _decode(self) -> tf.types.experimental.PolymorphicFunction:
+        static, dynamic = tf.TensorSpec([None, self.static_dim]), tf.TensorSpec([None, None, self.dynamic_dim])
+        return tf.function(self.mean_frames, input_signature=(static, dynamic), autograph=False)
 
     # Training. Keras calls `train_step` in `fit` and `test_step` in `evaluate`; `training.steps` calls them, too.
 
