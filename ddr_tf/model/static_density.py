@@ -18,6 +18,7 @@ choose among all of these. With several groups, samples combine the parts of dif
 """
 
 import dataclasses
+import itertools
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -66,15 +67,15 @@ class StaticPosteriors(NamedTuple):
         return np.concatenate(self.mean + self.stddev * random.standard_normal(shape))
 
 
-class _OneCategorical(tfd.Categorical):
-    """A categorical of batch shape [], with the draws of its parent, which would transpose them.
+class _Categorical(tfd.Categorical):
+    """A categorical of batch shape [G], whose draws are transposed as floats.
 
     oneDNN prints an error on processors without AVX-512 when whole numbers are transposed.
     """
 
     def _sample_n(self, n: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        logits = self.logits_parameter()[None]
-        return tf.random.stateless_categorical(logits, n, seed, dtype=self.dtype)[0]
+        draws = tf.random.stateless_categorical(self.logits_parameter(), n, seed, dtype=self.dtype)
+        return tf.cast(tf.transpose(tf.cast(draws, tf.float32)), self.dtype)
 
 
 class NormalMixture(NamedTuple):
@@ -97,10 +98,32 @@ class NormalMixture(NamedTuple):
         scales = np.broadcast_to(np.linalg.cholesky(mixture.covariances_), (count, dimensions, dimensions))
         return cls(*(np.float32(parameter) for parameter in (mixture.weights_, mixture.means_, scales)))
 
-    def distribution(self) -> tfd.Distribution:
-        """Batch shape [], event shape [D]."""
-        normals = tfd.MultivariateNormalTriL(tf.constant(self.means), tf.constant(self.scales))
-        return tfd.MixtureSameFamily(_OneCategorical(probs=tf.constant(self.weights)), normals)
+    def padded(self, count: int) -> "NormalMixture":
+        """The same density with this many components, those added of weight 0."""
+        added = count - len(self.weights)
+        last = (np.repeat(parameter[-1:], added, axis=0) for parameter in (self.means, self.scales))
+        return NormalMixture(*map(np.concatenate, zip(self, (np.zeros(added, np.float32), *last), strict=True)))
+
+
+def independent_mixtures(groups: Sequence[NormalMixture]) -> tfd.Distribution:
+    """Independent mixtures, side by side: batch shape [], event shape [the sum of their D].
+
+    Those of as many numbers D that follow one another are one distribution of TFP, since dozens would be a graph of
+    megabytes.
+    """
+    return tfd.Blockwise(
+        [_of_one_size(list(same)) for _, same in itertools.groupby(groups, key=lambda group: group.means.shape[1])]
+    )
+
+
+def _of_one_size(groups: list[NormalMixture]) -> tfd.Distribution:
+    """G independent mixtures over D numbers each: batch shape [], event shape [G D]."""
+    count, dimensions = max(len(group.weights) for group in groups), groups[0].means.shape[1]
+    weights, means, scales = map(np.stack, zip(*(group.padded(count) for group in groups), strict=True))
+    normals = tfd.MultivariateNormalTriL(tf.constant(means), tf.constant(scales))
+    mixtures = tfd.MixtureSameFamily(_Categorical(probs=tf.constant(weights)), normals)
+    flat = tfb.Reshape([len(groups) * dimensions], event_shape_in=[len(groups), dimensions])
+    return tfd.TransformedDistribution(tfd.Independent(mixtures, reinterpreted_batch_ndims=1), flat)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +142,7 @@ class StaticDensity:
 
     def distribution(self) -> tfd.Distribution:
         """Batch shape [], event shape [F]."""
-        independent = tfd.Blockwise([group.distribution() for group in self.groups])
+        independent = independent_mixtures(self.groups)
         mixing = tfb.ScaleMatvecLU(*tf.linalg.lu(tf.constant(self.mixing)))
         return tfd.TransformedDistribution(independent, tfb.Shift(tf.constant(self.offset))(mixing))
 
