@@ -37,7 +37,7 @@ def keras_model(folder):
     return keras.models.load_model(folder / "runs/quickstart/model.keras")
 
 
-@pytest.fixture(scope="module", params=["runs/quickstart", "saved_models/puppets", "saved_models/puppets/1"])
+@pytest.fixture(scope="module", params=["runs/quickstart", "saved_models/puppets"])
 def model(request, folder):
     return ddr_tf.load(folder / request.param)
 
@@ -123,6 +123,12 @@ def test_priors_and_codes_of_frames_given_any_f(model, keras_model):
     assert one.mean.shape == (5, 2)
     np.testing.assert_allclose(model.encode_dynamic(FRAMES, codes.static_mean[1]).mean[0], one.mean, atol=1e-5)
     assert model.encode_dynamic(FRAMES[0], codes.static_mean).mean.shape == (3, 5, 2)
+
+
+def test_a_version_is_loaded_by_its_folder(folder):
+    version, newest = (ddr_tf.load(folder / f"saved_models/{path}") for path in ("puppets/1", "puppets"))
+    assert (version.name, version.frame_shape) == (newest.name, newest.frame_shape)
+    np.testing.assert_array_equal(version.encode(FRAMES).dynamic_mean, newest.encode(FRAMES).dynamic_mean)
 
 
 def test_it_says_what_it_is(model):
