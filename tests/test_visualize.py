@@ -31,8 +31,7 @@ def few_sequences(monkeypatch):
     monkeypatch.setattr(selection, "MAX_SEQUENCES", 8)
 
 
-def test_the_command_draws_every_plot(tmp_path, capsys, few_sequences):
-    run_dir = train_tiny("quickstart.gin", tmp_path / "run", *PUPPETS)
+def test_the_command_draws_every_plot(tmp_path, capsys, few_sequences, run_dir):
     capsys.readouterr()
     assert visualize.main(["--run_dir", str(run_dir), "--out", str(tmp_path / "first"), "--dpi", "60"]) == 0
     lines = capsys.readouterr().out.splitlines()
