@@ -1,6 +1,7 @@
 """The command line, as a user runs it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ TINY = [
 
 def flags(run_dir, *bindings):
     settings = [part for binding in (*TINY, *bindings) for part in ("--gin_param", binding)]
-    return ["--gin_file", str(GIN / "quickstart.gin"), *settings, "--run_dir", str(run_dir)]
+    return ["--gin_file", str(GIN / "quickstart.gin"), *settings, "--seed", "5", "--run_dir", str(run_dir)]
 
 
 def run(*arguments, **kwargs):
@@ -31,27 +32,35 @@ def run(*arguments, **kwargs):
     return subprocess.run(command, capture_output=True, text=True, timeout=600, **kwargs)
 
 
-def test_a_run_from_start_to_end(tmp_path):
-    answer = run(*flags(tmp_path / "run"), "--seed", "5")
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A run of a process of its own, to be read only, and what that said."""
+    folder = tmp_path_factory.mktemp("ended") / "run"
+    return folder, run(*flags(folder))
+
+
+def test_a_run_from_start_to_end(ended):
+    folder, answer = ended
     assert answer.returncode == 0, answer.stderr
-    assert f"finished; the pictures, the model and metrics.jsonl are in {tmp_path / 'run'}" in answer.stdout
+    assert f"finished; the pictures, the model and metrics.jsonl are in {folder}" in answer.stdout
     assert "the held-out ELBO was best at" in answer.stdout.splitlines()[-1]
     assert "6/6 steps" in answer.stderr
     assert "nats/frame" in answer.stderr
     assert "Traceback" not in answer.stderr
-    record = json.loads((tmp_path / "run/run.json").read_text())
+    record = json.loads((folder / "run.json").read_text())
     assert (record["finished"], record["seed"], record["settings"]["train.seed"]) == (True, 5, "5")
-    assert "DDR.kl_warmup_steps = 500" in (tmp_path / "run/config.gin").read_text()  # not given above
+    assert "DDR.kl_warmup_steps = 500" in (folder / "config.gin").read_text()  # not given above
 
 
-def test_other_settings_in_the_same_folder_are_refused(tmp_path, capsys):
-    assert train.main(flags(tmp_path)) == 0
-    assert train.main(flags(tmp_path, "DDR.static_dim=5")) == 2
+def test_other_settings_in_the_same_folder_are_refused(ended, tmp_path, capsys):
+    folder = shutil.copytree(ended[0], tmp_path / "run")
+    assert train.main(flags(folder, "DDR.static_dim=5")) == 2
     assert "DDR.static_dim was 4, now 5" in capsys.readouterr().err
-    assert train.main(flags(tmp_path)) == 0
+    assert train.main(flags(folder)) == 0
     assert "already finished" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_augmented_run_goes_on(tmp_path, capsys):
     augmented = ("train.augmentation=@Augmentation", "Augmentation.tone=0.3", "train.num_neighbours=2")
     assert train.main(flags(tmp_path / "run", *augmented, "train.steps=3")) == 0
@@ -61,15 +70,15 @@ def test_an_augmented_run_goes_on(tmp_path, capsys):
     assert "train.num_neighbours was 2, now 0" in capsys.readouterr().err
 
 
-def test_a_run_from_before_a_setting_existed_is_known_again(tmp_path, capsys):
-    assert train.main(flags(tmp_path)) == 0
-    path = tmp_path / "run.json"
+def test_a_run_from_before_a_setting_existed_is_known_again(ended, tmp_path, capsys):
+    folder = shutil.copytree(ended[0], tmp_path / "run")
+    path = folder / "run.json"
     record = json.loads(path.read_text())
     assert record["settings"].pop("DDR.xla") == "False"
     path.write_text(json.dumps(record))
-    assert train.main(flags(tmp_path)) == 0
+    assert train.main(flags(folder)) == 0
     assert "already finished" in capsys.readouterr().out
-    assert train.main(flags(tmp_path, "DDR.xla=True")) == 2
+    assert train.main(flags(folder, "DDR.xla=True")) == 2
     assert "DDR.xla was False, now True" in capsys.readouterr().err
 
 
