@@ -22,7 +22,7 @@ STEPS = 4
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of the dead
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 replica", "2 replicas"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["1 replica", "2 replicas"])
 def world(request):
     """Devices, a dataset, and a model of which each run begins with weights of 0."""
     config.load([], ["train.sequences = @Puppets", f"train.steps = {STEPS}", *SIZE_BINDINGS])
