@@ -44,9 +44,10 @@ class _Lasting:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.EPIPE, errno.EIO):  # for good; also for what Python flushes at its end
-                with open(os.devnull, "w") as nowhere:
-                    os.dup2(nowhere.fileno(), self._stream.fileno())
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            with open(os.devnull, "w") as nowhere:  # for good; also for what Python flushes at its end
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 
@@ -77,13 +78,21 @@ sys.exit(cli.run(body, needs_tensorflow=False))
 """
 
 
-def test_what_nobody_reads_any_more_is_lost_and_nothing_else():
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", TALKS], **pipes) as process:
-        process.stdout.close()
-        process.stderr.close()
+@pytest.mark.parametrize("open_pair", [os.pipe, os.openpty], ids=["pipe", "terminal"])
+def test_what_nobody_reads_any_more_is_lost_and_nothing_else(open_pair):
+    reader, writer = open_pair()
+    streams = dict(stdin=subprocess.PIPE, stdout=writer, stderr=writer, start_new_session=True)
+    with subprocess.Popen([sys.executable, "-c", TALKS], **streams) as process:
+        os.close(writer)
+        os.close(reader)
         process.stdin.close()
         assert process.wait(100) == 130
+
+
+def test_output_that_does_not_fit_on_a_disk_is_an_error():
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([sys.executable, "-c", TALKS], input="", stdout=full, text=True, timeout=100)
+    assert process.returncode == 1
 
 
 def test_paths_of_flags_know_the_home_and_refuse_what_is_remote(monkeypatch, capsys):
