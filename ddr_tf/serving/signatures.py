@@ -252,9 +252,13 @@ class Signatures:
     def _traced(
         self, method: Callable[..., dict[str, tf.Tensor]], **inputs: tf.TensorSpec
     ) -> tf.types.experimental.ConcreteFunction:
-        """A method as a function of tensors of these names."""
+        """A method as a function of tensors by these names, and by nothing else."""
+
+        def of_names(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            return method(**tensors)
+
         specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
-        return tf.function(method, autograph=False).get_concrete_function(**specs)
+        return tf.function(of_names, autograph=False).get_concrete_function(**specs)
 
     def _checked_frames(self, frames: tf.Tensor, name: str) -> tf.Tensor:
         frames = checked_shape(frames, name, dict(B=None, N=None) | {side: self._sizes[side] for side in "HWC"})
