@@ -7,6 +7,7 @@ import gzip
 import socket
 from pathlib import Path
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -150,8 +151,15 @@ def finished(tmp_path_factory):
     from ddr_tf.training.loop import train
     from tiny import SETTINGS
 
+    gin.clear_config()  # what other tests have bound would be settings of this run, too
     run_dir = tmp_path_factory.mktemp("run") / "run"
     return train(str(run_dir), **SETTINGS), run_dir
+
+
+@pytest.fixture(autouse=True)
+def nothing_bound():
+    """Each test begins without what others have bound."""
+    gin.clear_config()
 
 
 @pytest.fixture
