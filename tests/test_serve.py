@@ -16,19 +16,15 @@ from ddr_tf import serve
 from ddr_tf.serving.client import Client
 
 
-def test_a_run_is_served_until_it_is_stopped(run_dir):
-    command = [sys.executable, "-m", "ddr_tf.serve", "--saved_model", run_dir, "--port", "0"]
+def test_it_serves_until_it_is_stopped(saved_model):
+    command = [sys.executable, "-m", "ddr_tf.serve", "--saved_model", saved_model, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            lines = [process.stdout.readline() for _ in range(5)]
-            assert lines.pop(0).startswith(f"{run_dir} is a run; it is exported to a temporary folder")
-            assert re.fullmatch(r"quickstart, version 1, loaded in [\d.]+ s\n", lines[0])
+            lines = [process.stdout.readline() for _ in range(4)]
+            assert re.fullmatch(r"puppets, version 3, loaded in [\d.]+ s\n", lines[0])
             url = re.fullmatch(r"explorer: (http://127\.0\.0\.1:\d+)/\n", lines[1])[1]
-            assert lines[2:] == [f"REST API: {url}/v1/models/quickstart\n", "Ctrl-C stops it\n"]
-            client = Client("quickstart", url)
-            assert client.versions() == {1: "AVAILABLE"}
-            drawn = client.predict("sample", count=1, frames_per_sequence=2, seed=[0, 0])
-            assert drawn["frames"].shape == (1, 2, 16, 16, 3)
+            assert lines[2:] == [f"REST API: {url}/v1/models/puppets\n", "Ctrl-C stops it\n"]
+            assert Client("puppets", url).versions() == {3: "AVAILABLE"}
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=30) == 0
             assert "Traceback" not in process.stderr.read()
@@ -62,10 +58,22 @@ def served(path, **options):
             process.kill()
 
 
+def test_a_run_is_served_too(run_dir):
+    with served(run_dir) as (_, url):
+        client = Client("quickstart", url)
+        assert client.versions() == {1: "AVAILABLE"}
+        assert client.predict("sample", count=1, frames_per_sequence=2, seed=[0, 0])["frames"].shape == (
+            1,
+            2,
+            16,
+            16,
+            3,
+        )
+
+
 def test_requests_in_flight_are_answered_before_the_end(saved_model):
     body = {"signature_name": "sample", "inputs": {"count": 512, "frames_per_sequence": 2, "seed": [0, 0]}}
     with served(saved_model) as (process, url), ThreadPoolExecutor() as pool:
-        assert Client("puppets", url).versions() == {3: "AVAILABLE"}
         requests.post(f"{url}/v1/models/puppets:predict", json=body, timeout=60)  # compiles
         replies = [
             pool.submit(requests.post, f"{url}/v1/models/puppets:predict", json=body, timeout=60) for _ in "abcd"

@@ -132,7 +132,7 @@ def test_of_a_large_cache_a_part_is_checked(folder, tmp_path, monkeypatch):
 
 
 def test_processes_that_want_the_same_frames_wait_for_one_that_makes_them(folder, tmp_path):
-    """Two at once: either has whole frames, and one has decoded them."""
+    """Three at once: every one has whole frames, and one has decoded them."""
     code = (
         "import sys, time; from ddr_tf.data import frame_store, FrameFolders\n"
         "decode = frame_store.decode\n"
@@ -143,10 +143,10 @@ def test_processes_that_want_the_same_frames_wait_for_one_that_makes_them(folder
         "print(int(data._bank.numpy().astype(int).sum()))\n"
     )
     command = [sys.executable, "-c", code, folder, tmp_path / "cache"]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [process.communicate(timeout=300)[0].split("\n") for process in processes]
     assert all(process.returncode == 0 for process in processes)
     expected = str(all_frames(of(folder, cache_dir=str(tmp_path / "cache"))).astype(int).sum())
-    assert [answer[-2] for answer in answers] == [expected] * 2
+    assert [answer[-2] for answer in answers] == [expected] * 3
     assert sum("decodes" in answer for answer in answers) == 1
     assert [path.name[0] for path in (tmp_path / "cache").iterdir()] == ["m"]

@@ -1,6 +1,6 @@
-"""Reads mutated files with loaders, and prints a line of JSON of what came of each; arguments: SEED LOADER=COUNT ...
+"""Reads mutated files with one loader, and prints as JSON what came of it; arguments: LOADER COUNT SEED.
 
-In a process of its own, so that a crash, or memory that is never given back, is seen.
+A process of its own for each loader, so that a crash, or memory that is never given back, is seen.
 """
 
 import contextlib
@@ -357,7 +357,7 @@ LOADERS = (images, frame_folders, labels, cache, shards, numbers, annotations, p
 
 def main() -> None:
     """See the module."""
-    seed, *wanted = sys.argv[1:]
+    name, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     warnings.simplefilter("ignore")
 
     def too_slow(*_: object) -> None:
@@ -366,9 +366,8 @@ def main() -> None:
     signal.signal(signal.SIGALRM, too_slow)
     with tempfile.TemporaryDirectory() as temporary:
         tempfile.tempdir = temporary
-        for name, count in (each.split("=") for each in wanted):
-            loader = next(loader for loader in LOADERS if loader.__name__ == name)()
-            print(json.dumps(loader.run(int(count), int(seed)) | {"loader": name}), flush=True)
+        loader = next(loader for loader in LOADERS if loader.__name__ == name)()
+        print(json.dumps(loader.run(count, seed)))
 
 
 if __name__ == "__main__":

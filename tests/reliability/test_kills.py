@@ -146,7 +146,7 @@ def test_a_signal_is_answered_by_a_checkpoint(tmp_path, number):
     with start(tmp_path / "run", *LONG) as process:
         wait_for_a_step(process, tmp_path / "run")
         process.send_signal(number)
-        _, error = process.communicate(timeout=600)
+        _, error = process.communicate(timeout=100)
     assert process.returncode == 130, error
     (checkpoint,) = runs.checkpoints(tmp_path / "run", "last")
     assert checkpoint.damage() is None and checkpoint.step > 0

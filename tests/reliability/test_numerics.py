@@ -29,7 +29,7 @@ def check_finite(run_dir):
 
 
 @pytest.mark.usefixtures("without_pictures")
-@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("value", [0, 128, 255])
 def test_frames_of_one_value(tmp_path, value):
     train(str(tmp_path), sequences=lambda: dataset(value), **SETTINGS)
     check_finite(tmp_path)
@@ -51,7 +51,7 @@ def test_any_number_of_frames(num_frames):
     assert np.isfinite(terms.elbo()).all()
 
 
-@pytest.mark.parametrize("shape", [(16, 256, 3), (256, 16, 4), (256, 256, 3)])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (16, 256, 3), (256, 16, 4), (256, 256, 3)])
 def test_any_shape(shape):
     model = TINY(shape)
     model.compile("adam")

@@ -28,7 +28,8 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
     ("devices", "settings"),
     [
         (one_device, {}),
-        (one_device, dict(num_static_frames=2, min_static_frames=1)),
+        (one_device, dict(num_static_frames=1)),
+        (one_device, dict(min_static_frames=1)),
         (two_devices, dict(xla=True)),
     ],
 )
