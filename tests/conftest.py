@@ -142,6 +142,7 @@ def run_dir(tmp_path_factory):
     ]
     flags = [part for binding in settings for part in ("--gin_param", binding)]
     assert train.main(["--gin_file", str(GIN / "quickstart.gin"), *flags, "--run_dir", str(folder)]) == 0
+    gin.clear_config()
     return folder
 
 
@@ -151,14 +152,15 @@ def finished(tmp_path_factory):
     from ddr_tf.training.loop import train
     from tiny import SETTINGS
 
-    gin.clear_config()  # what other tests have bound would be settings of this run, too
     run_dir = tmp_path_factory.mktemp("run") / "run"
     return train(str(run_dir), **SETTINGS), run_dir
 
 
 @pytest.fixture(autouse=True)
 def nothing_bound():
-    """Each test begins without what others have bound."""
+    """What a test binds is bound for it alone, and not for shared fixtures that are made before the next test."""
+    gin.clear_config()
+    yield
     gin.clear_config()
 
 

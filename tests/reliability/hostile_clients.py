@@ -1,4 +1,7 @@
-"""Clients that mean harm, and clients that do not, all at once against one server."""
+"""Clients that mean harm, and clients that do not, all at once against one server.
+
+python hostile_clients.py URL PROCESS_ID_OF_THE_SERVER SECONDS
+"""
 
 import asyncio
 import contextlib
@@ -7,6 +10,8 @@ import itertools
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 
 import aiohttp
@@ -163,7 +168,16 @@ class Load:
 
 
 def run_load(url, process_id, seconds):
-    """Harm for so many seconds: `Results`, which are also printed."""
-    results = asyncio.run(Load(url, process_id, seconds).run())
-    print(json.dumps(dataclasses.asdict(results)), f"on {os.cpu_count()} cores")
-    return results
+    """Harm for so many seconds: `Results`, which are also printed.
+
+    It comes from a process of its own, so that nothing that the caller's process does stops the clients.
+    """
+    command = [sys.executable, __file__, url, str(process_id), str(seconds)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    print(printed, f"on {os.cpu_count()} cores")
+    return Results(**json.loads(printed))
+
+
+if __name__ == "__main__":
+    url, process_id, seconds = sys.argv[1:]
+    print(json.dumps(dataclasses.asdict(asyncio.run(Load(url, int(process_id), float(seconds)).run()))))
