@@ -45,19 +45,14 @@ def fitted(strategy, steps=4, steps_per_execution=1, learning_rate=1e-2, sequenc
         model = TINY(frame_shape=(16, 16, 1), **arguments)
         model.compile(keras.optimizers.SGD(learning_rate), jit_compile=False)
     function = train_function(model, steps_per_execution, splits)
-    batches = iter(distributed(strategy, (sequences or RandomDataset()).batches("train", 4, 3, seed=0)))
+    batches = iter((sequences or RandomDataset()).batches("train", 4, 3, seed=0))
     history = [function(batches) for _ in range(steps // steps_per_execution)]
     return model, {name: [float(metrics[name]) for metrics in history] for name in history[0]}
 
 
-def distributed(strategy, batches):
-    return strategy.experimental_distribute_dataset(batches)
-
-
 def held_out(model, num_batches, sequences=RandomDataset):
     """Held-out metrics."""
-    batches = sequences().batches("held_out", 4, 3, 0)
-    return Evaluation(model, distributed(model.distribute_strategy, batches), num_batches)()
+    return Evaluation(model, sequences().batches("held_out", 4, 3, 0), num_batches)()
 
 
 def one_device():

@@ -38,8 +38,8 @@ def training_steps(ddr: DDR, devices: Devices, batch_size: int, num_frames: int,
     Raises:
       UserError: When called, if the ELBO becomes NaN or infinite, since fewer steps are done then.
     """
-    batches = tf.data.Dataset.from_tensors(noise(batch_size, num_frames, ddr.frame_shape)).repeat()
-    iterator = iter(devices.strategy.experimental_distribute_dataset(batches))
+    of_worker = noise(batch_size // devices.num_workers, num_frames, ddr.frame_shape)
+    iterator = iter(tf.data.Dataset.from_tensors(of_worker).repeat())
     run = train_function(ddr, steps, devices.batch_splits)
 
     def execute() -> None:

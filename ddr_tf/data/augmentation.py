@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from ddr_tf.config import configurable
 from ddr_tf.data.sampling import stream_seed
-from ddr_tf.data.sequence_dataset import batch_per_worker
 from ddr_tf.errors import UserError
 
 GRID = 4  # knots a side of the smooth random fields
@@ -20,33 +19,35 @@ MIN_PIXEL = 1e-3  # before a power is taken, whose slope at 0 may be infinite
 
 
 def augmented(
-    batches: Callable[..., tf.data.Dataset], augmentation: "Augmentation", batch_size: int, seed: int, start_step: int
-) -> Callable[..., tf.data.Dataset]:
-    """Streams of two views of each batch in place of streams of batches.
+    batches: tf.data.Dataset,
+    augmentation: "Augmentation",
+    seed: int,
+    start_step: int,
+    worker: int = 0,
+    num_workers: int = 1,
+) -> tf.data.Dataset:
+    """The stream of two views of each batch.
 
     Args:
-      batches: Gives a stream for `worker` and `num_workers`, as `SequenceDataset.batches` does.
+      batches: uint8 `[B / W, N, H, W, C]`, of one worker.
       augmentation: Makes the views.
-      batch_size: B, over all workers.
       seed: Any int.
       start_step: Step of the first batch.
+      worker: Which of the workers this is, from 0.
+      num_workers: W.
 
     Returns:
-      A function as `batches`, whose streams have uint8 `[B / W, 2, N, H, W, C]`.
+      uint8 `[B / W, 2, N, H, W, C]`.
     """
     key = stream_seed(seed, "augmentation")
+    of_worker = batches.element_spec.shape[0]
 
-    def views(worker: int = 0, num_workers: int = 1) -> tf.data.Dataset:
-        first = worker * batch_per_worker(batch_size, num_workers)
+    def of_step(step: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        seed_of_step = tf.random.fold_in(key, step)
+        return tf.stack(augmentation.views(frames, seed_of_step, of_worker * num_workers, of_worker * worker), axis=1)
 
-        def of_step(step: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-            return tf.stack(augmentation.views(frames, tf.random.fold_in(key, step), batch_size, first), axis=1)
-
-        steps = tf.data.Dataset.counter(np.int64(start_step))
-        pairs = tf.data.Dataset.zip(steps, batches(worker=worker, num_workers=num_workers))
-        return pairs.map(of_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
-
-    return views
+    pairs = tf.data.Dataset.zip(tf.data.Dataset.counter(np.int64(start_step)), batches)
+    return pairs.map(of_step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
 @configurable()

@@ -61,21 +61,6 @@ class Devices:
                 f"train.batch_size must be a multiple of the {self.num_replicas} devices, got {batch_size}."
             )
 
-    def distributed(self, batches: Callable[..., tf.data.Dataset]) -> tf.distribute.DistributedDataset:
-        """A stream of batches, shared by the replicas in the order of the batch.
-
-        Args:
-          batches: Gives the stream of one worker for `worker` and `num_workers`, as `SequenceDataset.batches` does.
-        """
-        replicas = self.num_replicas // self.num_workers
-
-        def of_replicas(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            stream = batches(worker=context.input_pipeline_id, num_workers=context.num_input_pipelines)
-            worker_batch_size = stream.element_spec.shape[0]
-            return stream.rebatch(worker_batch_size // replicas, drop_remainder=True) if replicas > 1 else stream
-
-        return self.strategy.distribute_datasets_from_function(of_replicas)
-
     def check_same(self, values: dict[str, Any]) -> None:
         """Waits for all workers, and checks that they are about to do the same.
 

@@ -1,7 +1,6 @@
 """Settings -> build -> fit: one function that turns a dataset and a model into a run directory."""
 
 import contextlib
-import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -128,15 +127,18 @@ class Training(NamedTuple):
         settings = self.settings
         return self.dataset.batches(split, settings.batch_size, settings.num_frames, settings.seed, start_step, **which)
 
-    def training_batches(self, start_step: int) -> tf.distribute.DistributedDataset:
-        """The stream of training batches, augmented if the settings say so."""
-        settings, batches = (
-            self.settings,
-            functools.partial(self.batches, TRAIN, start_step, num_neighbours=self.settings.num_neighbours),
-        )
-        if self.augmentation:
-            batches = augmented(batches, self.augmentation, settings.batch_size, settings.seed, start_step)
-        return self.devices.distributed(batches)
+    def batches_of_worker(self, split: str, start_step: int = 0, **which: int) -> tf.data.Dataset:
+        """The part of that stream that is for this worker."""
+        devices = self.devices
+        return self.batches(split, start_step, worker=devices.worker, num_workers=devices.num_workers, **which)
+
+    def training_batches(self, start_step: int) -> tf.data.Dataset:
+        """The stream of training batches for this worker, augmented if the settings say so."""
+        settings, devices = self.settings, self.devices
+        batches = self.batches_of_worker(TRAIN, start_step, num_neighbours=settings.num_neighbours)
+        if not self.augmentation:
+            return batches
+        return augmented(batches, self.augmentation, settings.seed, start_step, devices.worker, devices.num_workers)
 
 
 def fit(training: Training, start: int) -> None:
@@ -203,8 +205,7 @@ def _run_steps(training: Training, start: int, shown: contact_sheets.Shown) -> N
 
 def _held_out(training: Training, shown: contact_sheets.Shown, log: TrainingLog) -> HeldOut:
     settings, ddr = training.settings, training.ddr
-    stream = training.devices.distributed(functools.partial(training.batches, HELD_OUT))
-    evaluation = Evaluation(ddr, stream, settings.held_out_batches)
+    evaluation = Evaluation(ddr, training.batches_of_worker(HELD_OUT), settings.held_out_batches)
     encoded = training.batches(HELD_OUT).take(settings.held_out_batches)
     return HeldOut(training.run, settings, ddr, evaluation, encoded, shown, log)
 

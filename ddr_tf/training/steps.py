@@ -13,12 +13,24 @@ Metrics = dict[str, tf.Tensor]
 def _on_replicas(ddr: DDR, step: Callable[[tf.Tensor], Metrics], batches: Iterator[tf.Tensor]) -> Metrics:
     """What a step of `DDR` returns, the same on all replicas, for the next batch."""
     strategy = ddr.distribute_strategy
-    metrics = strategy.run(step, args=(next(batches),))
+    metrics = strategy.run(step, args=(replica_parts(strategy, next(batches)),))
     return {name: strategy.experimental_local_results(value)[0] for name, value in metrics.items()}
 
 
+def replica_parts(strategy: tf.distribute.Strategy, frames: tf.Tensor) -> tf.distribute.DistributedValues:
+    """The batch of this worker, in equal parts for its replicas, in their order.
+
+    A `tf.distribute.DistributedDataset` would give them, too. But where an iterator of one is dropped while it reads,
+    as after each evaluation, TensorFlow 2.21 now and then dies of a segmentation fault, also with one replica.
+    """
+    parts = tf.split(frames, len(strategy.extended.worker_devices))
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group % len(parts)]
+    )
+
+
 def train_function(ddr: DDR, steps: int, batch_splits: int) -> Callable[[Iterator[tf.Tensor]], Metrics]:
-    """A function that runs `steps` updates on the batches of an iterator, and returns their mean metrics.
+    """A function that runs `steps` updates on the batches of this worker, and returns their mean metrics.
 
     It stops early at a step whose metrics are not finite, which `optimizer.iterations` then names.
     """
@@ -47,7 +59,7 @@ class Evaluation:
     """Held-out metrics of a model: the means of `BOUND_METRICS` over the same batches each time."""
 
     def __init__(self, ddr: DDR, batches: Iterable[tf.Tensor], num_batches: int) -> None:
-        """Args: batches: An endless stream, which is begun anew each time; num_batches: How many of them count."""
+        """Args: batches: This worker's endless stream, begun anew each time; num_batches: How many of them count."""
         self._ddr, self._batches, self._num_batches = ddr, batches, num_batches
 
     def __call__(self) -> dict[str, float]:

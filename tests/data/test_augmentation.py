@@ -1,5 +1,3 @@
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,11 +66,10 @@ def test_smooth_fields_go_through_constant_knots():
 
 
 def test_streams_of_views_resume_and_are_shared_by_workers():
-    stream = functools.partial(RandomDataset().batches, "train", 4, 3, seed=0)
-
     def batches(start, count, **worker):
-        shares = augmented(functools.partial(stream, start_step=start), Augmentation(), 4, seed=0, start_step=start)
-        return list(shares(**worker).take(count).as_numpy_iterator())
+        stream = RandomDataset().batches("train", 4, 3, seed=0, start_step=start, **worker)
+        views = augmented(stream, Augmentation(), seed=0, start_step=start, **worker)
+        return list(views.take(count).as_numpy_iterator())
 
     whole = batches(0, 3)
     assert whole[0].shape == (4, 2, 3, 16, 16, 1) and whole[0].dtype == np.uint8

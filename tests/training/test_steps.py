@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from conftest import RandomDataset
 from ddr_tf.model.bounds import BOUND_METRICS
+from ddr_tf.training.steps import Evaluation, replica_parts
 from tiny import TINY, fitted, held_out, one_device, two_devices, weights
 
 
@@ -41,6 +42,24 @@ def test_splits_give_the_same_weights(devices, settings):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
     for name in (*BOUND_METRICS, "gradient_norm"):
         np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
+
+
+def test_replicas_get_the_batch_in_its_order():
+    frames = tf.reshape(tf.range(4 * 3), [4, 3])
+    for strategy in (one_device(), two_devices()):
+        parts = strategy.experimental_local_results(tf.function(replica_parts)(strategy, frames))
+        assert len({len(part) for part in parts}) == 1
+        np.testing.assert_array_equal(np.concatenate(parts), frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [one_device, two_devices])
+def test_streams_may_be_dropped_while_they_are_read(devices):
+    """Where TensorFlow distributed the streams, one of some hundred evaluations ended in a segmentation fault."""
+    model = fitted(devices(), steps=0)[0]
+    evaluation = Evaluation(model, RandomDataset().batches("held_out", 4, 3, 0), num_batches=2)
+    first = evaluation()
+    assert all(evaluation() == first for _ in range(2000))
 
 
 def test_replicas_see_different_noise():
