@@ -49,6 +49,7 @@ def test_samples_of_the_fitted_density_are_frames_that_the_model_knows(model):
     assert decoded_again["fitted"] > 30 > 25 > decoded_again["standard"]  # 36.3 and 20.0 dB when it was exported
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_training_further_begins_at_the_bound_of_the_card(tmp_path):
     still = dict(learning_rate=1e-12, final_learning_rate=1e-12)

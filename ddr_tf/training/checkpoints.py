@@ -134,8 +134,6 @@ class Checkpoints:
 
     def tidy(self, restored: Checkpoint) -> None:
         """Finishes what a kill interrupted after the checkpoint that was restored had been written."""
-        files.remove_abandoned(self._folder / LAST)
-        files.remove_abandoned(self._folder / BEST)
         self._adopt_old()
         if restored.manifest and restored.manifest.get("held_out_elbo") == float(self.best_elbo):
             self._complete_best(restored)

@@ -28,8 +28,11 @@ from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
 from ddr_tf.model.ddr import DDR
 from ddr_tf.runs import (
+    BEST,
+    CHECKPOINTS,
     CONFIG,
     DATASET,
+    LAST,
     LOCK,
     LOGS,
     METRICS,
@@ -188,7 +191,8 @@ class Run:
         self._lock = files.Lock(self.shared / LOCK)
         if not self._lock.acquire():
             raise UserError(f"{self.shared} is being trained by another process; wait for it, or end it first.")
-        for folder in (self.shared, *(self.shared / LOGS / split for split in (TRAIN, HELD_OUT))):
+        logs, checkpoints = self.shared / LOGS, self.shared / CHECKPOINTS
+        for folder in (self.shared, logs / TRAIN, logs / HELD_OUT, checkpoints / LAST, checkpoints / BEST):
             files.remove_abandoned(folder)
 
     def _restore(self, ddr: DDR, record: dict[str, Any] | None, steps: int) -> int:

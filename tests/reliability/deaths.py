@@ -4,6 +4,7 @@ import builtins
 import io
 import os
 import signal
+import traceback
 
 # What changes a disk, as Python calls it. What TensorFlow writes by itself lies between these.
 OPERATIONS = ("replace", "rename", "fsync", "unlink", "remove", "rmdir", "mkdir", "symlink", "link", "open")
@@ -71,6 +72,17 @@ class FileOperations:
     def __exit__(self, *_):
         for (module, name), original in self._originals.items():
             setattr(module, name, original)
+
+
+def dies(folder, fatal: int, write) -> bool:
+    """Whether a process that writes there dies at this operation; there may be fewer of them."""
+    try:
+        with FileOperations(folder, fatal):
+            write()
+    except Death as death:
+        traceback.clear_frames(death.__traceback__)  # closes its files, as the end of a process does
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ The steps here are no training but change the weights in a known way, so that hu
 import numpy as np
 import pytest
 import tensorflow as tf
-from deaths import Death, FileOperations
+from deaths import Death, FileOperations, dies
 
 from conftest import RandomDataset
-from ddr_tf import config, runs
+from ddr_tf import config, files, runs
 from ddr_tf.training import run_directory
 from ddr_tf.training.build import build
 from ddr_tf.training.checkpoints import steps_done
@@ -78,11 +78,7 @@ def state(folder):
 def survive(world, folder, deaths, expected):
     """Dies at these operations, one after the other, then goes on to the end."""
     for fatal in deaths:
-        try:
-            with FileOperations(folder, fatal):
-                run_to_the_end(folder, *world)
-        except Death:
-            continue
+        dies(folder, fatal, lambda: run_to_the_end(folder, *world))
     run_to_the_end(folder, *world)
     assert state(folder) == expected, deaths
 
@@ -102,6 +98,17 @@ def test_a_run_survives_deaths_at_some_operations(world, whole, tmp_path):
     random = np.random.RandomState(0)
     for number, fatal in enumerate(random.choice(count, 3, replace=False)):
         survive(world, tmp_path / str(number), [fatal, random.randint(count)], expected)
+
+
+def test_what_a_death_in_the_first_checkpoint_leaves_is_removed(world, whole, tmp_path, monkeypatch):
+    def dies_in(run, *_):
+        (run.shared / "checkpoints/last" / f"{files.PREFIX}of_the_dead").mkdir(parents=True)
+        raise Death
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(run_directory.Run, "save", dies_in)
+        run_to_the_end(tmp_path / "run", *world)
+    survive(world, tmp_path / "run", [], whole[0])
 
 
 @pytest.mark.slow

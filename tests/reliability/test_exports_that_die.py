@@ -1,7 +1,7 @@
 """An export that dies at any file operation leaves no half of a version, and the next one removes what it left."""
 
 import pytest
-from deaths import Death, FileOperations
+from deaths import dies
 
 from ddr_tf import files
 from ddr_tf.serving.saved_model import versions, write_version
@@ -13,16 +13,6 @@ def put(folder):
     (folder / "variables").mkdir()
     for name in ("saved_model.pb", "variables/weights"):
         (folder / name).write_text("all of it")
-
-
-def dies(place, fatal, write):
-    """Whether a process that writes dies at this operation; `fatal` may be more than there are."""
-    try:
-        with FileOperations(place, fatal):
-            write()
-    except Death:
-        return True
-    return False
 
 
 @pytest.mark.parametrize("before", [0, 1])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from deaths import Death, FileOperations
+from deaths import Death, FileOperations, dies
 
 import tiny
 from conftest import GIN
@@ -84,11 +84,7 @@ def test_runs_that_die_at_random_file_operations_resume_to_the_same(tmp_path, re
     for number, fatal in enumerate(random.choice(operations.count, RUNS, replace=False)):
         run = tmp_path / str(number)
         for step in (fatal, random.randint(operations.count)):  # killed again while it resumes
-            try:
-                with FileOperations(run, step):
-                    train(str(run), devices=devices, **SETTINGS)
-            except Death:
-                deaths += 1
+            deaths += dies(run, step, lambda run=run: train(str(run), devices=devices, **SETTINGS))
         train(str(run), devices=devices, **SETTINGS)
         check_same(tmp_path / "whole", run)
     print(f"{replicas} replica(s): {deaths} deaths survived in {RUNS} runs of {operations.count} operations")

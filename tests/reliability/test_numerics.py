@@ -51,7 +51,9 @@ def test_any_number_of_frames(num_frames):
     assert np.isfinite(terms.elbo()).all()
 
 
-@pytest.mark.parametrize("shape", [(16, 16, 1), (16, 256, 3), (256, 16, 4), (256, 256, 3)])
+@pytest.mark.parametrize(
+    "shape", [pytest.param((16, 16, 1), marks=pytest.mark.slow), (16, 256, 3), (256, 16, 4), (256, 256, 3)]
+)
 def test_any_shape(shape):
     model = TINY(shape)
     model.compile("adam")

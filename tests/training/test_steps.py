@@ -11,7 +11,7 @@ from ddr_tf.training.steps import Evaluation, replica_parts
 from tiny import TINY, fitted, held_out, one_device, two_devices, weights
 
 
-@pytest.mark.parametrize("clip", [1000.0, 1.0])
+@pytest.mark.parametrize("clip", [pytest.param(1000.0, marks=pytest.mark.slow), 1.0])
 def test_one_and_two_replicas_give_the_same_weights(clip):
     (one, history_one), (two, history_two) = (
         fitted(strategy, gradient_clip_norm=clip, learning_rate=1e-4) for strategy in (one_device(), two_devices())
@@ -31,7 +31,7 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
         (one_device, {}),
         (one_device, dict(num_static_frames=1)),
         (one_device, dict(min_static_frames=1)),
-        (two_devices, dict(xla=True)),
+        pytest.param(two_devices, dict(xla=True), marks=pytest.mark.slow),
     ],
 )
 def test_splits_give_the_same_weights(devices, settings):
