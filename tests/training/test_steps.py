@@ -56,7 +56,7 @@ def test_replicas_get_the_batch_in_its_order():
 @pytest.mark.parametrize("devices", [one_device, two_devices])
 def test_streams_may_be_dropped_while_they_are_read(devices):
     """Where TensorFlow distributed the streams, one of some hundred evaluations ended in a segmentation fault."""
-    model = fitted(devices(), steps=0)[0]
+    model = fitted(devices(), steps=1)[0]
     evaluation = Evaluation(model, RandomDataset().batches("held_out", 4, 3, 0), num_batches=2)
     first = evaluation()
     assert all(evaluation() == first for _ in range(2000))
