@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["1 replica", "2 replicas"])
 def world(request):
     """Devices, a dataset, and a model of which each run begins with weights of 0."""
-    config.load([], ["train.sequences = @Puppets", f"train.steps = {STEPS}", *SIZE_BINDINGS])
+    config.load([], ["train.sequences = @Puppets", "train.model = @DDR", f"train.steps = {STEPS}", *SIZE_BINDINGS])
     devices = Devices(tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(request.param)]))
     dataset = RandomDataset()
     return devices, dataset, build(Settings(**config.settings(train)), devices, dataset.frame_shape)
