@@ -10,6 +10,7 @@ from ddr_tf.training.build import build
 from ddr_tf.training.devices import make_devices
 from ddr_tf.training.loop import train
 from ddr_tf.training.settings import Settings
+from tiny import TINY
 
 
 def test_noise_is_the_same_each_time():
@@ -20,7 +21,7 @@ def test_noise_is_the_same_each_time():
 
 def test_training_that_becomes_nan_is_not_timed():
     config.load([], ["train.sequences = @Puppets", "train.steps = 9", "train.learning_rate = 1e30"])
-    settings = Settings(**config.settings(train) | {"num_frames": 2, "batch_size": 1})
+    settings = Settings(**config.settings(train) | {"model": TINY, "num_frames": 2, "batch_size": 1})
     devices = make_devices()
     execute = training_steps(build(settings, devices, (16, 16, 1)), devices, 1, 2, 2)
     with pytest.raises(UserError, match="became NaN"):
