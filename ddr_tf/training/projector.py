@@ -14,6 +14,7 @@ from ddr_tf.model.ddr import DDR
 
 MAX_SEQUENCES = 256
 FRAMES_PER_SEQUENCE = 4
+MIN_DIM = 3  # of points; of those in a plane the projector shows none, so the others are 0
 THUMBNAIL = 32  # pixels a side; the sprite image of 1,024 of them has 1,024 x 1,024
 
 
@@ -66,6 +67,7 @@ def _words(dataset: SequenceDataset, name: str, values: np.ndarray) -> np.ndarra
 def _write_points(
     folder: Path, name: str, points: np.ndarray, labels: dict[str, np.ndarray], thumbnails: np.ndarray
 ) -> None:
+    points = np.pad(points, [(0, 0), (0, max(0, MIN_DIM - points.shape[1]))])
     rows = ["\t".join(f"{value:.6g}" for value in point) for point in points]
     files.write_text(folder / f"{name}.tsv", "\n".join(rows) + "\n", sync=False)
     cells = zip(*labels.values(), strict=True)

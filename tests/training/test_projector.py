@@ -21,9 +21,10 @@ def test_points_have_their_labels_and_pictures(tmp_path):
     config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig())
     assert [each.tensor_name for each in config.embeddings] == ["f", "z"]
     counts = [MAX_SEQUENCES, MAX_SEQUENCES * FRAMES_PER_SEQUENCE]
-    for each, count, dim in zip(config.embeddings, counts, (4, 2), strict=True):
+    for each, count, dim in zip(config.embeddings, counts, (4, 3), strict=True):
         points, labels = (table(tmp_path / path) for path in (each.tensor_path, each.metadata_path))
         assert (len(points), len(points[0]), len(labels)) == (count, dim, count + 1)
+        assert dim == 4 or all(float(point[2]) == 0 for point in points)  # z is in a plane, of which nothing is shown
         assert labels[0][:2] == ["sequence", "skin"]
         with Image.open(tmp_path / each.sprite.image_path) as image:
             side = int(np.ceil(count**0.5)) * THUMBNAIL
