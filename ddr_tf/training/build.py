@@ -15,8 +15,8 @@ from ddr_tf.training.settings import Settings
 def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int]) -> DDR:
     """The model as it is before its first step, with its optimizer.
 
-    With `initial_model` it has the networks and weights of that one. Of the settings of `DDR` only those count then that
-    are `TrainingOptions`, but there is no warm-up of the KL terms, since its codes carry something already.
+    With `initial_model` it has the networks and weights of that one. Of the settings of `DDR`, only those
+    of `TrainingOptions` count then, and there is no warm-up of the KL terms, since its codes carry something already.
 
     Args:
       settings: As of `train`.
