@@ -80,7 +80,9 @@ def dies(folder, fatal: int, write) -> bool:
         with FileOperations(folder, fatal):
             write()
     except Death as death:
-        traceback.clear_frames(death.__traceback__)  # closes its files, as the end of a process does
+        while death:  # and those that came before it: their files are closed, as the end of a process does
+            traceback.clear_frames(death.__traceback__)
+            death = death.__context__
         return True
     return False
 
