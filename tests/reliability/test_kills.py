@@ -23,7 +23,7 @@ from ddr_tf.training.loop import train
 from ddr_tf.training.signals import SIGNALS
 
 SETTINGS = tiny.SETTINGS | dict(steps=3, checkpoint_every=1, log_every=3)
-RUNS, PROCESSES = 20, 10  # that die: of each number of replicas; by SIGKILL
+RUNS, PROCESSES = 10, 10  # that die: of each number of replicas; by SIGKILL
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of the dead
 FLAGS = [
     *("train.steps=6", "train.checkpoint_every=2", "train.log_every=3", "train.held_out_batches=1"),
