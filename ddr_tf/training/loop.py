@@ -128,7 +128,7 @@ class Training(NamedTuple):
         return self.dataset.batches(split, settings.batch_size, settings.num_frames, settings.seed, start_step, **which)
 
     def batches_of_worker(self, split: str, start_step: int = 0, **which: int) -> tf.data.Dataset:
-        """The part of that stream that is for this worker."""
+        """The part of `batches` that is for this worker."""
         devices = self.devices
         return self.batches(split, start_step, worker=devices.worker, num_workers=devices.num_workers, **which)
 

@@ -14,7 +14,7 @@ from ddr_tf.model.ddr import DDR
 
 MAX_SEQUENCES = 256
 FRAMES_PER_SEQUENCE = 4
-MIN_DIM = 3  # of points; of those in a plane the projector shows none, so the others are 0
+MIN_DIM = 3  # the projector shows no points of fewer dimensions, so they are padded with zeros
 THUMBNAIL = 32  # pixels a side; the sprite image of 1,024 of them has 1,024 x 1,024
 
 

@@ -21,9 +21,10 @@ def replica_parts(strategy: tf.distribute.Strategy, frames: tf.Tensor) -> tf.dis
     """The batch of this worker, in equal parts for its replicas, in their order.
 
     A `tf.distribute.DistributedDataset` would give them, too. But where an iterator of one is dropped while it reads,
-    as after each evaluation, TensorFlow 2.21 now and then dies of a segmentation fault, also with one replica.
+    as after each evaluation, TensorFlow 2.21 now and then dies of a segmentation fault, even with one replica.
     """
-    parts = tf.split(frames, len(strategy.extended.worker_devices))
+    with tf.device("CPU:0"):  # so that a GPU gets its own part only
+        parts = tf.split(frames, len(strategy.extended.worker_devices))
     return strategy.experimental_distribute_values_from_function(
         lambda context: parts[context.replica_id_in_sync_group % len(parts)]
     )

@@ -75,7 +75,7 @@ class FileOperations:
 
 
 def dies(folder, fatal: int, write) -> bool:
-    """Whether a process that writes there dies at this operation; there may be fewer of them."""
+    """Whether a process that writes there dies at operation `fatal`; False if there are fewer."""
     try:
         with FileOperations(folder, fatal):
             write()

@@ -173,7 +173,7 @@ def run_load(url, process_id, seconds):
     It comes from a process of its own, so that nothing that the caller's process does stops the clients.
     """
     command = [sys.executable, __file__, url, str(process_id), str(seconds)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     print(printed, f"on {os.cpu_count()} cores")
     return Results(**json.loads(printed))
 

@@ -102,7 +102,8 @@ def test_a_run_survives_deaths_at_some_operations(world, whole, tmp_path):
 
 def test_what_a_death_in_the_first_checkpoint_leaves_is_removed(world, whole, tmp_path, monkeypatch):
     def dies_in(run, *_):
-        (run.shared / "checkpoints/last" / f"{files.PREFIX}of_the_dead").mkdir(parents=True)
+        for kind in ("last", "best"):
+            (run.shared / "checkpoints" / kind / f"{files.PREFIX}of_the_dead").mkdir(parents=True)
         raise Death
 
     with monkeypatch.context() as patch, pytest.raises(Death):

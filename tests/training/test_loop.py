@@ -1,6 +1,7 @@
 import functools
 import json
 import shutil
+import types
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from ddr_tf.data.shards import record_places, write_shards
 from ddr_tf.data.tfrecords import TFRecords
 from ddr_tf.errors import UserError
 from ddr_tf.training.callbacks import TrainingLog
-from ddr_tf.training.loop import train
+from ddr_tf.training.loop import Training, train
 from tiny import SETTINGS, TINY, Stop, metrics, weights
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -78,6 +79,18 @@ def test_a_shard_of_something_else_stops_the_run_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"The shard .*/train-\S+ is damaged; .*; there was no checkpoint yet") as error:
         train(str(tmp_path / "run"), **SETTINGS | {"sequences": functools.partial(TFRecords, str(tmp_path / "shards"))})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation()])
+def test_workers_share_the_batches_of_training(augmentation):
+    settings = types.SimpleNamespace(batch_size=4, num_frames=3, seed=0, num_neighbours=2)
+
+    def batch(worker, num_workers):
+        devices = types.SimpleNamespace(worker=worker, num_workers=num_workers)
+        training = Training(settings, devices, RandomDataset(), augmentation, ddr=None, run=None)
+        return next(iter(training.training_batches(5)))
+
+    np.testing.assert_array_equal(np.concatenate([batch(0, 2), batch(1, 2)]), batch(0, 1))
 
 
 def test_augmented_runs_go_on_with_the_same_views(tmp_path):

@@ -24,7 +24,7 @@ def test_points_have_their_labels_and_pictures(tmp_path):
     for each, count, dim in zip(config.embeddings, counts, (4, 3), strict=True):
         points, labels = (table(tmp_path / path) for path in (each.tensor_path, each.metadata_path))
         assert (len(points), len(points[0]), len(labels)) == (count, dim, count + 1)
-        assert dim == 4 or all(float(point[2]) == 0 for point in points)  # z is in a plane, of which nothing is shown
+        assert dim == 4 or all(float(point[2]) == 0 for point in points)
         assert labels[0][:2] == ["sequence", "skin"]
         with Image.open(tmp_path / each.sprite.image_path) as image:
             side = int(np.ceil(count**0.5)) * THUMBNAIL

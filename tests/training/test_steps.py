@@ -31,6 +31,7 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
         (one_device, {}),
         (one_device, dict(num_static_frames=1)),
         (one_device, dict(min_static_frames=1)),
+        (two_devices, {}),
         pytest.param(two_devices, dict(xla=True), marks=pytest.mark.slow),
     ],
 )
