@@ -1,7 +1,5 @@
 """From settings to a model that is ready for its first step."""
 
-import dataclasses
-
 import keras
 
 from ddr_tf import runs, shipped
@@ -15,8 +13,8 @@ from ddr_tf.training.settings import Settings
 def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int]) -> DDR:
     """The model as it is before its first step, with its optimizer.
 
-    With `initial_model` it has the networks and weights of that one. Of the settings of `DDR`, only those
-    of `TrainingOptions` count then, and there is no warm-up of the KL terms, since its codes carry something already.
+    With `initial_model` it has the networks and weights of that one, whatever `DDR` is set to, and no warm-up of the KL
+    terms, since its codes carry something already.
 
     Args:
       settings: As of `train`.
@@ -39,9 +37,8 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
 
 
 def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
-    ddr = settings.model(frame_shape=frame_shape, noise_seed=settings.seed)
     if settings.initial_model is None:
-        return ddr
+        return settings.model(frame_shape=frame_shape, noise_seed=settings.seed)
     initial = runs.load_keras_model(shipped.resolve(settings.initial_model))
     if initial.frame_shape != tuple(frame_shape):
         sizes = [" x ".join(map(str, shape)) for shape in (initial.frame_shape, frame_shape)]
@@ -49,10 +46,9 @@ def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
             f"train.initial_model: the frames of {settings.initial_model} are {sizes[0]}, and those of the dataset "
             f"{sizes[1]}."
         )
-    options = dataclasses.asdict(ddr.options) | {"kl_warmup_steps": 0}
-    further = type(initial).from_config(initial.get_config() | options)
-    further.set_weights(initial.get_weights())
-    return further
+    ddr = type(initial).from_config(initial.get_config() | {"noise_seed": settings.seed, "kl_warmup_steps": 0})
+    ddr.set_weights(initial.get_weights())
+    return ddr
 
 
 def _check_static_frames(options: TrainingOptions, num_frames: int) -> None:
