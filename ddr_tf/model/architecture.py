@@ -110,7 +110,7 @@ class TrainingOptions:
         _at_least(0, **{name: getattr(self, name) for name in counts})
         if self.num_static_frames and self.min_static_frames > self.num_static_frames:
             raise UserError(
-                f"DDR.min_static_frames must be at most DDR.num_static_frames, {self.num_static_frames}, got "
+                f"min_static_frames must be at most DDR.num_static_frames, {self.num_static_frames}, got "
                 f"{self.min_static_frames}."
             )
         if not self.kl_static_weight >= 0:

@@ -54,7 +54,7 @@ def relative_transfer(dynamic: tf.Tensor, source: tfd.Distribution, target: tfd.
     return target.mean() + target.stddev() * (dynamic - source.mean()) / source.stddev()
 
 
-@configurable(not_in_gin=("frame_shape", "noise_seed", "name", "trainable"))
+@configurable(not_in_gin=("frame_shape", "noise_seed", "min_static_frames", "name", "trainable"))
 @keras.saving.register_keras_serializable(package="ddr_tf")
 class DDR(Bounds, keras.Model):
     """A VAE with a static code f for a sequence and a dynamic code z_i for each of its frames."""

@@ -37,8 +37,9 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
 
 
 def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
+    given = {"noise_seed": settings.seed, "min_static_frames": settings.min_static_frames}
     if settings.initial_model is None:
-        return settings.model(frame_shape=frame_shape, noise_seed=settings.seed)
+        return settings.model(frame_shape=frame_shape, **given)
     initial = runs.load_keras_model(shipped.resolve(settings.initial_model))
     if initial.frame_shape != tuple(frame_shape):
         sizes = [" x ".join(map(str, shape)) for shape in (initial.frame_shape, frame_shape)]
@@ -46,7 +47,7 @@ def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
             f"train.initial_model: the frames of {settings.initial_model} are {sizes[0]}, and those of the dataset "
             f"{sizes[1]}."
         )
-    ddr = type(initial).from_config(initial.get_config() | {"noise_seed": settings.seed, "kl_warmup_steps": 0})
+    ddr = type(initial).from_config(initial.get_config() | given | {"kl_warmup_steps": 0})
     ddr.set_weights(initial.get_weights())
     return ddr
 
@@ -59,5 +60,5 @@ def _check_static_frames(options: TrainingOptions, num_frames: int) -> None:
         )
     if options.min_static_frames > num_frames:
         raise UserError(
-            f"DDR.min_static_frames must be at most train.num_frames, {num_frames}, got {options.min_static_frames}."
+            f"train.min_static_frames must be at most train.num_frames, {num_frames}, got {options.min_static_frames}."
         )

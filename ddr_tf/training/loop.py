@@ -52,6 +52,7 @@ def train(
     smaller_config: str | None = None,
     initial_model: str | None = None,
     num_neighbours: int = 0,
+    min_static_frames: int = 0,
 ) -> DDR:
     """Trains, or resumes, the run in `run_dir`, to its end.
 
@@ -74,7 +75,9 @@ def train(
       augmentation: Gives the random changes of training sequences; None: there are none.
       smaller_config: The gin file to suggest where this run would take days.
       num_neighbours: In half of the training sequences of each step, so many of the N frames are consecutive, and come
-        first, so that f is right from clips, too; see `DDR.min_static_frames`.
+        first, so that with `min_static_frames` f is learnt from clips, too.
+      min_static_frames: If above 0, each step computes f from a random number of the first frames, at least this, and
+        decodes all of them; see `DDR`.
       initial_model: A finished run, a `.keras` file, or an exported model that holds one, to begin from; see `build`.
 
     Returns:

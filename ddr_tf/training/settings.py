@@ -43,6 +43,7 @@ class Settings:
     smaller_config: str | None
     initial_model: str | None
     num_neighbours: int
+    min_static_frames: int
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""

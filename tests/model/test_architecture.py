@@ -20,7 +20,7 @@ from model_examples import TINY
         ({"static_aggregation": "sum"}, "static_aggregation must be one of pairs, pooled, average, product, got 'sum'"),
         ({"pixel_likelihood": "laplace"}, "DDR.pixel_likelihood must be one of bernoulli, normal, got 'laplace'"),
         ({"num_static_frames": -1}, "DDR.num_static_frames must be 0 or more, got -1"),
-        ({"num_static_frames": 2, "min_static_frames": 3}, "DDR.min_static_frames must be at most .*, 2, got 3"),
+        ({"num_static_frames": 2, "min_static_frames": 3}, "min_static_frames must be at most .*, 2, got 3"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, message):

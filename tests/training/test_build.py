@@ -26,7 +26,9 @@ def test_baselines_train_all_their_weights(tmp_path, settings):
 def test_fine_tuning_begins_at_the_bound_of_its_model(finished, tmp_path, capsys):
     _, run_dir = finished
     settings = SETTINGS | {"model": None, "learning_rate": 1e-12, "final_learning_rate": 1e-12}  # the model's is used
-    tuned = train(str(tmp_path / "run"), **settings | {"initial_model": str(run_dir), "num_frames": 3})
+    settings |= {"initial_model": str(run_dir), "num_frames": 3, "min_static_frames": 2}
+    tuned = train(str(tmp_path / "run"), **settings)
+    assert (tuned.options.min_static_frames, finished[0].options.min_static_frames) == (2, 0)
     for left, right in zip(weights(finished[0]), weights(tuned), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
     before, after = (
@@ -51,6 +53,5 @@ def test_frames_for_f_alone_are_not_decoded(tmp_path):
     train(str(tmp_path / "run"), **SETTINGS | {"model": model, "num_frames": 4})
     with pytest.raises(UserError, match=r"must leave frames to decode: it is 3, and train\.num_frames 3"):
         train(str(tmp_path / "other"), **SETTINGS | {"model": model, "num_frames": 3})
-    few = functools.partial(TINY, min_static_frames=4)
     with pytest.raises(UserError, match=r"min_static_frames must be at most train\.num_frames, 3, got 4"):
-        train(str(tmp_path / "few"), **SETTINGS | {"model": few, "num_frames": 3})
+        train(str(tmp_path / "few"), **SETTINGS | {"min_static_frames": 4, "num_frames": 3})

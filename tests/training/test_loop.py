@@ -94,8 +94,8 @@ def test_workers_share_the_batches_of_training(augmentation):
 
 
 def test_augmented_runs_go_on_with_the_same_views(tmp_path):
-    model = functools.partial(TINY, num_static_frames=2, min_static_frames=1)
-    settings = SETTINGS | dict(model=model, augmentation=Augmentation, num_neighbours=2)
+    model = functools.partial(TINY, num_static_frames=2)
+    settings = SETTINGS | dict(model=model, augmentation=Augmentation, num_neighbours=2, min_static_frames=1)
     whole = train(str(tmp_path / "whole"), **settings)
     train(str(tmp_path / "parts"), **settings | {"steps": 4})
     parts = train(str(tmp_path / "parts"), **settings)
