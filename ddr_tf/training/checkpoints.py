@@ -138,7 +138,10 @@ class Checkpoints:
         if restored.manifest and restored.manifest.get("held_out_elbo") == float(self.best_elbo):
             self._complete_best(restored)
         for kind, count in ((LAST, KEPT), (BEST, 1)):
-            _forget_others(self._folder / kind, runs.checkpoints(self._folder.parent, kind)[:count])
+            kept = runs.checkpoints(self._folder.parent, kind)[:count]
+            _forget_others(self._folder / kind, kept)
+            if kept:
+                _name_newest(self._folder / kind, kept[0].step)
 
     def _adopt_old(self) -> None:
         """Writes the manifests of checkpoints of a version that wrote none, before `run.json` is of this version."""
@@ -169,7 +172,12 @@ def _complete(parts: Iterable[Path], folder: Path, step: int, manifest: dict[str
         checksums[part.name] = runs.digest(part)
         files.put_in_place(part, folder / part.name)
     files.write_json(folder / f"ckpt-{step}{MANIFEST}", manifest | {"files": checksums})
-    files.write_text(folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')  # for tf.train.latest_checkpoint
+    _name_newest(folder, step)
+
+
+def _name_newest(folder: Path, step: int) -> None:
+    """Tells `tf.train.latest_checkpoint` which it is."""
+    files.write_text(folder / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n')
 
 
 def _forget_others(folder: Path, kept: Iterable[Checkpoint]) -> None:

@@ -87,9 +87,15 @@ def test_the_best_is_used_where_nothing_else_is_left(run, ddr):
 
 
 def test_files_that_tensorflow_looks_at_may_be_lost(run, ddr):
-    for path in run.glob("checkpoints/*/checkpoint"):
+    paths = list(run.glob("checkpoints/*/checkpoint"))
+    before = [path.read_text() for path in paths]
+    for path in paths:
         path.unlink()
-    assert Checkpoints(run, run, ddr).restore().step == 3
+    checkpoints = Checkpoints(run, run, ddr)
+    restored = checkpoints.restore()
+    assert restored.step == 3
+    checkpoints.tidy(restored)
+    assert len(paths) == 2 and [path.read_text() for path in paths] == before
 
 
 @pytest.mark.parametrize("name", ["run [1]", "a\\b", "run*?", "r\u00fcn \U0001f600", "{a,b}"])
