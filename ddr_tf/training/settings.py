@@ -50,8 +50,9 @@ class Settings:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
-        if self.num_neighbours < 0:
-            raise UserError(f"train.num_neighbours must be 0 or more, got {self.num_neighbours}.")
+        for name in ("num_neighbours", "min_static_frames"):
+            if getattr(self, name) < 0:
+                raise UserError(f"train.{name} must be 0 or more, got {getattr(self, name)}.")
         for name in ("learning_rate", "final_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"train.{name} must be above 0, got {getattr(self, name)}.")

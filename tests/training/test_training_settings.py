@@ -15,6 +15,7 @@ from tiny import SETTINGS
         ({"learning_rate": -1.0}, "train.learning_rate must be above 0"),
         ({"held_out_batches": 0}, "train.held_out_batches"),
         ({"num_neighbours": -1}, "train.num_neighbours must be 0 or more, got -1"),
+        ({"min_static_frames": -1}, "train.min_static_frames must be 0 or more, got -1"),
     ],
 )
 def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, settings, message):
