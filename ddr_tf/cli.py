@@ -98,8 +98,7 @@ def _status(body: Callable[[], None], interrupted: Callable[[], str], needs_tens
     """The exit status; see `run`."""
     try:
         if needs_tensorflow:
-            startup.import_tensorflow()
-            startup.import_keras()
+            startup.import_for_program()
         body()
     except UserError as error:
         message = str(error).splitlines()[0]  # gin appends lines that say where it was called

@@ -63,17 +63,15 @@ def _stderr_lines(is_wanted: Callable[[bytes], bool]) -> Iterator[None]:
             os.write(2, b"".join(filter(is_wanted, notes)))
 
 
-def import_keras() -> None:
-    """Imports Keras for a program of ours, which does not use its wrappers of scikit-learn and matplotlib.
+def import_for_program() -> None:
+    """`import_tensorflow` for a program of ours, which does not use Keras's wrappers of scikit-learn and matplotlib.
 
-    Keras imports both where they are installed, and that is a fifth of the time of all imports.
+    TensorFlow imports Keras, which imports both where they are installed: a fifth of the time of all imports.
     """
-    if "keras" in sys.modules:
-        return
     hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # None: an import of it fails
     try:
-        importlib.import_module("keras")
+        import_tensorflow()
     finally:
         for name in hidden:
             del sys.modules[name]

@@ -71,9 +71,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         _ = ddr_tf.Puppet
 
 
-def test_keras_comes_without_what_only_its_wrappers_use():
-    code = "import sys; from ddr_tf import startup; startup.import_keras()\n"
-    code += "print({'sklearn', 'matplotlib'} & set(sys.modules)); import matplotlib, sklearn"
+def test_programs_import_keras_without_what_only_its_wrappers_use():
+    code = "import sys; from ddr_tf import startup; startup.import_for_program()\n"
+    code += "print({'sklearn', 'matplotlib'} & set(sys.modules)); import keras, matplotlib, sklearn"
     answer = run(code)
     assert (answer.stdout, answer.returncode) == ("set()\n", 0), answer.stderr
 

@@ -53,16 +53,18 @@ SUPERSAMPLING = 4  # drawn this much larger and averaged, since Pillow's shapes 
 _FEET_Y, _LEG, _TORSO, _ARM, _HEAD = 0.94, 0.3, 0.26, 0.26, 0.13  # fractions of the frame's side
 
 
-class _Puppet:
-    """Joint positions of one pose, and drawing in units of the frame's side."""
+class _Joints:
+    """Where the joints of one pose are, in units of the frame's side.
 
-    def __init__(self, arms: float, lean: float, side: int) -> None:
-        self.image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
-        self._draw, self._side = ImageDraw.Draw(self.image), side
+    Points are complex numbers, x + y i, which Python adds many times as fast as arrays of two.
+    """
+
+    def __init__(self, arms: float, lean: float) -> None:
+        """Args: arms, lean: In degrees."""
         turn = math.radians(lean)
-        self.up, self.right = np.array([math.sin(turn), -math.cos(turn)]), np.array([math.cos(turn), math.sin(turn)])
-        self.feet = [np.array([0.5 + s * 0.11, _FEET_Y]) for s in (-1, 1)]
-        hip = np.array([0.5, _FEET_Y]) + _LEG * self.up
+        self.up, self.right = complex(math.sin(turn), -math.cos(turn)), complex(math.cos(turn), math.sin(turn))
+        self.feet = [complex(0.5 + s * 0.11, _FEET_Y) for s in (-1, 1)]
+        hip = complex(0.5, _FEET_Y) + _LEG * self.up
         self.hips = [hip + s * 0.07 * self.right for s in (-1, 1)]
         self.neck = hip + _TORSO * self.up
         self.head = self.neck + 0.12 * self.up
@@ -73,85 +75,97 @@ class _Puppet:
             for s, shoulder in zip((-1, 1), self.shoulders, strict=True)
         ]
 
-    def limb(self, start: np.ndarray, end: np.ndarray, width: float, colour: str) -> None:
-        for point in (start, end):
-            self.disc(point, width / 2, colour)
-        points = [tuple(point * self._side) for point in (start, end)]
-        self._draw.line(points, fill=colour, width=round(width * self._side))
-
-    def disc(self, centre: np.ndarray, radius: float, colour: str) -> None:
-        box = [*((centre - radius) * self._side), *((centre + radius) * self._side)]
-        self._draw.ellipse(box, fill=colour)
-
-    def polygon(self, points: list[np.ndarray], colour: str) -> None:
-        self._draw.polygon([tuple(point * self._side) for point in points], fill=colour)
-
-    def at(self, origin: np.ndarray, right: float, up: float) -> np.ndarray:
+    def at(self, origin: complex, right: float, up: float) -> complex:
         return origin + right * self.right + up * self.up
 
 
-def _paint_skin(p: _Puppet, value: int) -> None:
+class _Canvas:
+    """Draws in units of the frame's side."""
+
+    def __init__(self, side: int) -> None:
+        self.image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
+        self._draw, self._side = ImageDraw.Draw(self.image), side
+
+    def limb(self, start: complex, end: complex, width: float, colour: str) -> None:
+        for point in (start, end):
+            self.disc(point, width / 2, colour)
+        self._draw.line(self._pixels(start, end), fill=colour, width=round(width * self._side))
+
+    def disc(self, centre: complex, radius: float, colour: str) -> None:
+        corner = complex(radius, radius)
+        self._draw.ellipse(self._pixels(centre - corner, centre + corner), fill=colour)
+
+    def polygon(self, points: list[complex], colour: str) -> None:
+        self._draw.polygon(self._pixels(*points), fill=colour)
+
+    def _pixels(self, *points: complex) -> list[tuple[float, float]]:
+        return [(point.real * self._side, point.imag * self._side) for point in points]
+
+
+def _paint_skin(canvas: _Canvas, p: _Joints, value: int) -> None:
     colour = SKIN[value]
     for foot, hip, shoulder, hand in zip(p.feet, p.hips, p.shoulders, p.hands, strict=True):
-        p.limb(foot, hip, 0.1, colour)
-        p.limb(shoulder, hand, 0.075, colour)
-    p.limb(p.neck, p.head, 0.07, colour)
-    p.disc(p.head, _HEAD, colour)
+        canvas.limb(foot, hip, 0.1, colour)
+        canvas.limb(shoulder, hand, 0.075, colour)
+    canvas.limb(p.neck, p.head, 0.07, colour)
+    canvas.disc(p.head, _HEAD, colour)
     for side in (-1, 1):
-        p.disc(p.at(p.head, side * 0.055, -0.01), 0.022, "#101018")
+        canvas.disc(p.at(p.head, side * 0.055, -0.01), 0.022, "#101018")
 
 
-def _paint_legs(p: _Puppet, value: int) -> None:
+def _paint_legs(canvas: _Canvas, p: _Joints, value: int) -> None:
     colour, length, skirt = LEGS[value]
     ends = [hip + length * (foot - hip) for hip, foot in zip(p.hips, p.feet, strict=True)]
     if skirt:
         left, right = ends
-        p.polygon(
+        canvas.polygon(
             [p.hips[0] - 0.06 * p.right, p.hips[1] + 0.06 * p.right, right + 0.07 * p.right, left - 0.07 * p.right],
             colour,
         )
     else:
         for hip, end in zip(p.hips, ends, strict=True):
-            p.limb(hip, end, 0.12, colour)
+            canvas.limb(hip, end, 0.12, colour)
 
 
-def _paint_shirt(p: _Puppet, value: int) -> None:
+def _paint_shirt(canvas: _Canvas, p: _Joints, value: int) -> None:
     colour, stripes, sleeve = SHIRT[value]
     for shoulder, hand in zip(p.shoulders, p.hands, strict=True):
         if sleeve:
-            p.limb(shoulder, shoulder + sleeve * (hand - shoulder), 0.095, colour)
+            canvas.limb(shoulder, shoulder + sleeve * (hand - shoulder), 0.095, colour)
     bottom = (p.hips[0] + p.hips[1]) / 2 - 0.02 * p.up
-    p.polygon(
+    canvas.polygon(
         [p.at(p.neck, -0.15, 0.0), p.at(p.neck, 0.15, 0.0), p.at(bottom, 0.13, 0.0), p.at(bottom, -0.13, 0.0)], colour
     )
     if stripes:
         for height in (0.06, 0.13, 0.2):
-            p.polygon(
+            canvas.polygon(
                 [p.at(bottom, x, height + y) for x, y in ((-0.13, 0), (0.13, 0), (0.13, 0.04), (-0.13, 0.04))],
                 stripes,
             )
 
 
-def _paint_hair(p: _Puppet, value: int) -> None:
+def _paint_hair(canvas: _Canvas, p: _Joints, value: int) -> None:
     colour, style = HAIR[value]
     crown = [
         p.at(p.head, 1.12 * _HEAD * math.cos(a), 1.12 * _HEAD * math.sin(a))
         for a in np.linspace(0.15, math.pi - 0.15, 16)
     ]
     if style == "mohawk":
-        p.polygon([p.at(p.head, x, y) for x, y in ((-0.05, 0.07), (-0.06, 0.2), (0.06, 0.2), (0.05, 0.07))], colour)
+        corners = (-0.05, 0.07), (-0.06, 0.2), (0.06, 0.2), (0.05, 0.07)
+        canvas.polygon([p.at(p.head, x, y) for x, y in corners], colour)
         return
-    p.polygon(crown, colour)
+    canvas.polygon(crown, colour)
     if style == "long":
         for side in (-1, 1):
-            p.limb(p.at(p.head, side * 0.12, 0.03), p.at(p.head, side * 0.135, -0.14), 0.06, colour)
+            canvas.limb(p.at(p.head, side * 0.12, 0.03), p.at(p.head, side * 0.135, -0.14), 0.06, colour)
     elif style == "round":
         for angle in np.linspace(0.2, math.pi - 0.2, 6):
-            p.disc(p.at(p.head, 0.135 * math.cos(angle), 0.135 * math.sin(angle)), 0.06, colour)
+            canvas.disc(p.at(p.head, 0.135 * math.cos(angle), 0.135 * math.sin(angle)), 0.06, colour)
     elif style == "bun":
-        p.disc(p.at(p.head, 0.0, 0.155), 0.06, colour)
+        canvas.disc(p.at(p.head, 0.0, 0.155), 0.06, colour)
     elif style == "cap":
-        p.polygon([p.at(p.head, x, y) for x, y in ((-0.19, 0.03), (0.19, 0.03), (0.19, 0.075), (-0.19, 0.075))], colour)
+        corners = (-0.19, 0.03), (0.19, 0.03), (0.19, 0.075), (-0.19, 0.075)
+        canvas.polygon([p.at(p.head, x, y) for x, y in corners], colour)
 
 
 _PAINTERS = {"skin": _paint_skin, "legs": _paint_legs, "shirt": _paint_shirt, "hair": _paint_hair}
@@ -169,9 +183,9 @@ def draw_layer(attribute: str, value: int, pose: np.ndarray, size: int) -> np.nd
     Returns:
       uint8 `[size, size, 4]`, RGBA, not premultiplied.
     """
-    puppet = _Puppet(float(pose[0]), float(pose[1]), size * SUPERSAMPLING)
-    _PAINTERS[attribute](puppet, value)
-    layer = np.array(puppet.image.reduce(SUPERSAMPLING))
+    canvas = _Canvas(size * SUPERSAMPLING)
+    _PAINTERS[attribute](canvas, _Joints(float(pose[0]), float(pose[1])), value)
+    layer = np.array(canvas.image.reduce(SUPERSAMPLING))
     if attribute == ATTRIBUTES[-1]:  # `Characters` wants the top layer opaque or absent
         layer[..., 3] = np.where(layer[..., 3] >= 128, 255, 0)
     return layer

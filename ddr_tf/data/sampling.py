@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 
+@tf.autograph.experimental.do_not_convert  # it has no Python to convert, and to look for some takes half a second
 def sample_numbers(
     seed: tf.Tensor,
     numbers: tf.Tensor,

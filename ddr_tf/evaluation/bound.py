@@ -7,6 +7,8 @@ from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes, frame_sets
 from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
+from ddr_tf.model.bounds import PosteriorSample, as_float
+from ddr_tf.model.densities import tfd
 from ddr_tf.model.elbo import bits_per_dim
 
 
@@ -24,14 +26,16 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
       `kl_dynamic_nats_per_frame`; of a normal p(x | f, z) `pixel_stddev`, too; and where a density was fitted to f
       `elbo_with_fitted_density_nats_per_frame`, the bound with it in place of p(f).
     """
+    fitted = model.sampling_density()
     terms, weights = [], []
     for start, frames in frame_sets(sequences, codes.sequence, codes.frame[:, :1]):
         batch, num_frames = frames.shape[:2]
         shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
         noise = [tf.random.stateless_normal(shape, [seed, start + i]) for i, shape in enumerate(shapes)]
-        metrics = model.bound_metrics(frames, model.elbo_terms(frames, *noise))
+        sample = model.sample_posterior(as_float(frames), *noise)
+        metrics = model.bound_metrics(frames, model.terms_of(frames, sample))
         if model.static_density is not None:
-            fitted_kl = _fitted_kl(model, frames, noise[0]) / num_frames
+            fitted_kl = _kl_at_sample(sample, fitted) / num_frames
             metrics["fitted_elbo"] = metrics["elbo"] + metrics["kl_static"] - fitted_kl
         terms.append(metrics)
         weights.append(batch)
@@ -50,14 +54,12 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
     } | of_some
 
 
-def _fitted_kl(model: DensityModel, frames: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Log q(f | ..) - log of the fitted density at one f ~ q(f | ..): float32 `[]`, nats a sequence.
+def _kl_at_sample(sample: PosteriorSample, density: tfd.Distribution) -> tf.Tensor:
+    """Log q(f | ..) - log of a density of f, at the f of a sample: float32 `[]`, nats a sequence.
 
-    Its mean over f is KL(q(f | ..) || fitted density), which has no closed form.
+    Its mean over f is KL(q(f | ..) || density), which has no closed form for a mixture.
     """
-    posterior = model.static_posterior(model.features(frames))
-    static = posterior.mean() + posterior.stddev() * noise
-    return tf.reduce_mean(posterior.log_prob(static) - model.sampling_density().log_prob(static))
+    return tf.reduce_mean(sample.static_posterior.log_prob(sample.static) - density.log_prob(sample.static))
 
 
 def measure_importance_weighted_bound(

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from ddr_tf.model.bounds import PosteriorSample
 from ddr_tf.model.densities import tfd
 from ddr_tf.model.elbo import ElboTerms
 from ddr_tf.model.static_density import StaticDensity
@@ -50,7 +51,10 @@ class DensityModel(Autoencoder, Protocol):
     def dynamic_posterior(self, features: tf.Tensor, static: tf.Tensor) -> tfd.Distribution:
         """q(z_i | x_i, f)."""
 
-    def elbo_terms(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> ElboTerms:
+    def sample_posterior(self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor) -> PosteriorSample:
+        """A sample of the codes of frames, and the densities that it was drawn from."""
+
+    def terms_of(self, frames: tf.Tensor, sample: PosteriorSample) -> ElboTerms:
         """The bound for one sample of f and z."""
 
     def log_weights(

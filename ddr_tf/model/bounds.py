@@ -125,8 +125,12 @@ class Bounds:
             dynamic_frames=dynamic_frames,
             static_count=static_count,
         )
+        return self.terms_of(frames, sample)
+
+    def terms_of(self, frames: tf.Tensor, sample: PosteriorSample) -> ElboTerms:
+        """The bound of frames uint8, or float in [0, 1], `[B, N, H, W, C]` for a sample of their codes."""
         return elbo_terms(
-            frames,
+            as_float(frames),
             self.likelihood(sample.static, sample.dynamic),
             sample.static_posterior,
             self.static_prior(),

@@ -137,9 +137,10 @@ class Muon(keras.optimizers.Muon):
         gram = tf.matmul(matrix, matrix, transpose_a=tall, transpose_b=not tall)
         squared_norm = tf.linalg.trace(tf.cast(gram, tf.float32)) + 1e-14  # a gradient of zeros stays one
         gram /= tf.cast(squared_norm, self.ns_dtype)
-        identity, polynomials = tf.eye(gram.shape[0], dtype=self.ns_dtype), []
+        a, b, c = (tf.constant(factor, self.ns_dtype) for factor in (self.muon_a, self.muon_b, self.muon_c))
+        first, polynomials = a * tf.eye(gram.shape[0], dtype=self.ns_dtype), []
         for _ in range(steps):
-            polynomial = self.muon_a * identity + self.muon_b * gram + self.muon_c * gram @ gram
+            polynomial = first + b * gram + c * gram @ gram
             polynomials.append(polynomial)
             gram = polynomial @ gram @ polynomial
         factor = functools.reduce(tf.matmul, polynomials)

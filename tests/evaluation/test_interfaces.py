@@ -21,6 +21,6 @@ def test_a_model_has_the_methods_with_their_arguments(model, name):
 
 
 def test_there_is_something_to_ask_for():
-    assert {"encode", "decode", "sample_codes", "features", "dynamic_posterior", "elbo_terms", "log_weights"} <= set(
+    assert {"encode", "decode", "sample_codes", "features", "dynamic_posterior", "terms_of", "log_weights"} <= set(
         METHODS
     )

@@ -93,6 +93,7 @@ def test_workers_share_the_batches_of_training(augmentation):
     np.testing.assert_array_equal(np.concatenate([batch(0, 2), batch(1, 2)]), batch(0, 1))
 
 
+@pytest.mark.slow
 def test_augmented_runs_go_on_with_the_same_views(tmp_path):
     model = functools.partial(TINY, num_static_frames=2)
     settings = SETTINGS | dict(model=model, augmentation=Augmentation, num_neighbours=2, min_static_frames=1)

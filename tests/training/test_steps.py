@@ -121,6 +121,7 @@ def test_it_trains_in_bfloat16_on_two_replicas():
         np.testing.assert_allclose(left, right, atol=0.01)
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_weights():
     (compiled, history), (plain, expected) = (
         fitted(two_devices(), xla=xla, learning_rate=1e-4, steps_per_execution=2) for xla in (True, False)
