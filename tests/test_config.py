@@ -231,7 +231,7 @@ def test_shipped_files_build_what_they_name(path, drawn_data, bindings, tmp_path
     (tmp_path / "bindings.gin").write_text("\n".join(bindings))
     config.load(list(map(str, [*files, tmp_path / "bindings.gin"])), data_dir=str(drawn_data))
     assert config.locate("DDR.dynamic_dim")
-    if path.name == "base.gin":
+    if path.name in ("base.gin", "photographs.gin"):
         return
     settings = gin.get_bindings("train")
     sequences = settings["sequences"]()

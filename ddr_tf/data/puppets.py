@@ -204,7 +204,7 @@ class Puppets(Characters):
     ordered = False  # poses are drawn at random
 
     def __init__(self, size: int = 32, num_poses: int = 256) -> None:
-        """Draws the layers: about 5 s and 170 MB at the defaults.
+        """Draws the layers: about 3 s and 170 MB at the defaults.
 
         Args:
           size: Side of the frames in pixels, a multiple of 16.
