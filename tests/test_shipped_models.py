@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import ddr_tf
+from ddr_tf import config
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.data.sprites import Sprites
@@ -40,6 +41,11 @@ def test_puppets_are_swapped_as_well_as_their_card_says(model):
     assert card["dataset"]["licence"].startswith("Apache-2.0")
     swapped = swap_psnr(model, Puppets(size=32, num_poses=16), num_pairs=12)
     assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.0)
+
+
+@pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*/1")), ids=lambda folder: folder.parent.name)
+def test_the_settings_that_a_model_was_trained_with_are_still_taken(folder):
+    config.load([str(folder / "assets.extra/config.gin")])
 
 
 def test_samples_of_the_fitted_density_are_frames_that_the_model_knows(model):

@@ -34,17 +34,6 @@ class Remark(NamedTuple):
     reason: str
 
 
-def batch_per_worker(batch_size: int, num_workers: int) -> int:
-    """How many sequences of a batch each of several workers gets.
-
-    Raises:
-      ValueError: If the batch cannot be divided evenly.
-    """
-    if batch_size % num_workers:
-        raise ValueError(f"A batch of {batch_size} sequences cannot be shared evenly by {num_workers} workers.")
-    return batch_size // num_workers
-
-
 class StreamSettings(NamedTuple):
     """What `SequenceDataset.batches` is called with; its docstring says what each argument means."""
 
@@ -60,7 +49,11 @@ class StreamSettings(NamedTuple):
     @property
     def worker_batch_size(self) -> int:
         """B / W. Raises ValueError if that is no whole number."""
-        return batch_per_worker(self.batch_size, self.num_workers)
+        if self.batch_size % self.num_workers:
+            raise ValueError(
+                f"A batch of {self.batch_size} sequences cannot be shared evenly by {self.num_workers} workers."
+            )
+        return self.batch_size // self.num_workers
 
 
 def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, np.ndarray]:
