@@ -9,7 +9,8 @@ metrics.jsonl             an object a line, each with "step" and "split"
 logs/train, logs/held_out TensorBoard
 model.keras, *.png        when it has finished, of the step whose held-out ELBO was best
 model_last.keras          of the last step, if that is another
-static_density.npz        when it has finished: the density of f that samples of model.keras are drawn from
+static_density.npz,
+dynamic_density.npz       when it has finished: the densities of f and z that samples of model.keras are drawn from
 evaluation.json           when it has been evaluated
 lock                      held by the process that trains
 """
@@ -32,7 +33,9 @@ from ddr_tf import config, files
 from ddr_tf.data import recipe
 from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
+from ddr_tf.model.bounds import Bounds
 from ddr_tf.model.ddr import DDR
+from ddr_tf.model.dynamic_density import DynamicDensity
 from ddr_tf.model.static_density import StaticDensity
 
 CONFIG, RECORD, DATASET, METRICS, MODEL = "config.gin", "run.json", "dataset.json", "metrics.jsonl", "model.keras"
@@ -40,7 +43,7 @@ MODEL_LAST = "model_last.keras"
 EVALUATION, EVALUATION_SETTINGS = "evaluation.json", "evaluation_settings.json"
 CHECKPOINTS, LOGS, LOCK = "checkpoints", "logs", "lock"
 LAST, BEST = "last", "best"
-STATIC_DENSITY = "static_density.npz"
+STATIC_DENSITY, DYNAMIC_DENSITY = "static_density.npz", "dynamic_density.npz"
 RECIPE = "recipe"  # in dataset.json
 INDEX, DATA, MANIFEST = ".index", ".data-00000-of-00001", ".json"  # what follows the name of a checkpoint
 MAX_METRICS_BYTES = 10**9
@@ -173,8 +176,8 @@ def load_model(run_dir: Path, checkpoint: str = BEST) -> DDR:
             "that trains it finishes it."
         )
     model = read_keras_model(model_file(run_dir, checkpoint))
-    if model_file(run_dir, checkpoint) == path:  # to f of another step no density was fitted
-        model.static_density = read_static_density(run_dir, model.static_dim)
+    if model_file(run_dir, checkpoint) == path:  # to codes of another step no density was fitted
+        read_densities(run_dir, model)
     return model
 
 
@@ -184,19 +187,33 @@ def model_file(run_dir: Path, checkpoint: str = BEST) -> Path:
     return last if checkpoint == LAST and last.is_file() else run_dir / MODEL
 
 
-def read_static_density(directory: Path, static_dim: int) -> StaticDensity | None:
-    """The density of f that samples are drawn from; None: runs of before 0.3.0 have none.
+def read_densities(directory: Path, model: Bounds) -> None:
+    """Gives a model the densities that its samples are drawn from, as far as the folder has them.
+
+    Runs of before 0.3.0 have none.
 
     Raises:
-      UserError: If the file is damaged, or of another model.
+      UserError: If a file is damaged, or of another model.
     """
-    path = directory / STATIC_DENSITY
-    if not path.exists():
-        return None
-    density = StaticDensity.load(path)
-    if len(density.offset) != static_dim:
-        raise UserError(f"{path} is of a model with f of {len(density.offset)} numbers, not {static_dim}; remove it.")
-    return density
+    if (path := directory / STATIC_DENSITY).exists():
+        model.static_density = StaticDensity.load(path)
+        _check_size(path, "f", len(model.static_density.offset), model.static_dim)
+    if (path := directory / DYNAMIC_DENSITY).exists():
+        model.dynamic_density = DynamicDensity.load(path)
+        _check_size(path, "z", model.dynamic_density.dynamic_dim, model.dynamic_dim)
+
+
+def _check_size(path: Path, code: str, size: int, expected: int) -> None:
+    if size != expected:
+        raise UserError(f"{path} is of a model with {code} of {size} numbers, not {expected}; remove it.")
+
+
+def write_densities(directory: Path, model: Bounds) -> None:
+    """Writes what `read_densities` reads."""
+    if model.static_density is not None:
+        model.static_density.save(directory / STATIC_DENSITY)
+    if model.dynamic_density is not None:
+        model.dynamic_density.save(directory / DYNAMIC_DENSITY)
 
 
 def load_keras_model(place: Path) -> DDR:

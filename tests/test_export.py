@@ -36,10 +36,16 @@ def test_each_export_is_the_next_version_also_without_what_warm_up_needs(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["saved_models"]
     for name in ("config.gin", "run.json", "dataset.json"):  # so that the data can be found again
         assert (out / "1/assets.extra" / name).read_text() == (run_dir / name).read_text()
-    density = runs.load_model(run_dir).static_density.distribution()
-    drawn = tf.saved_model.load(str(out / "1")).signatures["sample"](
+    model = runs.load_model(run_dir)
+    density = model.static_density.distribution()
+    codes = tf.saved_model.load(str(out / "1")).signatures["sample"](
         count=tf.constant(500), frames_per_sequence=tf.constant(1), seed=tf.constant([0, 1])
-    )["static"]
+    )
+    drawn, prior = codes["static"], model.dynamic_prior(codes["static"])
+    places = (codes["dynamic"] - prior.mean()) / prior.stddev()
+    wanted = model.dynamic_density.distribution().sample(2000, seed=[4, 5])
+    np.testing.assert_allclose(np.mean(places, axis=(0, 1)), np.mean(wanted, axis=0), atol=0.2)
+    np.testing.assert_allclose(np.std(places, axis=(0, 1)), np.std(wanted, axis=0), atol=0.2)
     np.testing.assert_allclose(np.mean(drawn, axis=0), np.mean(density.sample(500, seed=[2, 3]), axis=0), atol=0.2)
     assert np.mean(density.log_prob(drawn)) > np.mean(density.log_prob(drawn + 1))
     frames = np.random.RandomState(0).uniform(size=(1, 2, 16, 16, 3)).astype(np.float32)

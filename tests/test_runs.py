@@ -8,6 +8,7 @@ import pytest
 
 from ddr_tf import runs
 from ddr_tf.errors import UserError
+from ddr_tf.model.ddr import DDR
 
 
 @pytest.fixture
@@ -107,9 +108,10 @@ def test_a_density_of_another_model_is_refused(run):
     dataclasses.replace(density, offset=np.zeros(5, np.float32)).save(run / "static_density.npz")
     with pytest.raises(UserError, match=r"static_density\.npz cannot be read"):
         runs.load_model(run)
-    with pytest.raises(UserError, match="f of 4 numbers, not 6"):
-        density.save(run / "static_density.npz")
-        runs.read_static_density(run, 6)
+    density.save(run / "static_density.npz")
+    for code, sizes in (("f of 4 numbers, not 6", {"static_dim": 6}), ("z of 2 numbers, not 3", {"dynamic_dim": 3})):
+        with pytest.raises(UserError, match=code):
+            runs.read_densities(run, DDR((16, 16, 1), **{"static_dim": 4} | sizes))
 
 
 def test_an_extended_run_has_no_final_model(run):

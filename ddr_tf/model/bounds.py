@@ -5,10 +5,11 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ddr_tf.model.densities import perfect_log_prob, tfd
+from ddr_tf.model.dynamic_density import DynamicDensity
 from ddr_tf.model.elbo import ElboTerms, elbo_terms
 from ddr_tf.model.static_density import StaticDensity
 
-FITTED, STANDARD = "fitted", "standard"  # densities of f that samples can be drawn from
+FITTED, STANDARD = "fitted", "standard"  # densities of f and z that samples can be drawn from
 # What `Bounds.bound_metrics` returns, in nats a frame.
 BOUND_METRICS = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
 
@@ -39,11 +40,12 @@ class Bounds:
 
     Attributes:
       pixel_stddev: Of a normal p(x | f, z); None: it is a Bernoulli.
-      static_density: What was fitted to f after training; None for a model that is not trained to its end, or was
-        trained by a version that did not fit it.
+      static_density, dynamic_density: What was fitted to f, and to z given f, after training; None for a model that is
+        not trained to its end, or was trained by a version that did not fit it.
     """
 
     static_density: StaticDensity | None = None
+    dynamic_density: DynamicDensity | None = None
 
     def sampling_density(self, name: str = FITTED) -> tfd.Distribution:
         """What f of samples is drawn from: `static_density` if that is wanted and there is one, else p(f)."""
@@ -60,14 +62,19 @@ class Bounds:
           count: B.
           num_frames: N.
           seed: int32 `[2]`.
-          density: Of f, `FITTED` or `STANDARD`; see `sampling_density`.
+          density: `FITTED`: the densities that were fitted after training, as far as there are any; `STANDARD`: p(f)
+            and p(z | f), as in the paper.
 
         Returns:
-          f `[B, F]`, and z_i ~ p(z | f), `[B, N, Z]`.
+          f `[B, F]` and z `[B, N, Z]`.
         """
         static_seed, dynamic_seed = tf.unstack(tf.random.split(seed, 2))
         static = self.sampling_density(density).sample(count, seed=static_seed)
-        dynamic = self.dynamic_prior(static).sample(num_frames, seed=dynamic_seed)  # [N, B, 1, Z]
+        prior = self.dynamic_prior(static)
+        if density == FITTED and self.dynamic_density is not None:
+            places = self.dynamic_density.distribution().sample([count, num_frames], seed=dynamic_seed)
+            return static, prior.mean() + prior.stddev() * places
+        dynamic = prior.sample(num_frames, seed=dynamic_seed)  # [N, B, 1, Z]
         return static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])
 
     def sample_posterior(

@@ -214,7 +214,7 @@ class DDR(Bounds, keras.Model):
             return self
         copy = DDR(**self.get_config() | {"dtype": "float32"})
         copy.set_weights(self.get_weights())
-        copy.static_density = self.static_density
+        copy.static_density, copy.dynamic_density = self.static_density, self.dynamic_density
         return copy
 
     # Densities.

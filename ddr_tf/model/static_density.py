@@ -18,19 +18,25 @@ choose among all of these. With several groups, samples combine the parts of dif
 """
 
 import dataclasses
-import itertools
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from ddr_tf import files
 from ddr_tf.errors import UserError
+from ddr_tf.model.mixtures import (
+    NormalMixture,
+    check_shapes,
+    independent_mixtures,
+    likeliest_mixture,
+    read_arrays,
+    why_unreadable,
+    write_arrays,
+)
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
@@ -42,13 +48,11 @@ DEPENDENCES = (0.1, 0.2, 0.3, 0.5, np.inf)  # nats of mutual information from wh
 MIN_SIGNAL = 1.0  # variance between sequences, over that of q(f | ..), of a direction that is not taken for noise
 MAX_DIRECTIONS = 32  # that are analysed; the cost of the mutual information grows with their square
 MIN_SEQUENCES_PER_DIRECTION = 4
-MIN_DRAWS_PER_NORMAL = 8
 NUM_DRAWS = 2  # of f from the posterior of each sequence
 MAX_ICA_STEPS = 300
 MAX_REFINEMENTS = 3
 MAX_CONDITION = 1e4  # of a change of directions
 NEIGHBOURS = 5  # of the estimate of mutual information
-MAX_BYTES = 1_000_000_000  # of the parameters of a density in a file; with F = 1,000 they have a third of that
 
 
 class StaticPosteriors(NamedTuple):
@@ -65,65 +69,6 @@ class StaticPosteriors(NamedTuple):
         """`NUM_DRAWS` f of each: float `[NUM_DRAWS S, F]`."""
         shape = (NUM_DRAWS, *self.mean.shape)
         return np.concatenate(self.mean + self.stddev * random.standard_normal(shape))
-
-
-class _Categorical(tfd.Categorical):
-    """A categorical of batch shape [G], whose draws are transposed as floats.
-
-    oneDNN prints an error on processors without AVX-512 when whole numbers are transposed.
-    """
-
-    def _sample_n(self, n: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        draws = tf.random.stateless_categorical(self.logits_parameter(), n, seed, dtype=self.dtype)
-        return tf.cast(tf.transpose(tf.cast(draws, tf.float32)), self.dtype)
-
-
-class NormalMixture(NamedTuple):
-    """A mixture of K normals of full covariance over D numbers.
-
-    Attributes:
-      weights: float32 `[K]`, positive, of sum 1.
-      means: float32 `[K, D]`.
-      scales: float32 `[K, D, D]`, lower triangular; a covariance is scale scale^T.
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    scales: np.ndarray
-
-    @classmethod
-    def of(cls, mixture: "GaussianMixture") -> "NormalMixture":
-        """What scikit-learn has fitted."""
-        count, dimensions = mixture.means_.shape
-        scales = np.broadcast_to(np.linalg.cholesky(mixture.covariances_), (count, dimensions, dimensions))
-        return cls(*(np.float32(parameter) for parameter in (mixture.weights_, mixture.means_, scales)))
-
-    def padded(self, count: int) -> "NormalMixture":
-        """The same density with this many components, those added of weight 0."""
-        added = count - len(self.weights)
-        last = (np.repeat(parameter[-1:], added, axis=0) for parameter in (self.means, self.scales))
-        return NormalMixture(*map(np.concatenate, zip(self, (np.zeros(added, np.float32), *last), strict=True)))
-
-
-def independent_mixtures(groups: Sequence[NormalMixture]) -> tfd.Distribution:
-    """Independent mixtures, side by side: batch shape [], event shape [the sum of their D].
-
-    Those of as many numbers D that follow one another are one distribution of TFP, since dozens would be a graph of
-    megabytes.
-    """
-    return tfd.Blockwise(
-        [_of_one_size(list(same)) for _, same in itertools.groupby(groups, key=lambda group: group.means.shape[1])]
-    )
-
-
-def _of_one_size(groups: list[NormalMixture]) -> tfd.Distribution:
-    """G independent mixtures over D numbers each: batch shape [], event shape [G D]."""
-    count, dimensions = max(len(group.weights) for group in groups), groups[0].means.shape[1]
-    weights, means, scales = map(np.stack, zip(*(group.padded(count) for group in groups), strict=True))
-    normals = tfd.MultivariateNormalTriL(tf.constant(means), tf.constant(scales))
-    mixtures = tfd.MixtureSameFamily(_Categorical(probs=tf.constant(weights)), normals)
-    flat = tfb.Reshape([len(groups) * dimensions], event_shape_in=[len(groups), dimensions])
-    return tfd.TransformedDistribution(tfd.Independent(mixtures, reinterpreted_batch_ndims=1), flat)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +96,7 @@ class StaticDensity:
         arrays = {
             f"{name}_{g}": array for g, group in enumerate(self.groups) for name, array in group._asdict().items()
         }
-        with files.replaced(path) as partial, partial.open("wb") as file:
-            np.savez(file, offset=self.offset, mixing=self.mixing, **arrays)
+        write_arrays(path, dict(offset=self.offset, mixing=self.mixing) | arrays)
 
     @classmethod
     def load(cls, path: Path) -> "StaticDensity":
@@ -162,41 +106,19 @@ class StaticDensity:
           UserError: If the file cannot be read or is damaged.
         """
         try:
-            with files.open_regular(path) as file:
-                arrays = _read_arrays(file)
+            arrays = read_arrays(path)
             count = sum(name.startswith("weights_") for name in arrays)
             groups = [NormalMixture(*(arrays[f"{name}_{g}"] for name in NormalMixture._fields)) for g in range(count)]
             density = cls(arrays["offset"], arrays["mixing"], groups)
-            density._check()
+            size = sum(group.means.shape[1] for group in groups)
+            of_groups = [expected for group in groups for expected in group.shapes()]
+            check_shapes([(density.offset, (size,)), (density.mixing, (size, size)), *of_groups])
         except Exception as error:  # NumPy and zipfile raise almost anything for a damaged file
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UserError(
-                f"The density of f in {path} cannot be read ({reason}); bring it back from a copy, or remove it, and f "
-                "of samples is drawn from p(f)."
+                f"The density of f in {path} cannot be read ({why_unreadable(error)}); bring it back from a copy, or "
+                "remove it, and f of samples is drawn from p(f)."
             ) from error
         return density
-
-    def _check(self) -> None:
-        """Raises ValueError unless the parameters are those of a density."""
-        sizes = [group.means.shape[1] for group in self.groups]
-        expected = [(self.offset, (sum(sizes),)), (self.mixing, (sum(sizes), sum(sizes)))]
-        for group, size in zip(self.groups, sizes, strict=True):
-            shapes = (len(group.weights),), (len(group.weights), size), (len(group.weights), size, size)
-            expected += zip(group, shapes, strict=True)
-        for array, shape in expected:
-            if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ValueError(f"{array.dtype} {list(array.shape)}, not finite float32 {list(shape)}")
-
-
-def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """All arrays of an `.npz` file; raises what it likes if it is damaged."""
-    if not zipfile.is_zipfile(file):  # NumPy would take it for a pickle, and advise to trust it
-        raise ValueError("it is no archive of arrays")
-    file.seek(0)
-    with np.load(file) as arrays:
-        if sum(entry.file_size for entry in arrays.zip.infolist()) > MAX_BYTES:
-            raise ValueError(f"unpacked it has more than {MAX_BYTES:,} bytes")
-        return dict(arrays)
 
 
 class _Fit(NamedTuple):
@@ -312,7 +234,7 @@ def _fit_groups(
     counts = [COMPONENTS] * len(groups)
     if num_noise:
         counts[-1] = (1,)
-    fitted = [_likeliest_mixture(*parts, count) for parts, count in zip(of_groups, counts, strict=True)]
+    fitted = [likeliest_mixture(*parts, count) for parts, count in zip(of_groups, counts, strict=True)]
     scores, mixtures = zip(*fitted, strict=True)
     return _Fit(mixing, list(mixtures), sum(scores) - np.linalg.slogdet(mixing)[1])
 
@@ -342,35 +264,3 @@ def _own_directions(fit: _Fit, numbers: np.ndarray) -> np.ndarray:
         if np.linalg.matrix_rank(spread[:, group]) == len(group):  # otherwise the means lie in fewer dimensions
             turn[:, group] = np.linalg.svd(spread)[2][: len(group)].T
     return turn if np.linalg.cond(turn) < MAX_CONDITION else np.eye(len(turn))
-
-
-def _likeliest_mixture(
-    training: np.ndarray, held_out: np.ndarray, counts: Sequence[int]
-) -> tuple[float, "GaussianMixture"]:
-    """The mixture under which held-out draws `[R, D]` are likeliest, and their mean log-likelihood.
-
-    Args:
-      training: `[n, D]`.
-      held_out: `[R, D]`.
-      counts: Numbers of normals to try, in ascending order, for as long as more are better.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    candidates = []
-    for count in counts:
-        if count > 1 and count * MIN_DRAWS_PER_NORMAL > len(training):
-            break
-        for covariance in ("full", "tied") if count > 1 else ("full",):
-            mixture = GaussianMixture(count, covariance_type=covariance, random_state=0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                mixture.fit(training)
-            candidates.append((mixture.score(held_out), mixture))
-        if max(candidates[-2:], key=_score) is not max(candidates, key=_score):
-            break
-    return max(candidates, key=_score)
-
-
-def _score(candidate: tuple[float, "GaussianMixture"]) -> float:
-    return candidate[0]

@@ -154,8 +154,14 @@ def sample_frames(model: DDR, num_sequences: int, num_frames: int, seed: int) ->
 def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
     """`sample_frames`, one f a row."""
     sheet = grid(sample_frames(model, num_sequences, num_frames, seed))
-    source = "p(f)" if model.static_density is None else "the density fitted to those of the training sequences"
-    return with_caption(sheet, f"Samples. Each row: one static code from {source}, dynamic codes from p(z | f).")
+    return with_caption(sheet, f"Samples. Each row: one static code; both codes from {sampled_from(model)}.")
+
+
+def sampled_from(model: DDR) -> str:
+    """What `sample_frames` draws codes from, for a caption."""
+    return (
+        "p(f) and p(z | f)" if model.static_density is None else "the densities fitted to those of training sequences"
+    )
 
 
 def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:

@@ -221,12 +221,11 @@ def swaps(selection: Selection) -> Plot:
 
 
 def samples(selection: Selection) -> Plot:
-    """Sequences that do not exist: f from the density that samples are drawn from, z from p(z | f)."""
-    source = "p(f)" if selection.model.static_density is None else "the density fitted to f of training sequences"
+    """Sequences that do not exist: f and z from the densities that samples are drawn from."""
+    source = contact_sheets.sampled_from(selection.model)
     figure = plots.draw_samples(contact_sheets.sample_frames(selection.model, NUM_SHOWN, NUM_SAMPLES, selection.seed))
     caption = (
-        f"Samples of combinations that no sequence shows: each row has one f drawn from {source}, and a z drawn from "
-        "p(z | f) for each frame."
+        f"Samples of combinations that no sequence shows: each row has one f, and a z for each frame, from {source}."
     )
     return Plot(figure, caption, {})
 

@@ -9,7 +9,7 @@ from ddr_tf.errors import UserError
 from ddr_tf.model import densities
 from ddr_tf.model.bounds import Bounds, as_float
 from ddr_tf.model.densities import tfd
-from ddr_tf.runs import read_static_density
+from ddr_tf.runs import read_densities
 from ddr_tf.serving.saved_model import EXTRA, load_signatures
 
 MIN_PROBABILITY = 1e-7  # probability of a pixel; float32 cannot tell less from 0
@@ -21,7 +21,8 @@ class ExportedModel(Bounds):
     Attributes:
       frame_shape: (H, W, C).
       static_dim, dynamic_dim: F, Z.
-      static_density: What samples are drawn from; None: p(f), as in models exported before 0.3.0.
+      static_density, dynamic_density: What samples are drawn from; None: p(f) and p(z | f), as in models of before
+        0.3.0.
       pixel_stddev: Of a normal p(x | f, z), as the model's card has it; None: it is a Bernoulli.
     """
 
@@ -32,7 +33,7 @@ class ExportedModel(Bounds):
         inputs = decode.structured_input_signature[1]
         self.static_dim, self.dynamic_dim = inputs["static"].shape[-1], inputs["dynamic"].shape[-1]
         self.frame_shape = tuple(decode.structured_outputs["frames"].shape[2:])
-        self.static_density = read_static_density(saved_model / EXTRA, self.static_dim)
+        read_densities(saved_model / EXTRA, self)
         self.pixel_stddev = _pixel_stddev(saved_model / EXTRA / "model_card.json")
 
     def _answer(self, signature: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:

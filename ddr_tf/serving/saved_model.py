@@ -13,7 +13,7 @@ from ddr_tf import files, startup
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, STATIC_DENSITY, load_model, load_sequences
+from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, load_model, load_sequences, write_densities
 from ddr_tf.serving.examples import FOLDER, write_examples
 from ddr_tf.serving.keras_file import write_keras_file
 from ddr_tf.serving.model_card import model_card, write_card
@@ -218,8 +218,7 @@ def export(
         for file in (CONFIG, RECORD, DATASET):
             if (run_dir / file).exists():  # runs of earlier versions have no dataset.json
                 shutil.copyfile(run_dir / file, extra / file)
-        if model.static_density is not None:
-            model.static_density.save(extra / STATIC_DENSITY)
+        write_densities(extra, model)
         write_card(card, extra)
         if example_dataset:
             write_examples(example_dataset, extra / FOLDER)

@@ -8,7 +8,7 @@
     swap            static_frames [B, N, H, W, C], dynamic_frames [B, M, H, W, C] -> frames [B, M, H, W, C]
     prior           static [B, F] -> mean, stddev [B, Z] of p(z | f)
     sample          count, frames_per_sequence [], seed [2] -> static [B, F], dynamic [B, N, Z], frames [B, N, H, W, C]
-    sample_standard the same, with f ~ p(f) in place of the density of f that was fitted after training
+    sample_standard the same, with f ~ p(f) and z_i ~ p(z | f) in place of densities that were fitted after training
 
 B, N and M are any numbers from 1. Frames are float32 in [0, 1], codes float32, counts and seed int32. `serving_default`
 is `encode`. Input of the wrong rank, size or range, and NaN, gets an error that names the input, in every loader.
@@ -210,16 +210,17 @@ class Signatures:
         return {"mean": mean[:, 0], "stddev": stddev[:, 0]}
 
     def sample(self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """New sequences: f, z_i ~ p(z | f), and the mean of p(x_i | f, z_i). A function of the seed.
+        """New sequences: f, z_i, and the mean of p(x_i | f, z_i). A function of the seed.
 
-        f is drawn from the density that was fitted after training; see `model.static_density`.
+        f and z are drawn from the densities that were fitted after training; see `model.static_density` and
+        `model.dynamic_density`.
         """
         return self._sample(count, frames_per_sequence, seed, FITTED)
 
     def sample_standard(
         self, count: tf.Tensor, frames_per_sequence: tf.Tensor, seed: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """`sample` with f ~ p(f) = N(0, I), as in the paper."""
+        """`sample` with f ~ p(f) = N(0, I) and z_i ~ p(z | f), as in the paper."""
         return self._sample(count, frames_per_sequence, seed, STANDARD)
 
     def _sample(

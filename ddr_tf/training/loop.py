@@ -21,11 +21,11 @@ from ddr_tf.training.build import build
 from ddr_tf.training.callbacks import Execution, HeldOut, Progress, StopIfNotFinite, TrainingLog
 from ddr_tf.training.checkpoints import steps_done
 from ddr_tf.training.devices import Devices, make_devices
+from ddr_tf.training.fitted_densities import fitted_densities
 from ddr_tf.training.optimizers import Adam
 from ddr_tf.training.run_directory import Run
 from ddr_tf.training.settings import Settings
 from ddr_tf.training.signals import Stop
-from ddr_tf.training.static_density import fitted_static_density
 from ddr_tf.training.steps import Evaluation, train_function
 
 ENOUGH_SEQUENCES = {TRAIN: 50, HELD_OUT: 10}  # with fewer there is a warning
@@ -161,7 +161,8 @@ def fit(training: Training, start: int) -> None:
             _run_steps(training, start, shown)
     run.use_best(ddr)
     with _data_errors(training.dataset, run):
-        ddr.static_density = fitted_static_density(ddr, training.dataset, settings.num_frames, settings.seed)
+        densities = fitted_densities(ddr, training.dataset, settings.num_frames, settings.seed)
+        ddr.static_density, ddr.dynamic_density = densities
     run.finish(ddr, settings.steps, contact_sheets.contact_sheets(ddr, shown, settings.seed))
 
 

@@ -40,8 +40,8 @@ from ddr_tf.runs import (
     MODEL_LAST,
     RECIPE,
     RECORD,
-    STATIC_DENSITY,
     Checkpoint,
+    write_densities,
 )
 from ddr_tf.training.checkpoints import Checkpoints, steps_done
 from ddr_tf.training.devices import Devices
@@ -344,8 +344,7 @@ class Run:
         with self._errors():
             with files.replaced(self._directory / MODEL) as partial:
                 ddr.save(partial)
-            if ddr.static_density is not None:
-                ddr.static_density.save(self._directory / STATIC_DENSITY)
+            write_densities(self._directory, ddr)
             for name, sheet in sheets.items():
                 with files.replaced(self._directory / f"{name}.png") as partial:
                     Image.fromarray(sheet).save(partial)

@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ddr_tf.model.bounds import STANDARD
 from ddr_tf.model.ddr import DDR, as_float
 from ddr_tf.model.densities import tfd
+from ddr_tf.model.dynamic_density import DynamicDensity
+from ddr_tf.model.mixtures import NormalMixture
 from model_examples import TINY, frames
 
 
@@ -87,3 +90,25 @@ def test_z_may_come_from_other_views_than_those_decoded(model):
     expected = tfd.kl_divergence(posterior, model.dynamic_prior(static))
     np.testing.assert_allclose(apart.kl_dynamic, tf.reduce_sum(expected, axis=1), rtol=1e-4)
     assert not np.allclose(apart.kl_dynamic, plain.kl_dynamic)
+
+
+def test_samples_of_z_are_at_the_places_of_the_fitted_density(model):
+    seed = tf.constant([1, 2])
+    plain = model.sample_codes(50, 4, seed)
+    islands = np.float32([[-2, 1], [1, 3]])
+    scales = np.broadcast_to(0.01 * np.eye(2, dtype=np.float32), (2, 2, 2))
+    model.dynamic_density = DynamicDensity(NormalMixture(np.float32([0.25, 0.75]), islands, scales))
+    try:
+        static, dynamic = model.sample_codes(50, 4, seed)
+        standard = model.sample_codes(50, 4, seed, STANDARD)
+    finally:
+        model.dynamic_density = None
+    for left, right in zip(standard, plain, strict=True):
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_array_equal(static, plain[0])
+    prior = model.dynamic_prior(static)
+    places = ((dynamic - prior.mean()) / prior.stddev()).numpy()
+    assert places.shape == (50, 4, 2)
+    distances = np.linalg.norm(places[:, :, None] - islands, axis=-1)
+    assert (distances.min(axis=-1) < 0.06).all()
+    assert np.mean(distances.argmin(axis=-1)) == pytest.approx(0.75, abs=0.12)

@@ -52,7 +52,7 @@ export class Model {
     return (await this.predict("decode", { static: [code], dynamic: [zs] }))[0];
   }
 
-  // A sequence that does not exist: f from the density fitted after training, z from p(z | f)
+  // A sequence that does not exist: f and z from the densities fitted after training
   async sample(frames_per_sequence) {
     const seed = [0, 0].map(() => Math.floor(Math.random() * 2 ** 31));
     const sequence = await this.predict("sample", { count: 1, frames_per_sequence, seed });

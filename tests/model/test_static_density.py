@@ -5,14 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ddr_tf.errors import UserError
-from ddr_tf.model.densities import tfd
-from ddr_tf.model.static_density import (
-    NormalMixture,
-    StaticDensity,
-    StaticPosteriors,
-    fit_static_density,
-    independent_mixtures,
-)
+from ddr_tf.model.static_density import StaticDensity, StaticPosteriors, fit_static_density
 
 STDDEV = 0.05
 
@@ -83,31 +76,6 @@ def test_what_is_saved_is_loaded(tmp_path):
     loaded = StaticDensity.load(tmp_path / "density.npz")
     samples = [each.distribution().sample(4, seed=[1, 2]).numpy() for each in (density, loaded)]
     np.testing.assert_array_equal(*samples)
-
-
-def some_mixture(random, count, dimensions):
-    scales = np.tril(random.normal(0, 0.2, (count, dimensions, dimensions))) + np.eye(dimensions)
-    parameters = (random.dirichlet(np.ones(count)), random.normal(0, 3, (count, dimensions)), scales)
-    return NormalMixture(*map(np.float32, parameters))
-
-
-def test_independent_mixtures_are_those_one_by_one():
-    random = np.random.RandomState(0)
-    groups = [some_mixture(random, *sizes) for sizes in ((1, 1), (3, 1), (2, 1), (2, 3))]
-    alone = [
-        tfd.MixtureSameFamily(tfd.Categorical(probs=weights), tfd.MultivariateNormalTriL(means, scales))
-        for weights, means, scales in groups
-    ]
-    together = independent_mixtures(groups)
-    values = random.normal(0, 3, (5, 6)).astype(np.float32)
-    parts = np.split(values, [1, 2, 3], axis=1)
-    expected = sum(mixture.log_prob(part).numpy() for mixture, part in zip(alone, parts, strict=True))
-    np.testing.assert_allclose(together.log_prob(values), expected, rtol=1e-5)
-    samples = together.sample(100_000, seed=[3, 4]).numpy()
-    np.testing.assert_allclose(samples.mean(axis=0), np.concatenate([each.mean() for each in alone]), atol=0.1)
-    spread = np.concatenate([np.diag(each.covariance()) for each in alone])
-    np.testing.assert_allclose(samples.var(axis=0), spread, rtol=0.05)
-    np.testing.assert_array_equal(together.sample(tf.constant(7), seed=[3, 4]), together.sample(7, seed=[3, 4]))
 
 
 def array_file(array):

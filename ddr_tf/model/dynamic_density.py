@@ -1,0 +1,92 @@
+"""The density of z given f that samples are drawn from, fitted after training.
+
+p(z | f) is one normal for each f. The z of real frames lie within it, but often on islands, one for each pose that
+there is; between them the decoder was never trained, and what is drawn there shows two poses at once. Where sequences
+share poses, a pose has nearly the same *place* u under p(z | f) = N(mu(f), diag sigma(f)^2) whatever f is. So a mixture
+of normals is fitted to the places of frames of the training sequences once the model is trained:
+
+    z = mu(f) + sigma(f) u,    p(u) = a mixture of normals
+
+With one normal, that is close to p(z | f) again. The places of held-out frames choose how many there are. It is ours,
+not the paper's; for the sources see `static_density`.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from ddr_tf.errors import UserError
+from ddr_tf.model.densities import tfd
+from ddr_tf.model.mixtures import (
+    NormalMixture,
+    check_shapes,
+    independent_mixtures,
+    likeliest_mixture,
+    read_arrays,
+    why_unreadable,
+    write_arrays,
+)
+
+COMPONENTS = (1, 16, 64, 256)  # numbers of normals that are tried
+MAX_PLACES = 6_000  # that are fitted to; a fit of 256 normals to as many takes some seconds
+MIN_STDDEV = 0.01  # of a normal, about, where that of p(u) is near 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DynamicDensity:
+    """The density of the place u of z under p(z | f); see the module.
+
+    Attributes:
+      mixture: Of Z numbers.
+    """
+
+    mixture: NormalMixture
+
+    @property
+    def dynamic_dim(self) -> int:
+        """Z."""
+        return self.mixture.means.shape[1]
+
+    def distribution(self) -> tfd.Distribution:
+        """Of u: batch shape [], event shape [Z]."""
+        return independent_mixtures([self.mixture])
+
+    def save(self, path: Path) -> None:
+        """Writes an `.npz` file, whole or not at all."""
+        write_arrays(path, self.mixture._asdict())
+
+    @classmethod
+    def load(cls, path: Path) -> "DynamicDensity":
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: If the file cannot be read or is damaged.
+        """
+        try:
+            arrays = read_arrays(path)
+            density = cls(NormalMixture(*(arrays[name] for name in NormalMixture._fields)))
+            check_shapes(density.mixture.shapes())
+        except Exception as error:  # NumPy and zipfile raise almost anything for a damaged file
+            raise UserError(
+                f"The density of z in {path} cannot be read ({why_unreadable(error)}); bring it back from a copy, or "
+                "remove it, and z of samples is drawn from p(z | f)."
+            ) from error
+        return density
+
+
+def fit_dynamic_density(training: np.ndarray, held_out: np.ndarray, seed: int) -> DynamicDensity:
+    """Fits the density to places of frames of training sequences.
+
+    Args:
+      training: float `[n, Z]`, places of at least two frames of training sequences.
+      held_out: float `[R, Z]`, of held-out sequences, at least one.
+      seed: Of which places are fitted to, if there are more than `MAX_PLACES`.
+    """
+    from threadpoolctl import threadpool_limits
+
+    random = np.random.RandomState(seed & 0x7FFFFFFF)
+    training, held_out = (places[random.permutation(len(places))[:MAX_PLACES]] for places in (training, held_out))
+    with threadpool_limits(1):  # the matrices are small; waiting for other threads takes longer than their help saves
+        _, mixture = likeliest_mixture(training, held_out, COMPONENTS, covariances=("full",), min_stddev=MIN_STDDEV)
+    return DynamicDensity(NormalMixture.of(mixture))

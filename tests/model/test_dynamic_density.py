@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from ddr_tf.errors import UserError
+from ddr_tf.model.dynamic_density import DynamicDensity, fit_dynamic_density
+
+ISLANDS = np.random.RandomState(1).uniform(-2, 2, (12, 2))
+STDDEV = 0.03
+
+
+def places(random, count):
+    return ISLANDS[random.randint(len(ISLANDS), size=count)] + STDDEV * random.standard_normal((count, 2))
+
+
+@pytest.fixture(scope="module")
+def density():
+    random = np.random.RandomState(0)
+    return fit_dynamic_density(places(random, 2000), places(random, 500), seed=0)
+
+
+def test_islands_are_found_and_nothing_between_them(density):
+    samples = density.distribution().sample(1000, seed=[0, 0]).numpy()
+    distances = np.linalg.norm(samples[:, None] - ISLANDS, axis=-1)
+    assert np.mean(distances.min(axis=1) < 4 * STDDEV) > 0.97
+    assert np.bincount(distances.argmin(axis=1), minlength=12).min() > 40
+
+
+def test_a_normal_is_one_normal():
+    random = np.random.RandomState(0)
+    density = fit_dynamic_density(random.standard_normal((3000, 2)), random.standard_normal((800, 2)), seed=0)
+    assert len(density.mixture.weights) == 1
+    np.testing.assert_allclose(density.mixture.scales[0], np.eye(2), atol=0.05)
+
+
+@pytest.mark.parametrize("count", [2, 3])  # each sequence is drawn twice
+def test_few_places_are_enough(count):
+    samples = fit_dynamic_density(ISLANDS[:count], ISLANDS[:1], seed=0).distribution().sample(3, seed=[0, 0])
+    assert np.isfinite(samples).all()
+
+
+def test_what_is_saved_is_loaded(density, tmp_path):
+    density.save(tmp_path / "density.npz")
+    loaded = DynamicDensity.load(tmp_path / "density.npz")
+    assert loaded.dynamic_dim == 2
+    for left, right in zip(density.mixture, loaded.mixture, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:200]),
+        lambda path: np.savez(path, weights=np.ones(1, np.float32)),
+        lambda path: np.savez(path, weights=np.ones(1), means=np.zeros((1, 2)), scales=np.eye(2)[None]),
+    ],
+    ids=["empty", "cut", "incomplete", "float64"],
+)
+def test_a_damaged_file_is_named(density, tmp_path, damage):
+    density.save(tmp_path / "density.npz")
+    damage(tmp_path / "density.npz")
+    with pytest.raises(UserError, match=r"density of z in .*density\.npz cannot be read"):
+        DynamicDensity.load(tmp_path / "density.npz")
