@@ -60,6 +60,12 @@ CHECKS = (
         "server use, is less affected.",
     ),
     Check(
+        "clips",
+        lambda v: v["clip_gap"] > 0.5,
+        "a swap is {clip_gap:.1f} dB worse with f from neighbouring frames",
+        "f has only seen spread frames: train further with train.num_neighbours and train.min_static_frames.",
+    ),
+    Check(
         "holes in the prior",
         lambda v: v["prior_pose_coverage"] < 0.8 * v["prior_pose_coverage_ceiling"],
         "z ~ p(z | f) shows poses with an evenness of {prior_pose_coverage:.2f}, real poses have "
@@ -135,6 +141,8 @@ def _facts(
         facts["prior_pose_coverage_ceiling"] = metrics["prior_pose_coverage"].ceiling
     if "swap_psnr" in metrics:
         facts["swap_gap"] = facts["reconstruction_psnr"] - facts["swap_psnr"]
+    if "swap_neighbours_psnr" in metrics and "swap_conditioned_psnr" in metrics:
+        facts["clip_gap"] = facts["swap_conditioned_psnr"] - facts["swap_neighbours_psnr"]
     held_out = {line["step"]: line["elbo"] for line in training_log if line["split"] == HELD_OUT}
     if len(held_out) > 1:
         facts["best_step"], facts["last_step"] = max(held_out, key=held_out.get), max(held_out)

@@ -15,6 +15,8 @@ GOOD = {
     "reconstruction_psnr": 28.0,
     "reconstruction_ssim": 0.95,
     "swap_psnr": 27.8,
+    "swap_conditioned_psnr": 27.9,
+    "swap_neighbours_psnr": 27.7,
     "prior_pose_coverage": 0.9,
 }
 BAD = {
@@ -23,6 +25,7 @@ BAD = {
     "z tells who it is": {"leakage_dynamic_to_hair": 0.6},
     "f tells the pose": {"leakage_static_to_pose": 0.6},
     "poses not shared": {"swap_psnr": 24.0},
+    "clips": {"swap_neighbours_psnr": 26.0},
     "holes in the prior": {"prior_pose_coverage": 0.5},
     "blur": {"reconstruction_ssim": 0.5},
 }
