@@ -109,6 +109,8 @@ def test_the_best_checkpoint_is_exported_unless_the_last_is_asked_for(tmp_path, 
     for checkpoint, file, step in (("best", "model.keras", 2), ("last", "model_last.keras", 4)):
         out = tmp_path / checkpoint
         assert export.main([*flags(run, out), "--checkpoint", checkpoint]) == 0
+        densities = sorted(path.name for path in (out / "1/assets.extra").glob("*.npz"))
+        assert densities == (["dynamic_density.npz", "static_density.npz"] if checkpoint == "best" else [])
         found = tf.saved_model.load(str(out / "1")).signatures["reconstruct"](frames=frames)["frames"]
         model = keras.models.load_model(run / file, compile=False)
         np.testing.assert_allclose(found, model(frames)["reconstruction"], atol=1e-5)

@@ -60,10 +60,11 @@ CHECKS = (
         "server use, is less affected.",
     ),
     Check(
-        "clips",
+        "f of clips",
         lambda v: v["clip_gap"] > 0.5,
         "a swap is {clip_gap:.1f} dB worse with f from neighbouring frames",
-        "f has only seen spread frames: train further with train.num_neighbours and train.min_static_frames.",
+        "it was trained on spread frames: train it further (train.initial_model) with train.num_neighbours and "
+        "train.min_static_frames.",
     ),
     Check(
         "holes in the prior",

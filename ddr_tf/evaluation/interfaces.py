@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from ddr_tf.model.bounds import PosteriorSample
 from ddr_tf.model.densities import tfd
-from ddr_tf.model.dynamic_density import DynamicDensity
 from ddr_tf.model.elbo import ElboTerms
 from ddr_tf.model.static_density import StaticDensity
 
@@ -36,7 +35,6 @@ class DensityModel(Autoencoder, Protocol):
     dynamic_dim: int
     pixel_stddev: tf.Tensor | float | None
     static_density: StaticDensity | None
-    dynamic_density: DynamicDensity | None
 
     def sample_codes(self, count: int, num_frames: int, seed: tf.Tensor, density: str) -> tuple[tf.Tensor, tf.Tensor]:
         """Samples of f and z."""

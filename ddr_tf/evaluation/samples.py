@@ -132,8 +132,8 @@ def measure_samples(
       num_samples: How many of each with each seed; one z for each f.
 
     Returns:
-      For each seed the metrics of `compared`, `sample_*` for f from the density that was fitted after training, and
-      `sample_*_standard` for f from p(f).
+      For each seed the metrics of `compared`, `sample_*` for f and z from the densities that were fitted after
+      training, and `sample_*_standard` for those from p(f) and p(z | f).
     """
     images = [shown for seed in seeds for shown in _images(model, sequences, seed, num_frames, num_samples)]
     of_splits = [nearest_frames(np.concatenate(images), sequences, sequences.splits[s]) for s in (TRAIN, HELD_OUT)]

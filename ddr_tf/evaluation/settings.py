@@ -22,7 +22,8 @@ class Settings:
       bound_samples: Samples of the codes of each of them.
       prior_sequences: Sequences whose p(z | f) is sampled.
       prior_samples: z ~ p(z | f) for each of them.
-      samples: Samples of f and z from each density of f, and as many reconstructions to compare them with.
+      samples: Samples of f and z from fitted densities, as many from p(f) and p(z | f), and as many reconstructions to
+        compare them with.
       classifier_frames: Real frames that the frame classifier is trained on.
       classified_sequences: Sequences whose frames, generated and real, it sees.
       recognised_sequences: Sequences that swaps are recognised among, at most.

@@ -72,7 +72,7 @@ class Bounds:
         static = self.sampling_density(density).sample(count, seed=static_seed)
         prior = self.dynamic_prior(static)
         if density == FITTED and self.dynamic_density is not None:
-            places = self.dynamic_density.distribution().sample([count, num_frames], seed=dynamic_seed)
+            places = self.dynamic_density.sample([count, num_frames], dynamic_seed)
             return static, prior.mean() + prior.stddev() * places
         dynamic = prior.sample(num_frames, seed=dynamic_seed)  # [N, B, 1, Z]
         return static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])

@@ -12,9 +12,11 @@ not the paper's; for the sources see `static_density`.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from ddr_tf.errors import UserError
 from ddr_tf.model.densities import tfd
@@ -28,7 +30,7 @@ from ddr_tf.model.mixtures import (
     write_arrays,
 )
 
-COMPONENTS = (1, 16, 64, 256)  # numbers of normals that are tried
+COMPONENTS = (1, 4, 16, 64, 256)  # numbers of normals that are tried
 MAX_PLACES = 6_000  # that are fitted to; a fit of 256 normals to as many takes some seconds
 MIN_STDDEV = 0.01  # of a normal, about, where that of p(u) is near 1
 
@@ -51,6 +53,19 @@ class DynamicDensity:
     def distribution(self) -> tfd.Distribution:
         """Of u: batch shape [], event shape [Z]."""
         return independent_mixtures([self.mixture])
+
+    def sample(self, shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+        """Draws of u, the same for the same seed: float32 `[*shape, Z]`.
+
+        `distribution` would draw from all normals for each of them, which takes as many times the memory.
+        """
+        weights, means, scales = map(tf.constant, self.mixture)
+        seeds = tf.unstack(tf.random.split(seed, 2))
+        count = tf.reduce_prod(tf.stack(shape))
+        normals = tf.random.stateless_categorical(tf.math.log(weights)[None], count, seeds[0])[0]
+        noise = tf.random.stateless_normal([count, self.dynamic_dim], seeds[1])
+        places = tf.gather(means, normals) + tf.linalg.matvec(tf.gather(scales, normals), noise)
+        return tf.reshape(places, [*shape, self.dynamic_dim])
 
     def save(self, path: Path) -> None:
         """Writes an `.npz` file, whole or not at all."""

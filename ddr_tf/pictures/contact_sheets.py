@@ -18,6 +18,7 @@ BACKGROUND = 255
 INK = 40
 NO_CHARACTER = "\uffff"  # no font has this character
 FONT_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")  # for other scripts
+FITTED_DENSITY = "a density fitted after training"
 PLANE_STEPS = 9  # points a side of the latent plane
 PLANE_REACH = 2.5  # standard deviations of p(z | f) from its mean to the edge of the plane
 
@@ -154,14 +155,13 @@ def sample_frames(model: DDR, num_sequences: int, num_frames: int, seed: int) ->
 def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
     """`sample_frames`, one f a row."""
     sheet = grid(sample_frames(model, num_sequences, num_frames, seed))
-    return with_caption(sheet, f"Samples. Each row: one static code; both codes from {sampled_from(model)}.")
+    return with_caption(sheet, f"Samples. One static code a row: {sampled_from(model)}.")
 
 
 def sampled_from(model: DDR) -> str:
     """What `sample_frames` draws codes from, for a caption."""
-    return (
-        "p(f) and p(z | f)" if model.static_density is None else "the densities fitted to those of training sequences"
-    )
+    static, dynamic = (density is not None for density in (model.static_density, model.dynamic_density))
+    return f"f from {FITTED_DENSITY if static else 'p(f)'}, z from {FITTED_DENSITY if dynamic else 'p(z | f)'}"
 
 
 def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:

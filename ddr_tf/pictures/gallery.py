@@ -224,9 +224,7 @@ def samples(selection: Selection) -> Plot:
     """Sequences that do not exist: f and z from the densities that samples are drawn from."""
     source = contact_sheets.sampled_from(selection.model)
     figure = plots.draw_samples(contact_sheets.sample_frames(selection.model, NUM_SHOWN, NUM_SAMPLES, selection.seed))
-    caption = (
-        f"Samples of combinations that no sequence shows: each row has one f, and a z for each frame, from {source}."
-    )
+    caption = f"Samples of combinations that no sequence shows: each row has one f, and each frame a z; {source}."
     return Plot(figure, caption, {})
 
 

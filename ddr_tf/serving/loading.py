@@ -71,7 +71,7 @@ class Samples(NamedTuple):
 
     Attributes:
       static: float32 `[B, F]`, f.
-      dynamic: float32 `[B, N, Z]`, z ~ p(z | f).
+      dynamic: float32 `[B, N, Z]`, z.
       frames: float32 `[B, N, H, W, C]` in [0, 1].
     """
 
@@ -225,9 +225,9 @@ class LoadedModel:
           count: B, how many.
           frames_per_sequence: N.
           seed: Of the codes.
-          density: "fitted": f and z are from densities that were fitted to those of the training sequences;
-            "standard": from p(f) = N(0, I) and p(z | f), as in the paper. Models exported before 0.3.0 have the second
-            only, whatever is asked for.
+          density: "fitted": f and z are from densities that were fitted to those of the training sequences, as far as
+            the model has them; "standard": from p(f) = N(0, I) and p(z | f), as in the paper. Models exported before
+            0.3.0 have the second only, whatever is asked for.
         """
         if density not in (FITTED, STANDARD):
             raise UserError(f"density must be {FITTED!r} or {STANDARD!r}, got {density!r}.")

@@ -182,7 +182,7 @@ def export(
 ) -> Path:
     """Writes the next version of an exported model.
 
-    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, the density of f that samples are
+    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, the densities that samples are
     drawn from, `model_card.json` and `.md`, example frames (see `examples`), and, if tensorflow-serving-api is
     installed, `tf_serving_warmup_requests`. Its arithmetic is float32, since bfloat16 is slow wherever the processor
     does not have it.

@@ -25,7 +25,7 @@ BAD = {
     "z tells who it is": {"leakage_dynamic_to_hair": 0.6},
     "f tells the pose": {"leakage_static_to_pose": 0.6},
     "poses not shared": {"swap_psnr": 24.0},
-    "clips": {"swap_neighbours_psnr": 26.0},
+    "f of clips": {"swap_neighbours_psnr": 26.0},
     "holes in the prior": {"prior_pose_coverage": 0.5},
     "blur": {"reconstruction_ssim": 0.5},
 }

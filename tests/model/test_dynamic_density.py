@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ddr_tf.errors import UserError
 from ddr_tf.model.dynamic_density import DynamicDensity, fit_dynamic_density
@@ -19,10 +20,21 @@ def density():
 
 
 def test_islands_are_found_and_nothing_between_them(density):
-    samples = density.distribution().sample(1000, seed=[0, 0]).numpy()
+    samples = density.sample([10, 100], seed=[0, 0]).numpy().reshape(1000, 2)
     distances = np.linalg.norm(samples[:, None] - ISLANDS, axis=-1)
     assert np.mean(distances.min(axis=1) < 4 * STDDEV) > 0.97
     assert np.bincount(distances.argmin(axis=1), minlength=12).min() > 40
+
+
+def test_samples_are_of_the_distribution(density):
+    samples = density.sample([20_000], seed=[1, 2]).numpy()
+    expected = density.distribution().sample(20_000, seed=[3, 4]).numpy()
+    np.testing.assert_allclose(samples.mean(axis=0), expected.mean(axis=0), atol=0.05)
+    np.testing.assert_allclose(np.cov(samples.T), np.cov(expected.T), atol=0.05)
+    log_prob = density.distribution().log_prob
+    assert np.mean(log_prob(samples)) == pytest.approx(np.mean(log_prob(expected)), abs=0.05)
+    function = tf.function(lambda count: density.sample([count, 3], seed=[1, 2]))
+    assert function(tf.constant(5)).shape == (5, 3, 2)
 
 
 def test_a_normal_is_one_normal():

@@ -34,7 +34,7 @@ def models(folder):
 def test_sizes_are_those_of_the_signatures(models):
     _, exported = models
     assert (exported.frame_shape, exported.static_dim, exported.dynamic_dim) == ((16, 16, 1), 4, 2)
-    assert exported.static_density is None and exported.pixel_stddev is None
+    assert exported.static_density is exported.dynamic_density is exported.pixel_stddev is None
 
 
 def test_bounds_are_those_of_the_model(models):

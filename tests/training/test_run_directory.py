@@ -19,8 +19,8 @@ from tiny import SETTINGS, Stop, metrics, weights
 
 def test_a_run_directory_holds_all_that_is_promised(finished):
     model, run_dir = finished
-    names = ("config.gin", "run.json", "metrics.jsonl", "model.keras", "static_density.npz", "checkpoints/last")
-    for name in (*names, "checkpoints/best"):
+    names = ("config.gin", "run.json", "metrics.jsonl", "model.keras", "static_density.npz", "dynamic_density.npz")
+    for name in (*names, "checkpoints/last", "checkpoints/best"):
         assert (run_dir / name).exists(), name
     for name in ("reconstructions", "swaps", "samples", "latent_plane"):
         assert (run_dir / f"{name}.png").stat().st_size > 1000
