@@ -32,7 +32,7 @@ def quickly(monkeypatch):
 
 
 def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
-    nowhere = params(f"AffWild.data_dir='{tmp_path}'", "AffWild.size=32", *TINY)
+    nowhere = params(f"AffWild.data_dir='{tmp_path}'", "AffWild.size=32", "DDR.num_static_frames=0", *TINY)
     files = [str(GIN / "quickstart.gin"), str(GIN / "aff_wild_small.gin")]
     path = tmp_path / "figures.json"
     assert benchmark.main(["--gin_file", *files, *nowhere, "--rounds", "2", "--json", str(path)]) == 0
