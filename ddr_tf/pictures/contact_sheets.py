@@ -18,7 +18,6 @@ BACKGROUND = 255
 INK = 40
 NO_CHARACTER = "\uffff"  # no font has this character
 FONT_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")  # for other scripts
-FITTED_DENSITY = "a density fitted after training"
 PLANE_STEPS = 9  # points a side of the latent plane
 PLANE_REACH = 2.5  # standard deviations of p(z | f) from its mean to the edge of the plane
 
@@ -160,8 +159,11 @@ def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.nd
 
 def sampled_from(model: DDR) -> str:
     """What `sample_frames` draws codes from, for a caption."""
-    static, dynamic = (density is not None for density in (model.static_density, model.dynamic_density))
-    return f"f from {FITTED_DENSITY if static else 'p(f)'}, z from {FITTED_DENSITY if dynamic else 'p(z | f)'}"
+    if model.static_density is not None and model.dynamic_density is not None:
+        return "f and z from densities fitted after training"
+    fitted = "a density fitted after training"
+    static = "p(f)" if model.static_density is None else fitted
+    return f"f from {static}, z from {'p(z | f)' if model.dynamic_density is None else fitted}"
 
 
 def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:
