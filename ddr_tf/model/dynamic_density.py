@@ -18,15 +18,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.errors import UserError
 from ddr_tf.model.densities import tfd
 from ddr_tf.model.mixtures import (
     NormalMixture,
     check_shapes,
     independent_mixtures,
     likeliest_mixture,
+    named_if_damaged,
     read_arrays,
-    why_unreadable,
     write_arrays,
 )
 
@@ -78,15 +77,10 @@ class DynamicDensity:
         Raises:
           UserError: If the file cannot be read or is damaged.
         """
-        try:
+        with named_if_damaged(path, "z", "p(z | f)"):
             arrays = read_arrays(path)
             density = cls(NormalMixture(*(arrays[name] for name in NormalMixture._fields)))
             check_shapes(density.mixture.shapes())
-        except Exception as error:  # NumPy and zipfile raise almost anything for a damaged file
-            raise UserError(
-                f"The density of z in {path} cannot be read ({why_unreadable(error)}); bring it back from a copy, or "
-                "remove it, and z of samples is drawn from p(z | f)."
-            ) from error
         return density
 
 

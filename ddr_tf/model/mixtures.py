@@ -1,9 +1,10 @@
 """Mixtures of normals, fitted by scikit-learn, as distributions of TFP; and the files that hold them."""
 
+import contextlib
 import itertools
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ddr_tf import files
+from ddr_tf.errors import UserError
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
@@ -111,9 +113,23 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return dict(arrays)
 
 
-def why_unreadable(error: Exception) -> str:
-    """What to say of an error of `read_arrays`."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+@contextlib.contextmanager
+def named_if_damaged(path: Path, code: str, prior: str) -> Iterator[None]:
+    """A block that reads a density from a file; its errors become a UserError that names the file.
+
+    Args:
+      path: The file.
+      code: What it is the density of: f or z.
+      prior: What samples of that are drawn from without the file.
+    """
+    try:
+        yield
+    except Exception as error:  # NumPy and zipfile raise almost anything for a damaged file
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(
+            f"The density of {code} in {path} cannot be read ({reason}); bring it back from a copy, or remove it, and "
+            f"{code} of samples is drawn from {prior}."
+        ) from error
 
 
 def likeliest_mixture(

@@ -27,14 +27,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from ddr_tf.errors import UserError
 from ddr_tf.model.mixtures import (
     NormalMixture,
     check_shapes,
     independent_mixtures,
     likeliest_mixture,
+    named_if_damaged,
     read_arrays,
-    why_unreadable,
     write_arrays,
 )
 
@@ -105,7 +104,7 @@ class StaticDensity:
         Raises:
           UserError: If the file cannot be read or is damaged.
         """
-        try:
+        with named_if_damaged(path, "f", "p(f)"):
             arrays = read_arrays(path)
             count = sum(name.startswith("weights_") for name in arrays)
             groups = [NormalMixture(*(arrays[f"{name}_{g}"] for name in NormalMixture._fields)) for g in range(count)]
@@ -113,11 +112,6 @@ class StaticDensity:
             size = sum(group.means.shape[1] for group in groups)
             of_groups = [expected for group in groups for expected in group.shapes()]
             check_shapes([(density.offset, (size,)), (density.mixing, (size, size)), *of_groups])
-        except Exception as error:  # NumPy and zipfile raise almost anything for a damaged file
-            raise UserError(
-                f"The density of f in {path} cannot be read ({why_unreadable(error)}); bring it back from a copy, or "
-                "remove it, and f of samples is drawn from p(f)."
-            ) from error
         return density
 
 
