@@ -1,6 +1,8 @@
 """Command line: metrics of several runs side by side."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,8 @@ HEADLINES = (
     *("swap_identity_accuracy", "swap_pose_accuracy", "swap_relative_identity_accuracy", "swap_relative_pose_accuracy"),
     *("swap_recognised_accuracy", "static_consistency", "static_retrieval_accuracy", "dynamic_coherence"),
     *("probe_static_to_*", "leakage_static_to_pose", "probe_dynamic_to_pose", "leakage_dynamic_to_*"),
-    *("prior_pose_coverage", "prior_sample_psnr", "swap_psnr_with_*_frames"),
+    *("prior_pose_coverage", "prior_sample_psnr", "sample_psnr", "sample_valid_fraction", "sample_novel_fraction"),
+    "swap_psnr_with_*_frames",
     *("parameters", "training_minutes", "training_frames_per_second", "training_peak_memory_mb"),
 )
 
@@ -40,6 +43,12 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=config.path_flag, metavar="PATH", help="write PATH.md and PATH.json (which has all metrics)"
     )
     flags.add_argument(
+        "--over_training_seeds",
+        action="store_true",
+        help="runs whose settings differ in train.seed alone become one column: the mean over runs, and its standard "
+        "error from how they spread (--seeds 1 will do)",
+    )
+    flags.add_argument(
         "--metrics",
         "--figures",  # the former name of the flag
         nargs="+",
@@ -56,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
 
     def body() -> None:
-        settings = evaluate.settings_of(flags)
+        settings = evaluate.settings_of(flags, 1 if flags.over_training_seeds else 2)
         run_dirs = _named(flags.run_dirs)
         _check(run_dirs.values(), flags.out)
         from ddr_tf.evaluation.summary import metrics_table, read_evaluation
@@ -68,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if metrics is None:
                 metrics = evaluate.evaluate_run(run_dir, flags.data_dir, settings).metrics
             runs[name] = metrics
+        if flags.over_training_seeds:
+            runs = _over_training_seeds(run_dirs, runs)
         table = metrics_table(runs, flags.metrics)
         if flags.out:
             _write(flags.out, table, runs)
@@ -82,6 +93,45 @@ def _named(run_dirs: Sequence[str]) -> dict[str, Path]:
     if len(set(names)) < len(names):
         names = run_dirs
     return dict(zip(names, map(Path, run_dirs), strict=True))
+
+
+def _over_training_seeds(
+    run_dirs: Mapping[str, Path], metrics: Mapping[str, Mapping[str, "Metric"]]
+) -> dict[str, dict[str, "Metric"]]:
+    """Metrics of groups of runs: each run's by the name of its folder -> each group's, with the number of its runs.
+
+    A metric that one of a group lacks is left out.
+    """
+    from ddr_tf.evaluation.metric import Measurement, Metric
+
+    groups: dict[tuple, list[str]] = {}
+    for name, run_dir in run_dirs.items():
+        groups.setdefault(_all_but_seed(run_dir), []).append(name)
+    return {
+        f"{_common_name(names)} ({len(names)})": {
+            metric: Metric.over_seeds([Measurement(value, chance, ceiling) for value, _, chance, ceiling in of_runs])
+            for metric in metrics[names[0]]
+            if None not in (of_runs := [metrics[name].get(metric) for name in names])
+        }
+        for names in groups.values()
+    }
+
+
+def _all_but_seed(run_dir: Path) -> tuple:
+    """What runs of one group have in common: data, steps and settings."""
+    from ddr_tf.runs import read_record
+
+    record = read_record(run_dir)
+    settings = sorted((name, value) for name, value in record["settings"].items() if name != "train.seed")
+    return record["data"], record["step"], *settings
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """How the names of runs begin, such as "pooled" of "pooled-0" and "pooled-1" or of "pooled_seed0" and so on."""
+    if len(names) == 1:
+        return names[0]
+    beginning = os.path.commonprefix(names)  # noqa: RUF071, by characters
+    return re.sub("[-_. ]*(seed)?[-_. ]*$", "", beginning) or names[0]
 
 
 def _check(run_dirs: Iterable[Path], out: str | None) -> None:

@@ -34,14 +34,19 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--faces", action="store_true", help="frames show faces: compare their landmarks, too")
 
 
-def settings_of(flags: argparse.Namespace) -> "Settings":
+def settings_of(flags: argparse.Namespace, least_seeds: int = 2) -> "Settings":
     """The settings that the flags ask for.
+
+    Args:
+      flags: Those of `add_flags`.
+      least_seeds: How many evaluation seeds there must be.
 
     Raises:
       UserError: For numbers that are not possible.
     """
-    if flags.seeds < 2:
-        raise UserError(f"--seeds must be at least 2 (the standard error needs them), got {flags.seeds}.")
+    if flags.seeds < least_seeds:
+        why = " (the standard error needs them)" if least_seeds > 1 else ""
+        raise UserError(f"--seeds must be at least {least_seeds}{why}, got {flags.seeds}.")
     if min(flags.num_frames) < 1:
         raise UserError(f"--num_frames must be at least 1, got {min(flags.num_frames)}.")
     from ddr_tf.evaluation.settings import Settings

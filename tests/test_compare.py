@@ -1,6 +1,12 @@
+import json
+import re
+
 import pytest
 
-from ddr_tf import compare
+from ddr_tf import compare, runs
+from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.settings import Settings
+from ddr_tf.evaluation.summary import write_evaluation
 
 
 @pytest.mark.parametrize(
@@ -8,6 +14,7 @@ from ddr_tf import compare
     [
         (["nowhere"], "nowhere holds no finished run"),
         (["nowhere", "--seeds", "1"], "--seeds must be at least 2"),
+        (["nowhere", "--seeds", "0", "--over_training_seeds"], "--seeds must be at least 1, got 0"),
         (["nowhere", "--num_frames", "0"], "--num_frames must be at least 1, got 0"),
         (["nowhere", "--out", "no/such/folder"], "there is no folder no/such"),
     ],
@@ -20,3 +27,39 @@ def test_wrong_flags_of_a_comparison_are_refused(arguments, message, capsys):
 @pytest.mark.parametrize("flag", ["--metrics", "--figures"])
 def test_metrics_are_chosen_by_either_name_of_the_flag(flag):
     assert compare.parser().parse_args(["run", flag, "swap_*"]).metrics == ["swap_*"]
+
+
+def an_evaluated_run(folder, seed, width, **metrics):
+    """A run directory with as much as a comparison reads."""
+    folder.mkdir()
+    (folder / runs.MODEL).write_text("")
+    settings = {"train.seed": str(seed), "DDR.width": str(width)}
+    record = {"settings": settings, "versions": {}, "step": 4, "finished": True, "data": "d", "seed": seed}
+    record |= {"training_minutes": 1.0}
+    (folder / runs.RECORD).write_text(json.dumps(record))
+    values = {name: Metric(value, 0.1, 0.0, 30.0 + value) for name, value in metrics.items()}
+    write_evaluation(folder, values, Settings(num_seeds=1, frame_counts=(8,)))
+    return str(folder)
+
+
+def test_runs_that_differ_in_their_seed_become_one_column(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    an_evaluated_run(tmp_path / "wide-0", 0, 8, swap_psnr=20.0, sample_psnr=18.0)
+    an_evaluated_run(tmp_path / "narrow-0", 0, 4, swap_psnr=10.0)
+    an_evaluated_run(tmp_path / "wide-1", 1, 8, swap_psnr=23.0)
+    flags = ["--over_training_seeds", "--seeds", "1", "--num_frames", "8", "--metrics", "s*", "--out", "table"]
+    assert compare.main(["wide-0", "narrow-0", "wide-1", *flags]) == 0
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    cells = [re.split(r"\s*\|\s*", row)[1:-1] for row in (header, *rows)]
+    # The standard error of 20 and 23 is 3 / 2, their ceilings are 50 and 53; sample_psnr is of one of them alone.
+    assert cells == [
+        ["metric", "wide (2)", "narrow-0 (1)", "chance", "ceiling"],
+        ["swap_psnr", "21.500 ± 1.500", "10.000", "0.000", "40.000 to 51.500"],
+    ]
+    assert json.loads((tmp_path / "table.json").read_text())["wide (2)"]["swap_psnr"]["value"] == 21.5
+
+
+def test_a_group_of_runs_without_a_common_name_has_that_of_the_first(tmp_path):
+    assert compare._common_name(["left", "right"]) == "left"
+    assert compare._common_name(["a_seed0", "a_seed1"]) == "a"
+    assert compare._common_name(["alone-0"]) == "alone-0"

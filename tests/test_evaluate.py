@@ -12,7 +12,7 @@ def few(monkeypatch):
     """For speed: probes on few sequences, which is not enough for values but for the names of metrics."""
     sizes = dict(max_sequences=60, num_pairs=8, classifier_frames=100, bound_samples=2, probe_iterations=5, samples=8)
     settings_of = evaluate.settings_of
-    monkeypatch.setattr(evaluate, "settings_of", lambda flags: dataclasses.replace(settings_of(flags), **sizes))
+    monkeypatch.setattr(evaluate, "settings_of", lambda *given: dataclasses.replace(settings_of(*given), **sizes))
 
 
 def test_the_commands_write_evaluation_json_and_a_comparison(tmp_path, run_dir, capsys, few):

@@ -1,7 +1,7 @@
 """Probes: how well labels can be read from codes of identities that the probe was not fitted on."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -86,8 +86,12 @@ def probe(
     )
     folds = sklearn.model_selection.StratifiedGroupKFold(NUM_FOLDS)
     predictions = _predictions(estimators, folds, codes, labels, identities)
-    with warnings.catch_warnings(action="ignore"):
-        accuracy = max(sklearn.metrics.balanced_accuracy_score(labels, predicted) for predicted in predictions)
+    accuracy = 0.0
+    for predicted in predictions:
+        with warnings.catch_warnings(action="ignore"):
+            accuracy = max(accuracy, sklearn.metrics.balanced_accuracy_score(labels, predicted))
+        if accuracy == 1:  # nothing is better
+            break
     chance = 1 / len(values)
     return float((accuracy - chance) / (1 - chance))
 
@@ -121,7 +125,7 @@ def probe_presence(
         sklearn.neural_network.MLPClassifier(**_network_settings(max_iterations)),
     )
     folds = sklearn.model_selection.GroupKFold(NUM_FOLDS)
-    predictions = _predictions(estimators, folds, codes, present, identities)
+    predictions = [*_predictions(estimators, folds, codes, present, identities)]
     accuracies = [
         max(sklearn.metrics.balanced_accuracy_score(column, predicted[:, place]) for predicted in predictions)
         for place, column in enumerate(present.T)
@@ -183,15 +187,15 @@ def _subset(*arrays: np.ndarray) -> list[np.ndarray]:
 
 def _predictions(
     estimators: tuple, folds: Any, codes: np.ndarray, targets: np.ndarray, identities: np.ndarray
-) -> list[np.ndarray]:
-    """What each of several scikit-learn estimators says of identities that it was not fitted on."""
+) -> Iterator[np.ndarray]:
+    """What each of several scikit-learn estimators, fitted when it is asked for, says of other identities."""
     from threadpoolctl import threadpool_limits
 
     sklearn = scikit_learn()
-    # Ignores warnings that a fit could go on or that a fold lacks a class. At this size, more threads only wait.
-    with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
-        return [
-            sklearn.model_selection.cross_val_predict(
+    for estimator in estimators:
+        # Ignores warnings that a fit could go on or that a fold lacks a class. At this size, more threads only wait.
+        with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
+            predicted = sklearn.model_selection.cross_val_predict(
                 sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), estimator),
                 codes,
                 targets,
@@ -199,5 +203,4 @@ def _predictions(
                 cv=folds,
                 n_jobs=-1,
             )
-            for estimator in estimators
-        ]
+        yield predicted

@@ -79,3 +79,21 @@ def test_presence_is_read_of_several_things_at_once():
     half = np.concatenate([told[:, :1], noise(300, 2, seed=1)], axis=-1)  # of one thing everything, of two nothing
     assert probe_presence(half, present, identities) == pytest.approx(1 / 3, abs=0.12)
     assert probe_presence(told, np.zeros_like(present), identities) is None
+
+
+def test_what_a_linear_probe_reads_without_an_error_is_not_read_again(monkeypatch):
+    from sklearn import model_selection
+
+    tried, cross_val_predict = [], model_selection.cross_val_predict
+
+    def recorded(pipeline, *arguments, **named):
+        tried.append(type(pipeline[-1]).__name__)
+        return cross_val_predict(pipeline, *arguments, **named)
+
+    monkeypatch.setattr(model_selection, "cross_val_predict", recorded)
+    identities = np.repeat(np.arange(40), 3)
+    for labels, expected in ((identities % 2, 1), (identities // 2 % 2, 2)):
+        tried.clear()
+        codes = np.eye(2)[identities % 2] + noise(len(identities), 2, seed=1) * 0.01
+        probe(codes, labels, identities)
+        assert tried == ["LogisticRegression", "MLPClassifier"][:expected]

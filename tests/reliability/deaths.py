@@ -4,6 +4,7 @@ import builtins
 import io
 import os
 import signal
+import sys
 import traceback
 
 # What changes a disk, as Python calls it. What TensorFlow writes by itself lies between these.
@@ -87,14 +88,25 @@ def dies(folder, fatal: int, write) -> bool:
     return False
 
 
-if __name__ == "__main__":
-    import sys
+def main(command: str, fatal: str, replicas: str, folder: str, *flags: str) -> int:
+    """Runs a command of ddr_tf that kills itself at operation `fatal` in the folder; "count" only counts them."""
+    import importlib
 
-    from ddr_tf import train
+    import tensorflow as tf
 
-    fatal, folder, *flags = sys.argv[1:]
-    operations = FileOperations(folder, int(fatal) if fatal != "count" else None)
+    from ddr_tf.training import devices
+
+    if int(replicas) > 1:
+        cpus = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], cpus)
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(int(replicas))])
+        devices.make_devices = lambda *_: devices.Devices(strategy)
+    operations = FileOperations(folder, None if fatal == "count" else int(fatal))
     operations.install()
-    status = train.main([*flags, "--run_dir", folder])
+    status = importlib.import_module(f"ddr_tf.{command}").main(flags)
     print(f"operations: {operations.count}", flush=True)
-    sys.exit(status)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Training that is killed at any file operation goes on to the weights and metrics of training that is not."""
 
-import os
+import contextlib
 import re
 import shutil
 import signal
@@ -14,16 +14,17 @@ import pytest
 import tensorflow as tf
 from deaths import Death, FileOperations, dies
 
+import ddr_tf
 import tiny
 from conftest import GIN
-from ddr_tf import runs
+from ddr_tf import files, runs
 from ddr_tf.errors import UserError
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.loop import train
 from ddr_tf.training.signals import SIGNALS
 
 SETTINGS = tiny.SETTINGS | dict(steps=3, checkpoint_every=1, log_every=3)
-RUNS, PROCESSES = 10, 10  # that die: of each number of replicas; by SIGKILL
+RUNS, PROCESSES, EXPORTS = 10, 20, 10  # that die: of each number of replicas; the same, by SIGKILL; by SIGKILL
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of the dead
 FLAGS = [
     *("train.steps=6", "train.checkpoint_every=2", "train.log_every=3", "train.held_out_batches=1"),
@@ -90,26 +91,73 @@ def test_runs_that_die_at_random_file_operations_resume_to_the_same(tmp_path, re
     print(f"{replicas} replica(s): {deaths} deaths survived in {RUNS} runs of {operations.count} operations")
 
 
+class Killed:
+    """A command in a process of its own, to be killed at file operations and at times."""
+
+    def __init__(self, command, replicas, folder, flags):
+        """Runs the command once to its end, in the folder "whole"."""
+        self._command, self._replicas, self._folder, self._flags = command, replicas, folder, flags
+        before = time.monotonic()
+        answer = self._start("count", "whole")
+        output, error = answer.communicate()
+        assert answer.returncode == 0, error
+        self._seconds, self._count = time.monotonic() - before, int(re.search(r"operations: (\d+)", output)[1])
+
+    def _start(self, fatal, name):
+        script, folder = Path(__file__).with_name("deaths.py"), self._folder / name
+        command = [sys.executable, script, self._command, str(fatal), str(self._replicas), folder, *self._flags(folder)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def dies_at_an_operation(self, name, random):
+        with self._start(random.randint(self._count), name) as process:
+            process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+    def dies_at_a_time(self, name, random):
+        """The first third is the start of Python and TensorFlow."""
+        with self._start("count", name) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=random.uniform(0.33, 0.9) * self._seconds)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+
+    def ends(self, name):
+        with self._start("count", name) as process:
+            _, error = process.communicate()
+        assert process.returncode == 0, error
+
+    def die(self, count, seed, check):
+        """Dies so often, by turns at an operation and at a time, and checks each after it was started again."""
+        random = np.random.RandomState(seed)
+        for number in range(count):
+            (self.dies_at_a_time if number % 2 else self.dies_at_an_operation)(str(number), random)
+            self.ends(str(number))
+            check(self._folder / str(number))
+        print(f"{self._command}, {self._replicas} replica(s): {count} SIGKILLs survived")
+
+
 @pytest.mark.slow
-def test_processes_that_are_killed_resume_to_the_same(tmp_path):
-    script = Path(__file__).with_name("deaths.py")
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_processes_that_are_killed_resume_to_the_same(tmp_path, replicas):
+    killed = Killed("train", replicas, tmp_path, flags)
+    killed.die(PROCESSES, replicas, lambda run: check_same(tmp_path / "whole", run))
 
-    def run(fatal, folder):
-        return subprocess.run(
-            [sys.executable, script, str(fatal), str(folder), *flags(folder)[:-2]],
-            capture_output=True,
-            text=True,
-            env=os.environ,
-        )
 
-    answer = run("count", tmp_path / "whole")
-    assert answer.returncode == 0, answer.stderr
-    count = int(re.search(r"operations: (\d+)", answer.stdout)[1])
-    for number, fatal in enumerate(np.random.RandomState(0).choice(count, PROCESSES, replace=False)):
-        folder = tmp_path / str(number)
-        assert run(fatal, folder).returncode == -signal.SIGKILL
-        assert run("count", folder).returncode == 0
-        check_same(tmp_path / "whole", folder)
+@pytest.mark.slow
+def test_exports_that_are_killed_are_whole_or_not_there(tmp_path):
+    Killed("train", 1, tmp_path, flags)
+    out = tmp_path / "exports"
+    run = str(tmp_path / "whole")
+    killed = Killed("export", 1, out, lambda folder: ["--run_dir", run, "--out", str(folder / "m")])
+
+    def check(folder):
+        numbers = sorted(int(path.name) for path in (folder / "m").iterdir())
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert not list(folder.rglob(f"{files.PREFIX}*"))
+        for number in numbers:
+            assert ddr_tf.load(folder / "m" / str(number)).sample().shape
+
+    killed.die(EXPORTS, 3, check)
 
 
 def start(folder, *bindings):
