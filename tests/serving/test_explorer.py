@@ -106,19 +106,39 @@ def test_dragging_changes_the_picture(page):
     assert (shown_z(page) == moved).all()
 
 
-def test_the_picture_is_that_of_the_z(page, server_url):
-    page.click("#centre")
-    frame, z = settled(page), shown_z(page)
-    code = page.js(
+def static_at_the_centre(page):
+    """Moves z to the mean of p(z | f); f, which the page asks for a picture of."""
+    return page.js(
         "(async () => { const sent = []; const old = window.fetch;"
         "window.fetch = (path, options) => { sent.push(options.body); return old(path, options); };"
-        "document.getElementById('draw').click(); window.fetch = old; return JSON.parse(sent[0]).inputs; })()"
-    )
-    static = [code["static"][0]]
+        "document.getElementById('centre').click(); window.fetch = old; return JSON.parse(sent[0]).inputs; })()"
+    )["static"]
+
+
+def test_the_picture_is_that_of_the_z(page, server_url):
+    static = static_at_the_centre(page)
+    frame, z = settled(page), shown_z(page)
     wanted = Client("puppets", server_url).predict("decode", static=static, dynamic=[[z]])["frames"][0, 0]
     np.testing.assert_allclose(frame, 255 * wanted, atol=1)
-    settled(page)
-    assert not np.array_equal(shown_z(page), z)
+
+
+def test_a_random_z_lies_under_the_prior_as_that_of_a_sample_does(page, server_url):
+    prior = Client("puppets", server_url).predict("prior", static=static_at_the_centre(page))
+    text = page.js(Z)
+    page.js(
+        "(() => { window.answers = []; const old = window.fetch; window.fetch = async (...asked) => {"
+        "const reply = await old(...asked); window.answers.push((await reply.clone().json()).outputs);"
+        "if (window.answers.length === 2) window.fetch = old; return reply; } })()"
+    )
+    page.click("#draw")
+    z = changed_z(page, text)
+    sample, of_sample = page.js("window.answers")
+    place = (np.array(sample["dynamic"][0][0]) - of_sample["mean"][0]) / of_sample["stddev"][0]
+    stddev = prior["stddev"][0]
+    if (np.abs(place * stddev) < 2.3 * stddev.max()).all():  # the plane shows as much
+        np.testing.assert_allclose(z, prior["mean"][0] + stddev * place, atol=0.006)
+    else:
+        assert ((z - prior["mean"][0]) * place > 0).all()
 
 
 def test_a_finger_drags_too(page):

@@ -4,7 +4,7 @@
 import { dataUrl, download, drawFrame, droppedFiles, readImage, savedScale, spread, toPixels, toPng } from "./frames.js";
 import { toGif } from "./gif.js";
 import { fromHash, toHash } from "./link.js";
-import { Model, ask, between, drawn, modelPath } from "./model.js";
+import { Model, ask, between, modelPath, placed } from "./model.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PLANE = 500; // units of the drawing
@@ -564,7 +564,7 @@ function listenToButtons() {
   const actions = {
     play: () => (playing === null ? play() : pause()),
     centre: () => (pause(), moveTo(current().prior.mean)),
-    draw: () => (pause(), moveTo(drawn(current().prior))),
+    draw: async () => (pause(), moveTo(placed(await model.place(), current().prior))),
     "save-picture": savePicture,
     "save-gif": saveGif,
     "save-codes": saveCodes,

@@ -59,6 +59,13 @@ export class Model {
     return { code: sequence.static[0], zs: sequence.dynamic[0], frames: sequence.frames[0] };
   }
 
+  // Where a z lies under p(z | f), in standard deviations from its mean: from the density fitted after training
+  async place() {
+    const { code, zs } = await this.sample(1);
+    const { mean, stddev } = await this.prior(code);
+    return zs[0].map((value, i) => (value - mean[i]) / stddev[i]);
+  }
+
   async encode(frames) {
     const { static_mean, dynamic_mean } = await this.predict("encode", { frames: [frames] });
     return { code: static_mean[0], zs: dynamic_mean[0] };
@@ -78,12 +85,8 @@ export class Model {
   }
 }
 
-function normal() {
-  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-}
-
-// z ~ p(z | f)
-export const drawn = ({ mean, stddev }) => mean.map((centre, i) => centre + stddev[i] * normal());
+// The z that lies so many standard deviations from the mean of p(z | f)
+export const placed = (place, { mean, stddev }) => mean.map((centre, i) => centre + stddev[i] * place[i]);
 
 // a at 0, b at 1
 export const between = (a, b, part) => a.map((value, i) => value + part * (b[i] - value));
