@@ -1,6 +1,6 @@
-"""Reads mutated files with one loader, and prints as JSON what came of it; arguments: LOADER COUNT SEED.
+"""Reads mutated files with some loaders, and prints as JSON what came of each; arguments: SEED LOADER=COUNT ...
 
-A process of its own for each loader, so that a crash, or memory that is never given back, is seen.
+A process of its own, so that a crash, or memory that is never given back, is seen.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import conftest  # noqa: F401, which must be before anything that makes TensorFlow look at its devices
 from ddr_tf.errors import UserError
 
 MAX_SECONDS = 20  # for one file
@@ -352,12 +353,43 @@ def runs() -> Loader:
     return Loader(files, read)
 
 
-LOADERS = (images, frame_folders, labels, cache, shards, numbers, annotations, preparation, runs)
+def densities() -> Loader:
+    """The densities of f and z that samples are drawn from."""
+    from ddr_tf.model.dynamic_density import DynamicDensity
+    from ddr_tf.model.static_density import StaticDensity
+
+    loads = {"static_density.npz": StaticDensity.load, "dynamic_density.npz": DynamicDensity.load}
+    shipped = Path(__file__).parents[2] / "saved_models/puppets/1/assets.extra"
+    files = {name: (shipped / name).read_bytes() for name in loads}
+
+    def read(folder: Path) -> None:
+        for name, load in loads.items():
+            load(folder / name)
+
+    return Loader(files, read)
+
+
+def models() -> Loader:
+    """A model as Keras keeps it."""
+    from ddr_tf.runs import load_keras_model
+    from ddr_tf.serving.keras_file import write_keras_file
+    from tiny import TINY
+
+    source = Path(tempfile.mkdtemp()) / "model.keras"
+    write_keras_file(TINY((16, 16, 1)), source)
+
+    def read(folder: Path) -> None:
+        load_keras_model(folder / "model.keras")
+
+    return Loader({"model.keras": source.read_bytes()}, read)
+
+
+LOADERS = (images, frame_folders, labels, cache, shards, numbers, annotations, preparation, runs, densities, models)
 
 
 def main() -> None:
     """See the module."""
-    name, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    seed, counts = int(sys.argv[1]), dict(argument.split("=") for argument in sys.argv[2:])
     warnings.simplefilter("ignore")
 
     def too_slow(*_: object) -> None:
@@ -366,8 +398,10 @@ def main() -> None:
     signal.signal(signal.SIGALRM, too_slow)
     with tempfile.TemporaryDirectory() as temporary:
         tempfile.tempdir = temporary
-        loader = next(loader for loader in LOADERS if loader.__name__ == name)()
-        print(json.dumps(loader.run(count, seed)))
+        for loader in LOADERS:
+            if loader.__name__ in counts:
+                result = loader().run(int(counts[loader.__name__]), seed)
+                print(json.dumps({"loader": loader.__name__} | result))
 
 
 if __name__ == "__main__":
