@@ -16,6 +16,7 @@ from PIL import Image
 
 from ddr_tf import export, runs
 from ddr_tf.data.puppets import Puppets
+from ddr_tf.errors import UserError
 from ddr_tf.serving import saved_model as saved_models
 
 
@@ -77,6 +78,27 @@ def exported(tmp_path_factory, run_dir):
     (folder / "run/evaluation.json").write_text(json.dumps({"swap_psnr": figure}))
     assert export.main([*flags(folder / "run", folder / "half"), "--weights", "float16"]) == 0
     return folder / "half/1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("saved_model.pb", lambda old: old[:-9] + bytes([old[-9] ^ 1]) + old[-8:], "the checksum of saved_model.pb"),
+        ("fingerprint.pb", lambda old: old[:-1], "the checksum of fingerprint.pb differs"),
+        ("variables/variables.index", lambda old: None, "No such file or directory: '.*variables.index'"),
+        ("assets.extra/checksums.json", lambda old: old[:100], "Unterminated string"),
+        ("assets.extra/checksums.json", lambda old: b"[]", "list"),
+    ],
+)
+def test_a_changed_file_is_told(exported, tmp_path, name, content, reason):
+    version = shutil.copytree(exported, tmp_path / "1")
+    content = content((version / name).read_bytes())
+    (version / name).unlink()
+    if content is not None:
+        (version / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"/1 is damaged \(.*{reason}.*; export it again, or bring it back") as caught:
+        saved_models.load_signatures(version)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_card_says_what_it_is(exported, run_dir):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.data.sprites import Sprites
 from ddr_tf.evaluation.image_quality import psnr
+from ddr_tf.serving.saved_model import CHECKSUMS, EXTRA, write_checksums
 from ddr_tf.training import train
 
 SHIPPED = Path(__file__).parents[1] / "saved_models"
@@ -46,6 +48,13 @@ def test_puppets_are_swapped_as_well_as_their_card_says(model):
 @pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*/1")), ids=lambda folder: folder.parent.name)
 def test_the_settings_that_a_model_was_trained_with_are_still_taken(folder):
     config.load([str(folder / "assets.extra/config.gin")])
+
+
+@pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*/1")), ids=lambda folder: folder.parent.name)
+def test_the_files_are_those_that_were_exported(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "1")
+    write_checksums(copy)
+    assert (folder / EXTRA / CHECKSUMS).read_bytes() == (copy / EXTRA / CHECKSUMS).read_bytes()
 
 
 def test_samples_of_the_fitted_density_are_frames_that_the_model_knows(model):

@@ -13,7 +13,7 @@ from ddr_tf import files, startup
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, load_model, load_sequences, write_densities
+from ddr_tf.runs import BEST, CONFIG, DATASET, MODEL, RECORD, digest, load_model, load_sequences, write_densities
 from ddr_tf.serving.examples import FOLDER, write_examples
 from ddr_tf.serving.keras_file import write_keras_file
 from ddr_tf.serving.model_card import model_card, write_card
@@ -21,6 +21,7 @@ from ddr_tf.serving.signatures import Signatures
 
 SAVED_MODEL = "saved_model.pb"
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to others
+CHECKSUMS = "checksums.json"  # of what TensorFlow loads; in `EXTRA`
 WARMUP = "tf_serving_warmup_requests"  # as TF Serving names it
 EXAMPLE_FRAMES = 8
 
@@ -52,8 +53,9 @@ def load_signatures(version: Path) -> Any:
     """What TensorFlow loads from a SavedModel, as an object that has `signatures`.
 
     Raises:
-      UserError: If it cannot be loaded, or was not written by `export`.
+      UserError: If it is damaged or cannot be loaded, or was not written by `export`.
     """
+    _check_checksums(version)
     try:
         files.check_all_regular(version)
         with startup.without_onednn_notes(), files.without_patterns(version) as folder:
@@ -63,6 +65,26 @@ def load_signatures(version: Path) -> Any:
     if missing := {"encode", "decode"} - set(getattr(loaded, "signatures", ())):
         raise UserError(f"{version} is no exported model of ddr_tf: it has no signature {min(missing)}.")
     return loaded
+
+
+def write_checksums(version: Path) -> None:
+    """Writes the checksums of what TensorFlow loads, since it takes a changed number in a graph for a right one."""
+    paths = [path.relative_to(version) for path in version.rglob("*") if path.is_file()]
+    names = sorted(path.as_posix() for path in paths if path.parts[0] != EXTRA)
+    files.write_json(version / EXTRA / CHECKSUMS, {name: digest(version / name) for name in names})
+
+
+def _check_checksums(version: Path) -> None:
+    """Raises UserError for a file that is not as it was exported. Before 0.3.0 no checksums were written."""
+    path = version / EXTRA / CHECKSUMS
+    if not path.exists():
+        return
+    try:
+        for name, expected in files.read_json(path).items():
+            if digest(version / name) != expected:
+                raise ValueError(f"the checksum of {name} differs")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{version} is damaged ({error}); export it again, or bring it back from a copy.") from error
 
 
 @contextlib.contextmanager
@@ -182,10 +204,10 @@ def export(
 ) -> Path:
     """Writes the next version of an exported model.
 
-    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, the densities that samples are
-    drawn from, `model_card.json` and `.md`, example frames (see `examples`), and, if tensorflow-serving-api is
-    installed, `tf_serving_warmup_requests`. Its arithmetic is float32, since bfloat16 is slow wherever the processor
-    does not have it.
+    Its `assets.extra` holds the run's `config.gin`, `run.json` and `dataset.json`, checksums, the densities that
+    samples are drawn from, `model_card.json` and `.md`, example frames (see `examples`), and, if
+    tensorflow-serving-api is installed, `tf_serving_warmup_requests`. Its arithmetic is float32, since bfloat16 is slow
+    wherever the processor does not have it.
 
     Args:
       run_dir: Folder of a finished run.
@@ -218,6 +240,7 @@ def export(
         for file in (CONFIG, RECORD, DATASET):
             if (run_dir / file).exists():  # runs of earlier versions have no dataset.json
                 shutil.copyfile(run_dir / file, extra / file)
+        write_checksums(version)
         write_densities(extra, model)
         write_card(card, extra)
         if example_dataset:
