@@ -52,7 +52,11 @@ def augmented(
 
 @configurable()
 class Augmentation:
-    """Random changes of sequences. Each setting is a standard deviation; at 0, that change is left out."""
+    """Random changes of sequences. Each setting but `flip` is a standard deviation; at 0, that change is left out.
+
+    Attributes:
+      settings: Name of a setting -> its value.
+    """
 
     def __init__(
         self,
@@ -82,9 +86,9 @@ class Augmentation:
         Raises:
           UserError: If a setting is negative.
         """
-        self._flip = flip
         self._stddevs = dict(shift=shift, scale=scale, rotation=rotation, warp=warp)
         self._stddevs |= dict(gamma=gamma, contrast=contrast, brightness=brightness, tone=tone)
+        self.settings = {"flip": flip} | self._stddevs
         for name, stddev in self._stddevs.items():
             if stddev < 0:
                 raise UserError(f"Augmentation.{name} must be 0 or more, got {stddev}.")
@@ -103,7 +107,7 @@ class Augmentation:
         """
         mirror_seed, *view_seeds = tf.unstack(tf.random.split(seed, 3))
         frames = tf.cast(frames, tf.float32) / 255
-        if self._flip:
+        if self.settings["flip"]:
             mirrored = _rows(tf.random.stateless_uniform([batch_size, 1, 1, 1, 1], mirror_seed), frames, first) < 0.5
             frames = tf.where(mirrored, frames[:, :, :, ::-1], frames)
         one, other = (self._view(frames, view_seed, batch_size, first) for view_seed in view_seeds)

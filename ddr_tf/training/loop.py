@@ -24,7 +24,7 @@ from ddr_tf.training.devices import Devices, make_devices
 from ddr_tf.training.fitted_densities import fitted_densities
 from ddr_tf.training.optimizers import Adam
 from ddr_tf.training.run_directory import Run
-from ddr_tf.training.settings import Settings
+from ddr_tf.training.settings import Settings, as_in_gin
 from ddr_tf.training.signals import Stop
 from ddr_tf.training.steps import Evaluation, train_function
 
@@ -34,7 +34,7 @@ ENOUGH_SEQUENCES = {TRAIN: 50, HELD_OUT: 10}  # with fewer there is a warning
 @config.configurable(not_in_gin=("run_dir", "devices"))
 def train(
     run_dir: str,
-    sequences: Callable[[], SequenceDataset],
+    sequences: Callable[[], SequenceDataset] | SequenceDataset,
     steps: int,
     devices: Devices | None = None,
     model: Callable[..., DDR] = DDR,
@@ -58,7 +58,7 @@ def train(
 
     Args:
       run_dir: Folder of the run; made if it does not exist.
-      sequences: Gives the dataset.
+      sequences: The dataset, or what gives it.
       steps: Updates in total.
       devices: Of this machine or several, from `make_devices`; None: all of this one.
       model: Gives the model for `frame_shape` and `noise_seed`.
@@ -93,11 +93,12 @@ def train(
     directory = _run_directory(run_dir)
     devices = devices or make_devices(batch_sizes=[batch_size])
     devices.check_batch_size(batch_size)
-    dataset = sequences()
+    dataset = sequences if isinstance(sequences, SequenceDataset) else sequences()
     augmentation = settings.augmentation and settings.augmentation()
     ddr = build(settings, devices, dataset.frame_shape)
     # Everything that gin gives settings to has been made, so that the run's record has them all from the first on.
-    run = Run(directory, seed, dataset, devices)
+    recorded = config.operative() or as_in_gin(settings, ddr, dataset, augmentation)
+    run = Run(directory, seed, dataset, devices, recorded)
     with run.opened(ddr, steps) as start:
         if run.finished:
             print(f"{run_dir} has already finished its {steps} steps.", flush=True)

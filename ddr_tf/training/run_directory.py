@@ -94,10 +94,12 @@ class Run:
       finished: All steps are done and everything is written.
     """
 
-    def __init__(self, directory: Path, seed: int, dataset: SequenceDataset, devices: Devices) -> None:
-        """Args: seed: Of `train`; devices: tell whether this is the chief."""
+    def __init__(
+        self, directory: Path, seed: int, dataset: SequenceDataset, devices: Devices, settings: dict[str, str]
+    ) -> None:
+        """Args: seed: Of `train`; devices: tell whether this is the chief; settings: as `config.operative` has them."""
         self.shared, self._directory = directory, directory
-        self._devices, self._seed, self._dataset = devices, seed, dataset
+        self._devices, self._seed, self._dataset, self._settings = devices, seed, dataset, settings
         self._data = dataset.fingerprint()
         self._lock: files.Lock | None = None
         if devices.worker:
@@ -121,14 +123,14 @@ class Run:
         """
         with self._errors():
             record = self._existing_record()
-            settings = self._checked_settings(record)
+            self._check_settings(record)
             self._take_lock()
         try:
             with self._errors():
                 step = self._restore(ddr, record, steps)
-                self._check_workers(settings, step)
+                self._check_workers(step)
                 self._forget_after(step)
-                self._write_beginning(settings, step)
+                self._write_beginning(step)
             yield step
         finally:
             if self._lock:
@@ -159,17 +161,17 @@ class Run:
             raise UserError(f"{self.shared} is not empty and holds no run; give another --run_dir.")
         return None
 
-    def _checked_settings(self, record: dict[str, Any] | None) -> dict[str, str]:
-        """The settings of now, which must be those that the run was begun with, of the same networks and data."""
-        settings = config.operative()
+    def _check_settings(self, record: dict[str, Any] | None) -> None:
+        """Raises UserError unless the settings are those that the run was begun with, of the same networks and data."""
         if record is None:
-            return settings
+            return
+        settings = self._settings
         # A setting that did not exist when the run began had the value that is the default now.
         before = {name: value for name, value in settings.items() if config.is_default(name, value)}
         before |= record["settings"]
         changed = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
         changed = [name for name in changed if name not in MAY_CHANGE]
-        if changed:
+        if changed and record["settings"]:  # before 0.3.0, runs that were started from Python kept none
             name, more = changed[0], f", and {len(changed) - 1} more" if changed[1:] else ""
             raise UserError(
                 f"{self.shared} holds a run with other settings ({name} was {before.get(name)}, now "
@@ -182,7 +184,6 @@ class Run:
                 f"{ddr_tf.__version__}; give another --run_dir."
             )
         runs.check_same_data(self.shared, record, self._data)
-        return settings
 
     def _take_lock(self) -> None:
         """Keeps other processes out of the directory, and removes what killed ones have left."""
@@ -228,9 +229,9 @@ class Run:
         if not self._devices.worker:
             self._checkpoints.tidy(restored)
 
-    def _check_workers(self, settings: dict[str, str], step: int) -> None:
+    def _check_workers(self, step: int) -> None:
         """Checks that all workers do the same; also keeps the chief from writing before all have read."""
-        common = {name: value for name, value in settings.items() if name not in OF_A_MACHINE}
+        common = {name: value for name, value in self._settings.items() if name not in OF_A_MACHINE}
         self._devices.check_same(
             {"their settings": common, "the sequences found": self._data, "the step of the checkpoint": step}
         )
@@ -254,9 +255,9 @@ class Run:
         for split in (TRAIN, HELD_OUT):
             forget_events_after(self._directory / LOGS / split, step)
 
-    def _write_beginning(self, settings: dict[str, str], step: int) -> None:
+    def _write_beginning(self, step: int) -> None:
         """Writes the settings, and what the data are, as they are now."""
-        self._write_record(settings, step, self.finished)  # first, since without it the others are of no run
+        self._write_record(step, self.finished)  # first, since without it the others are of no run
         files.write_text(self._directory / CONFIG, config.operative_text())
         files.write_json(self._directory / DATASET, self._dataset.description() | {RECIPE: recipe(self._dataset)})
         for split in (TRAIN, HELD_OUT):  # TensorFlow would say that something else is there in twenty lines
@@ -268,9 +269,9 @@ class Run:
             text = "\n".join(f"    {line}" for line in config.operative_text().splitlines())
             tf.summary.text("config", text, step=step)
         with self._held_out_writer.as_default():
-            hparams.hparams(_hyperparameters(settings), trial_id=self.shared.name)
+            hparams.hparams(_hyperparameters(self._settings), trial_id=self.shared.name)
 
-    def _write_record(self, settings: dict[str, str], step: int, finished: bool) -> None:
+    def _write_record(self, step: int, finished: bool) -> None:
         record = {
             "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),  # as it was typed
             "seed": self._seed,
@@ -286,7 +287,7 @@ class Run:
                 "python": platform.python_version(),
                 **{name: metadata.version(name) for name in PACKAGES},
             },
-            "settings": settings,
+            "settings": self._settings,
         }
         files.write_json(self._directory / RECORD, record)
 
@@ -321,7 +322,7 @@ class Run:
             if (metrics := self._directory / METRICS).exists():
                 files.sync_all(metrics)  # so that its lines up to this step are on the disk before the checkpoint
             self._checkpoints.save(step, held_out_elbo, log)
-            self._write_record(config.operative(), step, finished=False)
+            self._write_record(step, finished=False)
 
     def use_best(self, ddr: DDR) -> None:
         """Saves the model as that of the last step, then gives it the weights of the best step if that is another."""
@@ -349,7 +350,7 @@ class Run:
                 with files.replaced(self._directory / f"{name}.png") as partial:
                     Image.fromarray(sheet).save(partial)
             write_projector(self._directory / LOGS / HELD_OUT, ddr, self._dataset, self._seed)
-            self._write_record(config.operative(), step, finished=True)
+            self._write_record(step, finished=True)
 
 
 def _tag(name: str) -> str:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -26,7 +28,7 @@ _COUNTS = (
 class Settings:
     """What `train` is called with; its docstring says what each setting means, and its signature the defaults."""
 
-    sequences: Callable[[], SequenceDataset]
+    sequences: Callable[[], SequenceDataset] | SequenceDataset
     steps: int
     model: Callable[..., DDR]
     optimizer: Callable[..., keras.optimizers.Optimizer]
@@ -47,15 +49,30 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""
+        for name in (*_COUNTS, "num_neighbours", "min_static_frames", "seed"):
+            self._check_kind(name, numbers.Integral, "a whole number")
+        for name in ("learning_rate", "final_learning_rate"):
+            self._check_kind(name, numbers.Real, "a number")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"train.{name} must be above 0, got {getattr(self, name)}.")
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("num_neighbours", "min_static_frames"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name} must be 0 or more, got {getattr(self, name)}.")
-        for name in ("learning_rate", "final_learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"train.{name} must be above 0, got {getattr(self, name)}.")
+        if not isinstance(self.sequences, SequenceDataset) and not callable(self.sequences):
+            raise UserError(f"train.sequences must be a dataset, or a function that makes one, got {self.sequences!r}.")
+        for name, example in (("model", "DDR"), ("optimizer", "Muon")):
+            if not callable(getattr(self, name)):
+                raise UserError(f"train.{name} must be a class, such as {example}, got {getattr(self, name)!r}.")
+        if not (self.augmentation is None or callable(self.augmentation)):
+            raise UserError(f"train.augmentation must be a class or None, got {self.augmentation!r}.")
+
+    def _check_kind(self, name: str, kind: type, words: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UserError(f"train.{name} must be {words}, got {value!r}.")
 
     @property
     def frames_per_step(self) -> int:
@@ -70,3 +87,34 @@ class Settings:
         """
         every = (self.checkpoint_every, self.log_every)
         return math.gcd(self.steps_per_execution, self.steps - start, *every, start)
+
+
+def as_in_gin(
+    settings: Settings, ddr: DDR, dataset: SequenceDataset, augmentation: Augmentation | None
+) -> dict[str, str]:
+    """What a run that was started from Python is trained with, as gin writes it: "Name.parameter" -> value.
+
+    Args:
+      settings: Of `train`.
+      ddr: As `build` makes it.
+      dataset, augmentation: What the settings give. Arguments of the dataset that are no plain values are left out.
+    """
+    optimizer = ddr.optimizer
+    parts = {
+        "train": vars(settings),
+        "DDR": ddr.get_config() | {"dtype": ddr.dtype_policy.name},
+        type(optimizer).__name__: optimizer.get_config(),
+        type(dataset).__name__: dataset.arguments,
+        "Augmentation": augmentation.settings if augmentation else {},
+    }
+    values = {f"{part}.{name}": value for part, given in parts.items() for name, value in given.items()}
+    made = {"sequences": dataset, "model": ddr, "optimizer": optimizer, "augmentation": augmentation}
+    return {name: repr(value) for name, value in values.items() if _is_plain(value) and not name.endswith(".name")} | {
+        f"train.{name}": f"@{type(thing).__name__}" for name, thing in made.items() if thing is not None
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))

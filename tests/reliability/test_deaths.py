@@ -45,7 +45,7 @@ def elbo(step):
 def run_to_the_end(folder, devices, dataset, ddr):
     for variable in (*ddr.variables, *ddr.optimizer.variables):
         variable.assign(tf.zeros_like(variable))
-    run = run_directory.Run(folder, 0, dataset, devices)
+    run = run_directory.Run(folder, 0, dataset, devices, config.operative())
     with run.opened(ddr, STEPS) as step:
         assert step == steps_done(ddr)
         while step < STEPS and not run.finished:

@@ -161,7 +161,7 @@ def test_exports_that_are_killed_are_whole_or_not_there(tmp_path):
         assert numbers == list(range(1, len(numbers) + 1))
         assert not list(folder.rglob(f"{files.PREFIX}*"))
         for number in numbers:
-            assert ddr_tf.load(folder / "m" / str(number)).sample().shape
+            assert np.isfinite(ddr_tf.load(folder / "m" / str(number)).sample().frames).all()
 
     killed.die(EXPORTS, 3, check)
 

@@ -1,3 +1,4 @@
+import ast
 import functools
 import json
 import shutil
@@ -9,12 +10,15 @@ import tensorflow as tf
 
 from conftest import RandomDataset
 from ddr_tf import config
+from ddr_tf.data.augmentation import Augmentation
 from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
+from ddr_tf.pictures import contact_sheets
 from ddr_tf.runs import load_model
 from ddr_tf.training.loop import train
+from ddr_tf.training.optimizers import Adam, Muon
 from ddr_tf.training.run_directory import Run
-from tiny import SETTINGS, Stop, metrics, weights
+from tiny import SETTINGS, TINY, Stop, metrics, weights
 
 
 def test_a_run_directory_holds_all_that_is_promised(finished):
@@ -122,9 +126,74 @@ def test_the_best_checkpoint_is_that_of_the_best_held_out_elbo(tmp_path):
 
 def test_a_run_whose_data_have_changed_is_not_resumed(finished, tmp_path):
     run = shutil.copytree(finished[1], tmp_path / "run")
-    more = functools.partial(RandomDataset, frame_counts=(9, 3, 8, 12, 8, 8, 5))
+    more = RandomDataset(frame_counts=(9, 3, 8, 12, 8, 8, 5))
+    more.arguments = RandomDataset().arguments  # the same folder, say, in which something has changed
     with pytest.raises(UserError, match="The data have changed since"):
         train(str(run), **SETTINGS | {"sequences": more, "steps": 12})
+
+
+class Named(RandomDataset):
+    """With an argument that says nothing of what sequences there are."""
+
+    def __init__(self, brightness=1.0):
+        super().__init__()
+
+
+@pytest.fixture(scope="module")
+def from_python(tmp_path_factory):
+    """A run that was started from Python, of a step: its settings, and its folder, to be copied."""
+    folder = tmp_path_factory.mktemp("python") / "run"
+    settings = SETTINGS | {"sequences": Named(brightness=0.5), "steps": 1, "optimizer": Muon}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contact_sheets, "contact_sheets", lambda *_: {"swaps": np.zeros((4, 4, 3), np.uint8)})
+        train(str(folder), **settings)
+    return settings, folder
+
+
+def test_a_run_that_was_started_from_python_keeps_its_settings(from_python):
+    settings = json.loads((from_python[1] / "run.json").read_text())["settings"]
+    assert (
+        settings.items()
+        >= {
+            "train.sequences": "@Named",
+            "Named.brightness": "0.5",
+            "train.model": "@DDR",
+            "DDR.static_dim": "4",
+            "DDR.dtype": "'float32'",
+            "train.optimizer": "@Muon",
+            "Muon.momentum": "0.95",
+            "train.batch_size": "4",
+            "train.learning_rate": "0.001",
+            "train.augmentation": "None",
+        }.items()
+    )
+    for text in settings.values():
+        assert text.startswith("@") or repr(ast.literal_eval(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.1}, r"train.learning_rate was 0.001, now 0.1\)"),
+        ({"batch_size": 2}, "train.batch_size was 4, now 2"),
+        ({"model": functools.partial(TINY, static_dim=8)}, "DDR.static_dim was 4, now 8"),
+        ({"optimizer": Adam}, "was .*, and .* more"),
+        ({"sequences": Named(brightness=0.7)}, r"Named.brightness was 0.5, now 0.7\)"),
+        ({"augmentation": Augmentation}, "train.augmentation was None, now @Augmentation"),
+    ],
+)
+def test_a_run_that_was_started_from_python_is_not_resumed_with_other_settings(from_python, change, message):
+    with pytest.raises(UserError, match=f"holds a run with other settings.*{message}"):
+        train(str(from_python[1]), **from_python[0] | change)
+
+
+def test_a_run_without_settings_as_those_of_before_can_go_on(from_python, tmp_path, capsys):
+    settings, folder = from_python
+    run = shutil.copytree(folder, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"settings": {}}))
+    train(str(run), **settings)
+    assert "has already finished its 1 steps" in capsys.readouterr().out
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path):

@@ -16,6 +16,13 @@ from tiny import SETTINGS
         ({"held_out_batches": 0}, "train.held_out_batches"),
         ({"num_neighbours": -1}, "train.num_neighbours must be 0 or more, got -1"),
         ({"min_static_frames": -1}, "train.min_static_frames must be 0 or more, got -1"),
+        ({"steps": 4.0}, "train.steps must be a whole number, got 4.0"),
+        ({"batch_size": "4"}, "train.batch_size must be a whole number, got '4'"),
+        ({"seed": None}, "train.seed must be a whole number, got None"),
+        ({"learning_rate": "a"}, "train.learning_rate must be a number, got 'a'"),
+        ({"sequences": "puppets"}, "train.sequences must be a dataset, or a function that makes one, got 'puppets'"),
+        ({"optimizer": "adam"}, "train.optimizer must be a class, such as Muon, got 'adam'"),
+        ({"augmentation": True}, "train.augmentation must be a class or None, got True"),
     ],
 )
 def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, settings, message):
