@@ -147,12 +147,17 @@ def last_good(run_dir: Path) -> str:
     return f"the last good checkpoint is {path}" if path else "there was no checkpoint yet"
 
 
-def check_same_data(run_dir: Path, record: Mapping[str, Any], data: str) -> None:
-    """Raises UserError if the fingerprint of the dataset is not the one that the run was begun with."""
-    if record.get("data") != data:
+def check_same_data(run_dir: Path, record: Mapping[str, Any], dataset: SequenceDataset) -> None:
+    """Raises UserError if the fingerprint of the dataset is not the one that the run was begun with, or its content."""
+    if record.get("data") != dataset.fingerprint():
         raise UserError(
             f"The data have changed since {run_dir} was begun: there are other sequences or frames now, or others are "
             "held out. Bring back the data, or give another --run_dir."
+        )
+    if None not in (record.get("content"), dataset.content) and record["content"] != dataset.content:
+        raise UserError(
+            f"The data have changed since {run_dir} was begun: files have other sizes now. Bring back the data, or "
+            "give another --run_dir."
         )
 
 
@@ -347,7 +352,7 @@ def load_sequences(directory: Path, data_dir: str | None = None) -> SequenceData
     if recipe.is_foreign(made):
         check_trusted(directory, f"the module {made['module']}")
     sequences = recipe.make(made, data_dir)
-    check_same_data(directory, record, sequences.fingerprint())
+    check_same_data(directory, record, sequences)
     return sequences
 
 

@@ -6,7 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from conftest import draw_image
 from ddr_tf import runs
+from ddr_tf.data import recipe as recipes
+from ddr_tf.data.frame_folders import FrameFolders
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 
@@ -147,3 +150,31 @@ def test_a_model_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "model.keras").write_text("no model")
     with pytest.raises(UserError, match=r"model\.keras cannot be read by ddr_tf .* run\.json beside it"):
         runs.load_model(tmp_path)
+
+
+def test_files_that_were_replaced_are_seen_wherever_they_are_now(tmp_path):
+    for sequence in "ab":
+        for number in range(2):
+            draw_image(tmp_path / f"frames/{sequence}/{number}.png", seed=number)
+    begun = FrameFolders(str(tmp_path / "frames"), 16)
+    record = {"data": begun.fingerprint(), "content": begun.content}
+    shutil.move(tmp_path / "frames", tmp_path / "moved")
+    runs.check_same_data(tmp_path, record, FrameFolders(str(tmp_path / "moved"), 16))
+    draw_image(tmp_path / "moved/b/1.png", seed=7)
+    changed = FrameFolders(str(tmp_path / "moved"), 16)
+    assert changed.fingerprint() == record["data"]
+    with pytest.raises(UserError, match=r"The data have changed since .*: files have other sizes now"):
+        runs.check_same_data(tmp_path, record, changed)
+    for earlier in (record | {"content": None}, {"data": record["data"]}):  # another dataset's, an earlier version's
+        runs.check_same_data(tmp_path, earlier, changed)
+
+
+def test_another_data_dir_is_the_new_root_of_folders(tmp_path):
+    for place in ("here", "there"):
+        for sequence in "ab":
+            draw_image(tmp_path / place / sequence / "0.png", seed=len(place))
+    made = recipes.recipe(FrameFolders(str(tmp_path / "here"), 16, min_frames=1))
+    there = FrameFolders(str(tmp_path / "there"), 16, min_frames=1)
+    assert recipes.make(made, str(tmp_path / "there")).content == there.content
+    with pytest.raises(UserError, match=r"There is no folder .*nope"):
+        recipes.make(made, str(tmp_path / "nope"))

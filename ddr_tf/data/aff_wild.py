@@ -150,6 +150,7 @@ class AffWild(ArrayDataset):
             splits = split_at_random(len(store.ids), held_out_fraction)
         else:
             splits = {TRAIN: np.flatnonzero(~np.array(held_out)), HELD_OUT: np.flatnonzero(held_out)}
+        self.content = store.content
         super().__init__(
             store.bank,
             name=folder,

@@ -80,6 +80,7 @@ class FrameFolders(ArrayDataset):
         on_labels = class_remarks(values, labels["label_names"], class_labels, folder / LABELS_FILE)
         for remark in on_labels:
             print(f"{remark.path}: {remark.reason}", flush=True)
+        self.content = store.content
         super().__init__(
             store.bank,
             name=folder.resolve().name,

@@ -46,12 +46,14 @@ class FrameStore(NamedTuple):
       ids: Names of the S sequences.
       files: For each sequence, the paths of its files under the root, with "/"; see `picture_name`.
       remarks: What is not used as it is.
+      content: A digest of the files' names and sizes.
     """
 
     bank: tf.Tensor
     ids: list[str]
     files: list[list[str]]
     remarks: list[Remark]
+    content: str
 
 
 def picture_name(path: str, number: int) -> str:
@@ -122,7 +124,8 @@ def load_frames(
         return known
 
     bank, known = cache.get(make)
-    store = FrameStore(bank, known["ids"], known["files"], [Remark(*remark) for remark in known["remarks"]])
+    remarks = [Remark(*remark) for remark in known["remarks"]]
+    store = FrameStore(bank, known["ids"], known["files"], remarks, _content(known["files"], files))
     _check_usable(store, root, min_frames, max_bad_fraction, cache.folder / REPORT)
     _print_remarks(store.remarks, root, cache.folder / REPORT)
     return store
@@ -239,6 +242,14 @@ def _cache(
     fingerprint = hashlib.blake2b(json.dumps([listing, remarks]).encode()).hexdigest()
     parent = local_path(cache_dir) if cache_dir else default_cache_dir()
     return FrameCache(parent / f"{root.name[:40]}-{place}", fingerprint)
+
+
+def _content(used: list[list[str]], files: list[tuple[str, os.stat_result]]) -> str:
+    """A digest of the names and sizes of the files that frames come from, which stays when they move."""
+    sizes = {path: status.st_size for path, status in files}
+    names = [name for of_sequence in used for name in of_sequence]
+    listing = [[name, sizes.get(name, sizes.get(name.rpartition("#")[0]))] for name in names]
+    return hashlib.blake2b(json.dumps(listing).encode(), digest_size=16).hexdigest()
 
 
 def _check_space(folder: Path, root: Path, needed: int) -> None:

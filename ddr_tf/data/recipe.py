@@ -68,18 +68,14 @@ def make(made: Mapping[str, Any], data_dir: str | None = None) -> SequenceDatase
     Args:
       made: What `recipe` returned.
       data_dir: Where the data are; None: where they were. For a dataset of a folder of the user's own, it is that
-        folder, and counts only if the data are not where they were.
+        folder.
 
     Raises:
       UserError: If there is no such dataset, or its data are not there.
     """
     cls = _class(made)
     arguments = dict(made["arguments"])
-    if (
-        data_dir is not None
-        and cls.PATHS
-        and (cls.PATHS[0] == "data_dir" or not Path(arguments[cls.PATHS[0]]).exists())
-    ):
+    if data_dir is not None and cls.PATHS:
         arguments[cls.PATHS[0]] = data_dir
     for name in cls.PATHS[1:]:  # folders of caches, which may belong to a machine that is gone
         if arguments.get(name) is not None and not Path(arguments[name]).parent.is_dir():

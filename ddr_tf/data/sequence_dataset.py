@@ -96,6 +96,7 @@ class SequenceDataset(abc.ABC):
       ordered: Whether the numbers of frames are an order that means something, such as time. The model never uses it.
       licence: Of the data, in words; None where it is not known.
       open_licence: Whether everybody may pass on frames of it, so that an exported model may hold a few.
+      content: A digest of what the frames are, as far as it can be told without decoding them; None: it cannot.
       PATHS: Which arguments of `__init__` are paths of files or folders; the first is where the data are.
       arguments: Those of `__init__`, defaults included, by which the dataset can be made again.
     """
@@ -103,6 +104,7 @@ class SequenceDataset(abc.ABC):
     ordered = True
     licence: str | None = None
     open_licence = False
+    content: str | None = None
     PATHS: Sequence[str] = ()
     arguments: Mapping[str, Any]
 

@@ -183,7 +183,7 @@ class Run:
                 f"{self.shared} holds a run of ddr_tf {version}, whose networks are not those of "
                 f"{ddr_tf.__version__}; give another --run_dir."
             )
-        runs.check_same_data(self.shared, record, self._data)
+        runs.check_same_data(self.shared, record, self._dataset)
 
     def _take_lock(self) -> None:
         """Keeps other processes out of the directory, and removes what killed ones have left."""
@@ -276,6 +276,7 @@ class Run:
             "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),  # as it was typed
             "seed": self._seed,
             "data": self._data,
+            "content": self._dataset.content,
             "step": step,
             "best_step": self.best_step if finished else None,
             "finished": finished,
