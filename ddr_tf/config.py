@@ -112,8 +112,8 @@ def locate(name: str) -> str | None:
 
 
 def explain(message: str) -> str:
-    """Adds to a message where the first parameter that it names was set, unless it begins with a place already."""
-    if re.match(r"--gin_param '|.+, line \d+: ", message):
+    """Adds to a message where the first parameter that it names was set, unless it has a place already."""
+    if re.match(r"--gin_param '|.+, line \d+: ", message) or re.search(r" \[\w+\.\w+: .*\]$", message):
         return message
     for match in _NAME.finditer(message):
         place = locate(match.group())
@@ -162,7 +162,7 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), data_dir: str |
         gin.bind_parameter(f"{_DATA_DIR}/gin.macro.value", data_dir)
     with _one_line_errors("the gin files"):
         gin.finalize()
-    _check_macros()
+    _check_all_used()
     for name, value in _bound_values():
         _check_type(name, value)
 
@@ -264,11 +264,11 @@ def _reading(name: str) -> Iterator[TextIO]:
     path = _included(name)
     if path in _reading_now:
         raise ValueError(f"{path} is included while it is read")
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")  # Windows' Notepad puts a mark before the text
     _reading_now.append(path)
     if re.search(r"^\s*(import|from)\s", text, re.MULTILINE):
         _allow_imports_from(str(path.parent.resolve()))
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         yield file
     _reading_now.pop()
     _sources.append((str(path), text))
@@ -292,16 +292,19 @@ def _parse_binding(binding: str) -> None:
 
 
 def _with_quotes(binding: str) -> str:
-    """The binding; where its parameter is a str and the value neither a literal nor a reference, the value in quotes.
+    """The binding; where its parameter is a str and the value nothing else that it may be, the value in quotes.
 
-    Shells take quotes away, so "FrameFolders.root=my_frames" is what users have written.
+    Shells take quotes away, so "FrameFolders.root=my_frames" is what users have written, and for the folder 2024
+    "FrameFolders.root=2024".
     """
     match = _BINDING.fullmatch(binding)
-    if not match or match["value"][:1] in ("", "@", "%", "'", '"') or str not in _wanted_types(match["name"]):
+    wanted = _wanted_types(match["name"]) if match else ()
+    if not match or match["value"][:1] in ("", "@", "%", "'", '"') or str not in wanted:
         return binding
     with contextlib.suppress(ValueError, SyntaxError):
-        ast.literal_eval(match["value"])
-        return binding
+        value = ast.literal_eval(match["value"])
+        if type(value) not in (int, float) or type(value) in wanted:
+            return binding
     return f"{match['name']} = {match['value']!r}"
 
 
@@ -311,8 +314,9 @@ def _gin_files_near(path: Path) -> list[str]:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
+    by_letters = {each.lower(): each for each in names}
+    nearest = difflib.get_close_matches(name.lower(), by_letters, n=1, cutoff=0.5)
+    return f"; did you mean {by_letters[nearest[0]]}?" if nearest else ""
 
 
 def _sentence(text: str) -> str:
@@ -341,7 +345,7 @@ def _one_line_errors(source: str, text: str | None = None) -> Iterator[None]:
         line = text
         if place and _reading_now:
             path, number = _reading_now[-1], int(place[1] or place[2])
-            source, line = f"{path}, line {number}", path.read_text(encoding="utf-8").splitlines()[number - 1]
+            source, line = f"{path}, line {number}", path.read_text(encoding="utf-8-sig").splitlines()[number - 1]
         message = _forgotten(line) if isinstance(error, SyntaxError) else None
         raise UserError(_sentence(f"{source}: {message or _explained(error)}")) from error
 
@@ -356,6 +360,8 @@ def _explained(error: Exception) -> str:
         return message + _nearest(match[2], _parameters(match[1]))
     if match := re.match(r"No bindings specified for '(\w+)/gin.macro'", message):
         return f"The macro %{match[1]} has no value"
+    if isinstance(error, tokenize.TokenError):
+        return "A bracket or a quotation mark is not closed"
     if isinstance(error, AttributeError) and details:  # gin's answer to an include that does not exist
         return "Cannot read the included file: " + details[-1].strip()
     return message
@@ -363,6 +369,8 @@ def _explained(error: Exception) -> str:
 
 def _forgotten(line: str | None) -> str | None:
     """What to say where quotes or @ are missing around the value of a known parameter; None: nothing like that."""
+    if included := re.fullmatch(r"\s*include\s+([^'\"\s]+)\s*", re.sub(r"\s#.*", "", line or "")):
+        return f"The name of an included file needs quotes; write include '{included[1]}'"
     match = _BINDING.fullmatch(re.sub(r"\s#.*", "", line or ""))
     wanted = _wanted_types(match["name"]) if match else ()
     if not wanted or not match["value"]:
@@ -380,15 +388,19 @@ def _forgotten(line: str | None) -> str | None:
     return f"{name} must be {_described(wanted)}, got {value}"
 
 
-def _check_macros() -> None:
-    """Raises UserError for "steps = 10", which gin takes for a macro that nothing uses."""
-    used = set(re.findall(r"%([\w/]+)", "\n".join(text for _, text in _sources))) | {_DATA_DIR}
+def _check_all_used() -> None:
+    """Raises UserError for "steps = 10", a macro to gin, and "a/train.steps = 10", of a scope, that nothing uses."""
+    everything = "\n".join(text for _, text in _sources)
+    macros, scopes = set(re.findall(r"%([\w/]+)", everything)) | {_DATA_DIR}, set(re.findall(r"@(\w+)/", everything))
     for source, text in _sources:
         for number, line in enumerate(text.splitlines(), start=1):
-            match = re.match(r"([\w/]+)\s*=(?!=)", line)
-            if match and match[1] not in used:
-                place = source if source.startswith("--gin_param") else f"{source}, line {number}"
+            place = source if source.startswith("--gin_param") else f"{source}, line {number}"
+            match = re.match(r"\s*([\w/]+)\s*=(?!=)", line)
+            if match and match[1] not in macros:
                 raise UserError(_sentence(f"{place}: nothing uses {match[1]}{_parameter_like(match[1])}"))
+            match = re.match(r"\s*(\w+)/([\w.]+\.\w+)\s*=(?!=)", line)
+            if match and match[1] not in scopes and not match[2].endswith("gin.macro.value"):
+                raise UserError(f"{place}: nothing uses the scope {match[1]}; write {match[2]}.")
 
 
 def _used() -> set[str]:
@@ -445,9 +457,23 @@ def _wanted_types(name: str) -> tuple[Any, ...]:
         return ()
     target = _CONFIGURABLES[target_name.rpartition(".")[2]][0]
     wanted = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target).get(parameter)
+    if wanted is Any:
+        return (type(inspect.signature(target).parameters[parameter].default),)
     is_union = isinstance(wanted, types.UnionType) or typing.get_origin(wanted) is typing.Union
     kinds = typing.get_args(wanted) if is_union else () if wanted is None else (wanted,)
     return tuple(Callable if typing.get_origin(kind) is Callable else kind for kind in kinds)
+
+
+def _check_made(name: str, reference: str) -> None:
+    """Raises UserError for a parameter that names something which makes the wrong thing, as train.model = @Puppets."""
+    target_name, _, parameter = name.rpartition(".")
+    hint = typing.get_type_hints(_CONFIGURABLES[target_name][0])[parameter]
+    makers = [kind for kind in (hint, *typing.get_args(hint)) if typing.get_origin(kind) is Callable]
+    wanted = typing.get_args(makers[0])[1]
+    right = {each for each, (made, _) in _CONFIGURABLES.items() if inspect.isclass(made) and issubclass(made, wanted)}
+    if reference not in right:
+        known = ", ".join(f"@{each}" for each in sorted(right)) or f"a {wanted.__name__}"
+        raise UserError(explain(f"{name} must be one of {known}; got @{reference}."))
 
 
 def _described(kinds: Iterable[type]) -> str:
@@ -461,12 +487,14 @@ def _check_type(name: str, value: Any) -> None:
             return
         if not isinstance(value, gin.config.ConfigurableReference) or value.evaluate:
             raise UserError(explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
+        _check_made(name, value.selector.rpartition(".")[2])
         _check_required(value.selector.rpartition(".")[2])
         return
     if not wanted or not set(wanted) <= {int, float, bool, str, tuple, type(None)}:
         return  # only the code itself can check such a value
     if not (type(value) in wanted or (type(value) is int and float in wanted)):
-        raise UserError(explain(f"{name} must be {_described(wanted)}, got {value!r}."))
+        hint = f"; write ({value!r},)" if tuple in wanted and not isinstance(value, (tuple, list)) else ""
+        raise UserError(explain(f"{name} must be {_described(wanted)}, got {value!r}{hint}."))
     if isinstance(value, str) and re.search(r"[\x00-\x1f]", value):
         raise UserError(
             explain(f"{name} holds a control character; backslashes are read as in Python, so write r'..'.")

@@ -57,6 +57,17 @@ def gin_file(tmp_path):
         ("train.sequences = puppets", ["write train.sequences = @Puppets."]),
         ("\ntrain.steps = ten", ["some.gin, line 2: train.steps must be int, got ten."]),
         (r"FrameFolders.root = 'C:\Users\x'", [r"write r'C:\Users\x', or / instead."]),
+        ("include quickstart.gin", ["some.gin, line 1: ", "needs quotes; write include 'quickstart.gin'."]),
+        ("train.steps = (5", ["some.gin", "A bracket or a quotation mark is not closed."]),
+        ("ddr.width = 4", ["some.gin, line 1", "did you mean DDR?"]),
+        ("FrameFolders.class_labels = 'age'", ["must be tuple, got 'age'; write ('age',)."]),
+        ("FrameFolders.held_out = 3", ["must be str or None, got 3"]),
+        ("DDR.dtype = 3", ["DDR.dtype must be str, got 3"]),
+        ("big/train.steps = 9", ["some.gin, line 1: nothing uses the scope big; write train.steps."]),
+        ("train.model = @Puppets", ["train.model must be one of @DDR; got @Puppets", "some.gin, line 1"]),
+        ("train.optimizer = @DDR", ["train.optimizer must be one of @Adam, @Muon; got @DDR"]),
+        ("train.sequences = @Muon", ["train.sequences must be one of @AffWild, @FrameFolders, ", "; got @Muon"]),
+        ("train.augmentation = @Puppets", ["train.augmentation must be one of @Augmentation; got @Puppets"]),
         (r"FrameFolders.root = 'C:\new'", ["FrameFolders.root holds a control character", "write r'..'"]),
     ],
 )
@@ -67,6 +78,16 @@ def test_mistakes_in_a_file_are_one_line_with_place_and_remedy(gin_file, text, e
     assert "\n" not in message
     for part in expected:
         assert part in message
+    assert config.explain(message) == message  # as the commands do, which then name a place once
+
+
+def test_a_byte_order_mark_is_passed_over(gin_file):
+    config.load([gin_file("\ufefftrain.steps = 9")])
+    assert gin.query_parameter("train.steps") == 9
+
+
+def test_scopes_that_are_used_may_be_bound(gin_file):
+    config.load([gin_file("train.optimizer = @large/Muon\nlarge/Muon.momentum = 0.9")])
 
 
 def test_mistakes_in_a_binding_name_the_flag(gin_file):
@@ -82,6 +103,8 @@ def test_mistakes_in_a_binding_name_the_flag(gin_file):
         ("FrameFolders.root=my_frames", "my_frames"),
         ("FrameFolders.root = C:\\my data", "C:\\my data"),
         ("FrameFolders.root='my_frames'", "my_frames"),
+        ("FrameFolders.root=2024", "2024"),
+        ("DDR.dtype=mixed_bfloat16", "mixed_bfloat16"),
         ("train.smaller_config=None", None),
     ],
 )
