@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ddr_tf.config import configurable
@@ -294,8 +295,13 @@ class DDR(Bounds, keras.Model):
         Returns:
           float32 `static_mean`, `static_stddev` `[B, F]`; `dynamic_mean`, `dynamic_stddev` `[B, N, Z]`;
           `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f).
+
+        Raises:
+          UserError: If frames are neither uint8 nor floats in [0, 1].
         """
         frames = tf.convert_to_tensor(frames)
+        if tf.executing_eagerly():
+            _check_frames(frames)
         # Traced once for any B and N, and not for those of the first call as well.
         self._encode.get_concrete_function(tf.TensorSpec([None, None, *self.frame_shape], frames.dtype))
         return self._encode(frames)
@@ -327,9 +333,17 @@ class DDR(Bounds, keras.Model):
     # Training. Keras calls `train_step` in `fit` and `test_step` in `evaluate`; `training.steps` calls them, too.
 
     def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
-        """As in `keras.Model`, without its warning that a `tf.data.Dataset` cannot be shuffled."""
+        """As in `keras.Model`, without its warning that a `tf.data.Dataset` cannot be shuffled.
+
+        Raises:
+          UserError: If frames, of a `tf.data.Dataset` those of the first batch, are not uint8 or floats in [0, 1].
+        """
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)
+            for batch in x.take(1):
+                _check_frames(_without_targets(batch))
+        elif isinstance(x, (np.ndarray, tf.Tensor)):
+            _check_frames(x)
         return super().fit(x, *args, **kwargs)
 
     def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
@@ -436,6 +450,18 @@ class DDR(Bounds, keras.Model):
         That fails for uint8, and is not needed: everything but the optimizer is built from the start.
         """
         super()._maybe_symbolic_build()
+
+
+def _check_frames(frames: tf.Tensor | np.ndarray) -> None:
+    """Raises UserError unless frames are uint8, or floats in [0, 1]; others would be taken for the latter."""
+    dtype = tf.as_dtype(frames.dtype)
+    if dtype == tf.uint8:
+        return
+    if not dtype.is_floating:
+        raise UserError(f"Frames must be uint8, or floats in [0, 1], got {dtype.name}; convert them to one of these.")
+    least, most = (float(end(frames)) for end in (tf.reduce_min, tf.reduce_max))
+    if least < 0 or most > 1:
+        raise UserError(f"Float frames must be in [0, 1], got values from {least:g} to {most:g}.")
 
 
 def _without_targets(data: Any) -> tf.Tensor:

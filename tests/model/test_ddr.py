@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
 from ddr_tf.model.networks import CHUNK
@@ -122,3 +123,25 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
     for name, value in full(frames()).items():
         assert half(frames())[name].dtype == tf.float32
         np.testing.assert_allclose(half(frames())[name], value, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (
+            np.full((2, 2, 16, 16, 1), 200.0, np.float32),
+            r"in \[0, 1\], got values from 200 to 200",
+        ),
+        (np.full((2, 2, 16, 16, 1), -1.0), r"must be in \[0, 1\], got values from -1 to -1"),
+        (np.ones((2, 2, 16, 16, 1), np.int64), r"must be uint8, or floats in \[0, 1\], got int64"),
+        (np.ones((2, 2, 16, 16, 1), bool), r"must be uint8, or floats in \[0, 1\], got bool"),
+    ],
+)
+def test_frames_of_another_range_are_refused(frames, message):
+    model = DDR((16, 16, 1), **TINY)
+    model.compile("adam")
+    with pytest.raises(UserError, match=message):
+        model.encode(frames)
+    for given in (frames, tf.data.Dataset.from_tensors(frames)):
+        with pytest.raises(UserError, match=message):
+            model.fit(given, verbose=0)
