@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         if flags.json:
-            check_writable(Path(flags.json))
+            cli.check_writable(Path(flags.json), "--json:")
         # After the flags, so that --help and wrong flags answer at once.
         import tensorflow as tf
 
@@ -76,17 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write(Path(flags.json), results)
 
     return cli.run(body, lambda: "stopped; nothing was written")
-
-
-def check_writable(path: Path) -> None:
-    """Raises UserError if the file cannot be written, now and not after minutes. Leaves no file behind."""
-    existed = path.exists()
-    try:
-        path.open("a").close()
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise UserError(f"--json: {path} cannot be written ({error.strerror}).") from error
 
 
 def write(path: Path, results: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from ddr_tf import config, startup
@@ -19,6 +20,30 @@ def printable(text: str) -> str:
     Names of files and labels come from others, and a terminal would obey what they hold.
     """
     return "".join(c if c.isprintable() or ord(c) >= 160 or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Raises UserError if a file cannot be written, now and not after minutes. Leaves no file behind.
+
+    Args:
+      path: The file.
+      what: How the message begins.
+    """
+    existed = path.exists()
+    try:
+        path.open("a").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise UserError(f"{what} {path} cannot be written ({error.strerror}).") from error
+
+
+def check_folder(folder: Path, flag: str) -> None:
+    """Raises UserError if a folder that a flag names, and that may be yet to be made, cannot be written to."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "it cannot be written to" if existing.is_dir() else "it is not a folder"
+        raise UserError(f"{flag} {folder} cannot be used: {existing}: {reason}; give another {flag}.")
 
 
 class _Lasting:

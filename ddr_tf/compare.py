@@ -52,7 +52,6 @@ def parser() -> argparse.ArgumentParser:
         "--metrics",
         "--figures",  # the former name of the flag
         nargs="+",
-        default=HEADLINES,
         metavar="PATTERN",
         help="metrics in the table, in this order, as 'swap_*' (default: the most telling)",
     )
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = evaluate.settings_of(flags, 1 if flags.over_training_seeds else 2)
         run_dirs = _named(flags.run_dirs)
         _check(run_dirs.values(), flags.out)
-        from ddr_tf.evaluation.summary import metrics_table, read_evaluation
+        from ddr_tf.evaluation.summary import check_patterns, metrics_table, read_evaluation
 
         runs = {}
         for name, run_dir in run_dirs.items():
@@ -77,9 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if metrics is None:
                 metrics = evaluate.evaluate_run(run_dir, flags.data_dir, settings).metrics
             runs[name] = metrics
+        check_patterns(runs, flags.metrics or ())
         if flags.over_training_seeds:
             runs = _over_training_seeds(run_dirs, runs)
-        table = metrics_table(runs, flags.metrics)
+        table = metrics_table(runs, flags.metrics or HEADLINES)
         if flags.out:
             _write(flags.out, table, runs)
         print(table, end="")
@@ -138,6 +138,8 @@ def _check(run_dirs: Iterable[Path], out: str | None) -> None:
     """Raises UserError for what would fail only after the evaluation."""
     if out and not Path(out).parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {Path(out).parent}.")
+    for suffix in ("md", "json") if out else ():
+        cli.check_writable(Path(f"{out}.{suffix}"), "--out:")
     for run_dir in run_dirs:
         if not (run_dir / "model.keras").is_file():
             raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")

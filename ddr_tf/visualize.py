@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ddr_tf.pictures import gallery
         from ddr_tf.pictures.selection import Selection
 
-        gallery.check_folder(out)
+        cli.check_folder(out, "--out")
         model, sequences = runs.load_run(run_dir, flags.data_dir)
         selection = Selection(model, sequences, runs.read_metrics(run_dir), flags.seed)
         gallery.write_all(selection, out, flags.dpi, progress=lambda line: print(line, flush=True))

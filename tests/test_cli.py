@@ -105,3 +105,21 @@ def test_paths_of_flags_know_the_home_and_refuse_what_is_remote(monkeypatch, cap
     assert status.value.code == 2
     assert "gs://bucket/run is not a path of this machine" in capsys.readouterr().err
     assert train.parser().parse_args(["--gin_file", "~/x.gin", "--run_dir=~/r"]).run_dir == "/home/anna/r"
+
+
+def test_folders_that_cannot_be_written(tmp_path):
+    cli.check_folder(tmp_path / "new/newer", "--out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: it is not a folder; give another --out"):
+        cli.check_folder(tmp_path / "file/figures", "--out")
+
+
+def test_files_that_cannot_be_written(tmp_path):
+    cli.check_writable(tmp_path / "new", "--json:")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "old").write_text("old")
+    cli.check_writable(tmp_path / "old", "--json:")
+    assert (tmp_path / "old").read_text() == "old"
+    with pytest.raises(UserError, match=r"^--json: .*missing/new cannot be written \(No such file"):
+        cli.check_writable(tmp_path / "missing/new", "--json:")

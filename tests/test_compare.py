@@ -59,6 +59,29 @@ def test_runs_that_differ_in_their_seed_become_one_column(tmp_path, monkeypatch,
     assert json.loads((tmp_path / "table.json").read_text())["wide (2)"]["swap_psnr"]["value"] == 21.5
 
 
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (["swap_*", "swap_psrn"], "no metric matches 'swap_psrn'; did you mean swap_psnr?"),
+        (["nothing*"], "no metric matches 'nothing*'; evaluation.json of a run has all of them."),
+    ],
+)
+def test_a_pattern_that_matches_no_metric_is_refused(tmp_path, capsys, patterns, message):
+    run = an_evaluated_run(tmp_path / "run", 0, 8, swap_psnr=20.0)
+    flags = ["--over_training_seeds", "--seeds", "1", "--num_frames", "8", "--out", str(tmp_path / "table")]
+    assert compare.main([run, *flags, "--metrics", *patterns]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: --metrics: {message}"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert compare.main([run, *flags]) == 0  # the default may match nothing
+
+
+def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, capsys):
+    run = an_evaluated_run(tmp_path / "run", 0, 8, swap_psnr=20.0)
+    (tmp_path / "table.json").mkdir()
+    assert compare.main([run, "--out", str(tmp_path / "table")]) == 2
+    assert capsys.readouterr().err == f"error: --out: {tmp_path / 'table.json'} cannot be written (Is a directory).\n"
+
+
 def test_a_group_of_runs_without_a_common_name_has_that_of_the_first(tmp_path):
     assert compare._common_name(["left", "right"]) == "left"
     assert compare._common_name(["a_seed0", "a_seed1"]) == "a"

@@ -113,6 +113,9 @@ def test_frame_folders_are_trained_from(folder, tmp_path, capsys):
         ("inspect_dataset.py", params("FrameFolders.root='nowhere'"), "error: There is no folder nowhere."),
         ("inspect_dataset.py", params("FrameFolders.rot='x'"), "did you mean root?"),
         ("inspect_dataset.py", ["--sheet", "/nowhere/sheet.png"], "error: The contact sheet /nowhere/sheet.png"),
+        ("inspect_dataset.py", ["--sheet", "sheet.pdf"], "error: --sheet: sheet.pdf must end with one of .png, .jpg"),
+        ("write_shards.py", ["--shard_mb", "0", "--out", "x"], "error: --shard_mb must be above 0, got 0.0."),
+        ("write_shards.py", ["--out", "/dev/null/x"], "error: --out /dev/null/x cannot be used: /dev/null: it is not"),
         ("write_shards.py", ["--workers", "0", "--out", "x"], "error: --workers must be at least 1, got 0."),
     ],
 )
@@ -131,6 +134,44 @@ def test_prepared_frames_become_shards(folder, tmp_path, called):
     assert answer.returncode == 0, answer.stderr
     read = TFRecords(str(tmp_path / "shards"))
     assert (read.ids, read.frame_shape, read.frame_counts.sum()) == (["anna", "bob", "cleo"], (32, 32, 3), 12)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--value_range", "5", "1"], "error: --value_range is 5 1, but must be"),
+        (["--shards", "shards", "--size", "30"], "error: --shards needs --size, a multiple of 16"),
+        (["--shards", "/dev/null/x", "--size", "32"], "error: --shards /dev/null/x cannot be used"),
+    ],
+)
+def test_mistakes_are_told_before_frames_are_prepared(folder, tmp_path, called, extra, message):
+    status, _, error = called("prepare_frames.py", folder, "--out", tmp_path / "frames", *extra)
+    assert (status, error.count("\n")) == (2, 1)
+    assert message in error
+    assert not (tmp_path / "frames").exists()
+
+
+def test_prepared_frames_have_a_range(tmp_path, called):
+    (tmp_path / "in").mkdir()
+    for number in (1, 2):
+        Image.fromarray(np.full((16, 16), number / 2, np.float32)).save(tmp_path / f"in/{number}.tif")
+    where = (tmp_path / "in", "--out", tmp_path / "out", "--value_range", "-1", "1")
+    status, said, _ = called("prepare_frames.py", *where)
+    assert (status, said) == (0, f"{tmp_path / 'out'}: 1 sequences, 2 frames\n")
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("jpg", "JPEG"), ("webp", "WEBP")])
+def test_the_sheet_is_what_its_suffix_says(folder, tmp_path, called, suffix, kind):
+    path = tmp_path / f"sheet.{suffix}"
+    assert called("inspect_dataset.py", *settings(folder), "--sheet", path)[0] == 0
+    with Image.open(path) as sheet:
+        assert sheet.format == kind
+
+
+def test_the_diagram_needs_a_folder(called):
+    status, _, error = called("draw_model.py", "--out", "/nowhere")
+    assert status == 2
+    assert error == "error: --out: /nowhere/model_light.svg cannot be written (No such file or directory).\n"
 
 
 def test_a_server_is_measured(server_url):

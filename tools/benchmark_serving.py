@@ -80,8 +80,9 @@ def main() -> int:
         from ddr_tf.serving.client import Client
 
         clients = [Client(given.model, given.url) for _ in range(max(given.clients))]
+        requests = requests_of(clients[0], given.frames)
         print("| request | clients | requests/s | p50, ms | p99, ms |\n| --- | --- | --- | --- | --- |")
-        for name, (signature, inputs) in requests_of(clients[0], given.frames).items():
+        for name, (signature, inputs) in requests.items():
             for count in given.clients:
                 speed, took = measure(clients[:count], given.seconds, signature, inputs)
                 p50, p99 = np.percentile(took, [50, 99]) * 1000

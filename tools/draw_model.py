@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ddr_tf import cli
+
 WIDTH, HEIGHT = 900, 300
 COLOURS = {  # GitHub's own, so that the diagram looks at home in both of its themes
     "light": {"ink": "#1f2328", "faint": "#656d76", "fill": "#f6f8fa", "static": "#0969da", "dynamic": "#bc4c00"},
@@ -96,9 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = argparse.ArgumentParser(prog="python tools/draw_model.py", description=__doc__)
     flags.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs", metavar="DIR")
     folder = flags.parse_args(arguments).out
-    for theme in COLOURS:
-        (folder / f"model_{theme}.svg").write_text(diagram(theme), encoding="utf-8")
-    return 0
+
+    def body() -> None:
+        files = {folder / f"model_{theme}.svg": diagram(theme) for theme in COLOURS}
+        for path in files:
+            cli.check_writable(path, "--out:")
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
+
+    return cli.run(body, needs_tensorflow=False)
 
 
 if __name__ == "__main__":

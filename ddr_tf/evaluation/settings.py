@@ -1,13 +1,19 @@
 """How a model is evaluated."""
 
 import dataclasses
+from numbers import Integral
 
+from ddr_tf.errors import UserError
+
+LEAST = {"max_sequences": 2, "recognised_frames": 4}  # of other numbers 1
 STANDARD_NUM_FRAMES = 8  # N for metrics without a number of frames in their names
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What an evaluation draws and measures. The defaults are those of all reported metrics.
+
+    Raises UserError for numbers that are not possible.
 
     Attributes:
       num_seeds: Evaluation seeds, 0 to `num_seeds - 1`. Each draws its own pairs, frames and noise.
@@ -47,3 +53,15 @@ class Settings:
     recognised_sequences: int = 50
     recognised_frames: int = 32
     landmark_pairs: int = 16
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.frame_counts, (tuple, list)) or not self.frame_counts:
+            raise UserError(
+                f"Settings.frame_counts must be one or more numbers of frames, as (8,) or (8, 2); got "
+                f"{self.frame_counts!r}."
+            )
+        numbers = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self) if field.type is int]
+        for name, number in [*numbers, *(("frame_counts", count) for count in self.frame_counts)]:
+            least = LEAST.get(name, 1)
+            if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+                raise UserError(f"Settings.{name}: {number!r} is not a whole number of at least {least}.")

@@ -1,6 +1,7 @@
 """Metrics of a model as files, and as a table."""
 
 import dataclasses
+import difflib
 import fnmatch
 import json
 import re
@@ -117,6 +118,16 @@ def _note_of_bounds(runs: Mapping[str, Mapping[str, Metric]]) -> str:
         f"\nThe p(x | f, z){of_these} is normal. Bounds, excess and bits_per_dim under it are not comparable with "
         "those under a Bernoulli.\n"
     )
+
+
+def check_patterns(runs: Mapping[str, Mapping[str, Metric]], patterns: Sequence[str]) -> None:
+    """Raises UserError if a pattern, as of `metrics_table`, matches no metric, with the nearest."""
+    names = dict.fromkeys(name for metrics in runs.values() for name in metrics)
+    for pattern in patterns:
+        if not _matching(names, [pattern]):
+            nearest = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]}?" if nearest else "evaluation.json of a run has all of them."
+            raise UserError(f"--metrics: no metric matches {pattern!r}; {hint}")
 
 
 def _matching(names: Mapping[str, None], patterns: Sequence[str]) -> Mapping[str, None]:

@@ -4,7 +4,6 @@
 """
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -344,14 +343,6 @@ PLOTS: dict[str, Callable[[Selection], Plot]] = {
     "prior": prior,
     "training": training,
 }
-
-
-def check_folder(folder: Path) -> None:
-    """Raises UserError if a folder that is yet to be made cannot be written to."""
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = "it cannot be written to" if existing.is_dir() else "it is not a folder"
-        raise UserError(f"The pictures cannot go to {folder}: {existing}: {reason}; give another --out.")
 
 
 def write_all(

@@ -4,7 +4,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from ddr_tf.folders import Unused, natural_order, walk
 from ddr_tf.images import (
     MAX_DECODING_MB,
     TooLargeError,
+    _has_deep_colour,
+    _max_of_16_bits,
     count_pictures,
     decoding,
     each_picture,
@@ -57,6 +59,10 @@ class Source:
 
 class UnusableSourceError(Exception):
     """A source that gives no sequence; the message says why. The others go on."""
+
+
+class _UnknownRangeError(ValueError):
+    """A picture that is whole, but whose values could mean any brightness."""
 
 
 class _Candidate(NamedTuple):
@@ -167,11 +173,17 @@ class Reader:
 
     Attributes:
       source: What to read.
+      value_range: The values that are black and white in images of 16 or 32 bits a pixel; None: 0 and 65,535, and 32
+        bits cannot be read.
       note: What was wrong with what has been read so far; empty: nothing.
+      max_values: The largest value in each picture of 16 bits that has been read, by its number: first of those with
+        16 bits a pixel (False), then of those with 16 bits a channel (True).
     """
 
     source: Source
+    value_range: tuple[float, float] | None = None
     note: str = ""
+    max_values: dict[bool, dict[int, int]] = field(default_factory=lambda: {False: {}, True: {}})
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields the number (from 1) and the pixels (uint8 `[H, W, 3]`, RGB) of each frame that is `wanted`.
@@ -191,9 +203,9 @@ class Reader:
                 continue
             try:
                 with opened(path) as (_, image):
-                    frame = _pixels(image)
+                    frame = self._pixels(number, image)
             except ValueError as error:
-                broken.append(path.name + _limit(error))
+                broken.append(path.name + _why(error))
                 self.note = f"{len(broken)} images cannot be read, the first is {broken[0]}"
             else:
                 yield number, frame
@@ -204,12 +216,26 @@ class Reader:
             with opened(self.source.path) as (file, image):
                 for number, picture in each_picture(image, os.fstat(file.fileno()).st_size):
                     if wanted(number):
-                        yield number, _pixels(picture)
+                        yield number, self._pixels(number, picture)
                     done = number
         except ValueError as error:
             if not done:
-                raise UnusableSourceError("cannot be decoded: damaged, or not an animation" + _limit(error)) from error
+                kind = "" if _is_whole(error) else ": damaged, or not an animation"
+                raise UnusableSourceError("cannot be decoded" + kind + _why(error)) from error
             self.note = f"damaged: cannot be decoded beyond frame {done} ({error})"
+
+    def _pixels(self, number: int, image: Image.Image) -> np.ndarray:
+        """The picture at which an open image is, uint8 `[H, W, 3]`."""
+        deep_colour = _has_deep_colour(image)  # it can be told only before anything is decoded
+        with decoding(image):
+            image.load()
+            try:
+                plain = upright(image, 3, self.value_range)
+            except ValueError as error:
+                raise _UnknownRangeError(str(error)) from error
+            if (largest := _max_of_16_bits(image, deep_colour)) is not None:
+                self.max_values[deep_colour][number] = largest
+            return np.asarray(plain)
 
     def _video(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, np.ndarray]]:
         name = str(self.source.path)
@@ -250,12 +276,11 @@ class Reader:
             video.release()
 
 
-def _limit(error: ValueError) -> str:
-    """Which limit an image exceeds, in brackets, or nothing."""
-    return f" ({error})" if isinstance(error, TooLargeError) else ""
+def _is_whole(error: ValueError) -> bool:
+    """Whether an image that could not be read is not damaged."""
+    return isinstance(error.__cause__, _UnknownRangeError)
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """The picture at which an open image is, uint8 `[H, W, 3]`."""
-    with decoding(image):
-        return np.asarray(upright(image, channels=3))
+def _why(error: ValueError) -> str:
+    """Why an image that may be whole cannot be read, in brackets, or nothing."""
+    return f" ({error})" if _is_whole(error) or isinstance(error, TooLargeError) else ""

@@ -1,6 +1,8 @@
 """Videos and folders of images to frame folders, `<out>/<sequence>/<frame>.jpg`."""
 
 import contextlib
+import json
+import math
 import os
 import shutil
 import threading
@@ -22,6 +24,7 @@ from ddr_tf.preparation.face_tracks import crop, face_squares, face_track, read_
 from ddr_tf.preparation.opencv import opencv
 from ddr_tf.preparation.sources import Reader, Source, UnusableSourceError, find_sources
 
+MIN_LARGEST = 16_384  # as in `data.frame_store`, which needs TensorFlow
 MIN_FRAMES = 2  # frames of a sequence; a single frame says nothing about what changes
 CROP_SIZE = 112  # pixels, as in Aff-Wild2's cropped_aligned
 FACE_MARGIN = 0.2  # added on each side, as a fraction of the box, so that the whole head shows
@@ -47,6 +50,8 @@ class Settings:
       faces: Whether one face is followed through each sequence and cropped; the frames must be in their order in time.
       boxes: Folder of the `.pts` files whose boxes are cropped; None: no boxes.
       margin: Added on each side of a box, in sides of it, 0 or more; None: 0.2 for faces and 0 for boxes.
+      value_range: The values that are black and white in images of 16 or 32 bits a pixel, as (0, 4095) for 12 bits;
+        None: 0 and 65,535, and those of 32 bits are left out.
     """
 
     step: int = 1
@@ -56,6 +61,7 @@ class Settings:
     faces: bool = False
     boxes: str | None = None
     margin: float | None = None
+    value_range: tuple[float, float] | None = None
 
     def checked(self) -> "Settings":
         """The settings with every default spelt out.
@@ -69,6 +75,10 @@ class Settings:
                 raise UserError(f"--{name} is {value}, but must be at least 1.")
         if self.image_type not in ("jpg", "png"):
             raise UserError(f"--image_type is {self.image_type!r}, but must be jpg or png.")
+        if self.value_range is not None:
+            black, white = self.value_range
+            if not -math.inf < black < white < math.inf:
+                raise UserError(f"--value_range is {black:g} {white:g}, but must be black and, above it, white.")
         if self.faces and self.boxes is not None:
             raise UserError("--faces and --boxes exclude each other: the face is either detected or given; drop one.")
         if not self.faces and self.boxes is None:
@@ -94,6 +104,7 @@ class Summary:
       present: Number of sequences that an earlier run had written.
       skipped: Reason by path (relative to the input) of what gave no sequence.
       notes: Reason by path of sequences that were written, but not from everything that the source promised.
+      remarks: What is worth a look by path of the first sequence that it is about.
       unused: Reason by path of what else is in the input, one path for each kind.
     """
 
@@ -102,13 +113,15 @@ class Summary:
     present: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"{self.sequences} sequences, {self.frames} frames"
         if self.present:
             text += f"; {self.present} sequences were there already"
-        for title, reasons in (("skipped", self.skipped), ("in part", self.notes), ("not used", self.unused)):
+        kinds = {"skipped": self.skipped, "in part": self.notes, "noted": self.remarks, "not used": self.unused}
+        for title, reasons in kinds.items():
             lines = [f"\n{title}: {path}: {reason}" for path, reason in sorted(reasons.items())]
             text += "".join(lines[:MAX_LINES]) + f"\n{title}: {len(lines) - MAX_LINES} more" * (len(lines) > MAX_LINES)
         return text
@@ -142,11 +155,15 @@ class Preparation:
     Args:
       out: The folder of sequences.
       settings: Checked ones.
+
+    Attributes:
+      deep: The readers of sources with pictures of 16 bits.
     """
 
     def __init__(self, out: Path, settings: Settings) -> None:
         self.out, self.settings = out, settings
         self.stopped = threading.Event()
+        self.deep: list[Reader] = []
         self._detectors = threading.local()  # each network holds the activations of one frame
 
     def write(self, source: Source) -> tuple[int, str]:
@@ -161,7 +178,7 @@ class Preparation:
         """
         place = self.out / source.name
         partial = place.with_name(f".{place.name}.part")
-        reader = Reader(source)
+        reader = Reader(source, self.settings.value_range)
         try:
             shutil.rmtree(partial, ignore_errors=True)
             make_folders(partial)
@@ -178,6 +195,8 @@ class Preparation:
             raise
         except OSError as error:
             raise UserError(f"{place} could not be written: {error}.") from error
+        finally:
+            self.deep += [reader] * any(reader.max_values.values())
         return count, reason
 
     def _remove_empty(self, folder: Path) -> None:
@@ -265,7 +284,7 @@ def claim(out: Path, settings: Mapping[str, object]) -> None:
     Raises:
       UserError: If it holds something else, was made with other settings, or cannot be written.
     """
-    path = out / SETTINGS_FILE
+    path, settings = out / SETTINGS_FILE, json.loads(json.dumps(settings))  # as the file has them
     try:
         if path.exists():
             before = read_json(path)
@@ -337,7 +356,9 @@ def prepare(source: Path, out: Path, settings: Settings, workers: int | None = N
         report.keep(one for one in sources if one.name in present)
         summary = Summary(present=len(present), unused=report.unused)
         missing = [one for one in sources if one.name not in present]
-        _write_all(missing, Preparation(out, settings), workers, summary, report)
+        preparation = Preparation(out, settings)
+        _write_all(missing, preparation, workers, summary, report)
+        _remark_on_range(preparation, summary, report)
     if not summary.sequences + summary.present:
         path, reason = next(iter(summary.skipped.items()))
         raise UserError(
@@ -380,6 +401,28 @@ def _write_all(
             preparation.stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _remark_on_range(preparation: Preparation, summary: Summary, report: "Report") -> None:
+    """Remarks on pictures of 16 bits if no value in any of them needs more than 14; as `data.frame_store` does."""
+    for in_colour in (False, True):
+        readers = [reader for reader in preparation.deep if reader.max_values[in_colour]]
+        values = [value for reader in readers for value in reader.max_values[in_colour].values()]
+        largest = max(values, default=MIN_LARGEST)
+        if largest >= MIN_LARGEST or (preparation.settings.value_range and not in_colour):
+            continue
+        bits = max(8, largest.bit_length())
+        remedy = f"if they have {bits} bits, give --value_range 0 {(1 << bits) - 1} and another --out"
+        if in_colour:
+            remedy = "--value_range is for grey ones, so convert them to 8 bits a channel"
+        path = min(report.path_of(reader.source) for reader in readers)
+        remark = (
+            f"{len(values)} image(s) of 16 bits a {'channel' if in_colour else 'pixel'} with no value above "
+            f"{largest:,} of 65,535, so they are dark; {remedy}"
+        )
+        summary.remarks[path] = "; ".join(filter(None, (summary.remarks.get(path), remark)))
+        known = summary.skipped.get(path) or summary.notes.get(path)
+        report.add(path, "; ".join(filter(None, (known, summary.remarks[path]))))
 
 
 class Report:

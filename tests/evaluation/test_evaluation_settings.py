@@ -3,8 +3,10 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ddr_tf.errors import UserError
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 
 PAGE = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
@@ -33,3 +35,24 @@ def test_settings_are_explained_and_do_not_change():
     assert explained == [field.name for field in dataclasses.fields(Settings)]
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().samples = 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frame_counts": 8}, r"frame_counts must be one or more numbers of frames, as \(8,\) or \(8, 2\); got 8"),
+        ({"frame_counts": ()}, r"frame_counts must be one or more"),
+        ({"frame_counts": (8, 0)}, "frame_counts: 0 is not a whole number of at least 1"),
+        ({"num_pairs": 0}, "num_pairs: 0 is not a whole number of at least 1"),
+        ({"num_seeds": 0}, "num_seeds: 0 is not"),
+        ({"samples": 2.5}, "samples: 2.5 is not"),
+        ({"max_sequences": 1}, "max_sequences: 1 is not a whole number of at least 2"),
+    ],
+)
+def test_numbers_that_are_not_possible_are_refused(settings, message):
+    with pytest.raises(UserError, match=f"^Settings.{message}"):
+        Settings(**settings)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Settings(frame_counts=(np.int64(4),), num_seeds=np.int32(2)).num_seeds == 2

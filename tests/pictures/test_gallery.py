@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from conftest import RandomDataset
-from ddr_tf.errors import UserError
 from ddr_tf.pictures import gallery, plots
 from ddr_tf.pictures import selection as selections
 from ddr_tf.pictures.gallery import (
@@ -140,14 +139,6 @@ def test_of_several_truths_the_nearest_is_shown():
     decoded = np.stack([np.full((4, 4, 1), 0.9), np.full((4, 4, 1), 0.2)])
     np.testing.assert_array_equal(nearest_truth(truths, decoded)[:, 0, 0, 0], [1, 0])
     assert nearest_truth([], decoded) is None
-
-
-def test_folders_that_cannot_be_written(tmp_path):
-    gallery.check_folder(tmp_path / "new/newer")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: it is not a folder; give another --out"):
-        gallery.check_folder(tmp_path / "file/figures")
 
 
 def test_every_plot_has_a_caption(of_puppets, monkeypatch):

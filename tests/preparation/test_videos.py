@@ -269,6 +269,9 @@ def test_folders_that_overlap_are_refused(tmp_path):
         (Settings(faces=True, margin=-1), "--margin is -1"),
         (Settings(faces=True, boxes="x"), "exclude each other"),
         (Settings(boxes="nowhere"), "nowhere is not a folder"),
+        (Settings(value_range=(4095, 0)), "--value_range is 4095 0"),
+        (Settings(value_range=(float("nan"), 1)), "--value_range is nan 1"),
+        (Settings(value_range=(float("-inf"), 1)), "--value_range is -inf 1"),
     ],
 )
 def test_impossible_settings_are_named(settings, said):
@@ -497,3 +500,49 @@ def test_whole_frames_need_neither_tensorflow_nor_opencv(tmp_path):
     command = [sys.executable, "-c", code, "x", tmp_path / "in", "--out", tmp_path / "out", "--size", "16"]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.stdout.splitlines()[-1] == "0 False False", answer.stderr
+
+
+def make_deep(folder, dtype, largest):
+    """A stack of three pages, and a folder of two images, of which the right half has the largest value."""
+    pixels = np.zeros((16, 16), dtype)
+    pixels[:, 8:] = largest
+    image = Image.fromarray(pixels)
+    (folder / "images").mkdir(parents=True)
+    image.save(folder / "stack.tif", save_all=True, append_images=[image, image])
+    for number in (1, 2):
+        image.save(folder / f"images/{number}.tif")
+
+
+def test_pictures_of_12_bits_are_told_and_read_in_their_range(tmp_path):
+    make_deep(tmp_path / "in", np.uint16, 4095)
+    summary = prepare(tmp_path / "in", tmp_path / "dark", Settings(image_type="png"))
+    assert read(tmp_path / "dark/stack/00001.png").max() == 16
+    remark = (
+        "5 image(s) of 16 bits a pixel with no value above 4,095 of 65,535, so they are dark; "
+        "if they have 12 bits, give --value_range 0 4095 and another --out"
+    )
+    assert summary.remarks == {"images": remark}
+    assert f"noted: images: {remark}" in str(summary)
+    assert (tmp_path / "dark/skipped.tsv").read_text() == f"images\t{remark}\n"
+    for present in (0, 2):  # the second call goes on with the settings that the first wrote down
+        summary = prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png", value_range=(0, 4095)))
+        assert (summary.present, summary.remarks) == (present, {})
+    for name in ("stack", "images"):
+        assert read(tmp_path / "out" / name / "00002.png")[0, :, 0].tolist() == [0] * 8 + [255] * 8
+
+
+def test_pictures_of_16_bits_get_no_remark(tmp_path):
+    make_deep(tmp_path / "in", np.uint16, 65_535)
+    assert prepare(tmp_path / "in", tmp_path / "out", Settings()).remarks == {}
+
+
+def test_pictures_of_32_bits_need_a_range(tmp_path):
+    make_deep(tmp_path / "in", np.float32, 1.0)
+    reason = r"32 bits a pixel; .* value_range can say so"
+    with pytest.raises(UserError, match=rf"skipped, for example .* \({reason}"):
+        prepare(tmp_path / "in", tmp_path / "none", Settings())
+    report = (tmp_path / "none/skipped.tsv").read_text()
+    assert "stack.tif\tcannot be decoded (32 bits a pixel" in report
+    assert "2 images cannot be read, the first is 1.tif (32 bits a pixel" in report
+    assert prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png", value_range=(0, 1))).frames == 5
+    assert read(tmp_path / "out/stack/00003.png")[0, :, 0].tolist() == [0] * 8 + [255] * 8
