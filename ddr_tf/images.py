@@ -29,6 +29,7 @@ _DECODER_BYTES = {"PNG": 0, "JPEG": 0, "BMP": 0, "PPM": 0, "WEBP": 16, "JPEG2000
 _OTHER_DECODERS_BYTES = 4
 _ORIENTATION = 0x0112  # tag of EXIF
 _SUBFILE_TYPE, _REDUCED = 254, 1  # tag of TIFF, and its bit for a smaller version of another page
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF, and its value where 0 is white
 _BLOCK = 1 << 20  # pixels that are converted at a time
 
 Image.init()  # Pillow registers its formats on demand
@@ -41,8 +42,8 @@ class FrameFormat(NamedTuple):
       size: Height and width in pixels.
       fit: "crop": the largest part of that shape in the middle; "resize": all of the image, squeezed.
       channels: 3, or 1 for grey.
-      value_range: The values that are black and white in images of 16 or 32 bits a pixel; None: 0 and 65,535, and 32
-        bits are refused.
+      value_range: The values that are black and white in images of 16 or 32 bits a pixel, or white and black if a
+        TIFF says so (WhiteIsZero); None: 0 and 65,535, and 32 bits are refused.
       max_decoding_mb: What decoding may take, in megabytes, of all threads together.
     """
 
@@ -334,6 +335,8 @@ def upright(image: Image.Image, channels: int, value_range: tuple[float, float] 
     """
     # Pillow opens what has 16 bits in these formats as 32.
     deep = image.mode == "I" and image.format in ("PNG", "PPM")
+    # It inverts those of 8 bits itself.
+    is_inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     if 0 in image.size:  # as Pillow makes them; no file is read as one
         raise ValueError("it has no pixels")
     image.load()
@@ -342,7 +345,8 @@ def upright(image: Image.Image, channels: int, value_range: tuple[float, float] 
     if _is_deep(image):
         if not (value_range or deep or image.mode.startswith("I;16")):
             raise ValueError("32 bits a pixel; what is black and what is white is not known; value_range can say so")
-        image = _eight_bits(image, value_range or (0, 65_535))
+        low, high = value_range or (0, 65_535)
+        image = _eight_bits(image, (high, low) if is_inverted else (low, high))
     if image.has_transparency_data:
         image = _on_black(image)
     mode = "L" if channels == 1 else "RGB"
@@ -360,12 +364,12 @@ def _on_black(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, value_range: tuple[float, float]) -> Image.Image:
-    """A grey image whose values from `value_range` became 0 to 255; what is no number is black."""
-    low, high = value_range
+    """A grey image whose values from `value_range`, up or down, became 0 to 255; what is no number is black."""
+    black, white = value_range
     values = np.asarray(image)
     result = np.empty(values.shape, np.uint8)
     rows = max(1, _BLOCK // image.width)
     for top in range(0, image.height, rows):
-        scaled = (values[top : top + rows].astype(np.float64) - low) * (255 / (high - low))
+        scaled = (values[top : top + rows].astype(np.float64) - black) * (255 / (white - black))
         result[top : top + rows] = np.round(np.clip(np.nan_to_num(scaled), 0, 255))
     return Image.fromarray(result)

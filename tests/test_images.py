@@ -310,3 +310,14 @@ def test_frames_need_not_be_square(tmp_path, fit):
     frame = read_frame(tmp_path / "a.png", FrameFormat((48, 32), fit))
     np.testing.assert_array_equal(frame.pixels, array)
     assert read_frame(tmp_path / "a.png", FrameFormat((16, 64), fit)).pixels.shape == (16, 64, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_where_zero_is_white_it_becomes_white(tmp_path, dtype):
+    most = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    values = (np.arange(256).reshape(16, 16) * (most / 255)).astype(dtype)
+    # Pillow writes 8 bits upside down if it is told that 0 is white, and others as they are.
+    Image.fromarray(most - values if dtype is np.uint8 else values).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    frame_format = FRAMES._replace(channels=1, value_range=(0, 1) if dtype is np.float32 else None)
+    found = read_frame(tmp_path / "a.tif", frame_format).pixels.ravel()
+    np.testing.assert_array_equal(found, np.arange(256)[::-1])

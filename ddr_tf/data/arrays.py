@@ -65,6 +65,8 @@ class ArrayDataset(SequenceDataset):
         Raises:
           ValueError: If the array does not fit the description.
         """
+        if isinstance(bank, list | tuple):
+            bank = np.asarray(bank)
         super().__init__(frame_shape=tuple(bank.shape[1:]), **description)
         if bank.dtype != np.uint8 or len(bank.shape) != 4 or len(bank) != self.frame_counts.sum():
             raise ValueError(

@@ -1,6 +1,11 @@
 """Your own folders: `<root>/<sequence>/<frame>.<any image type>`, nested or flat, with labels where there are any."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +13,17 @@ import numpy as np
 
 from ddr_tf.config import configurable
 from ddr_tf.data.arrays import ArrayDataset
-from ddr_tf.data.frame_store import LABELS_FILE, FrameStore, compiled, frame_size, load_frames, without_suffix
-from ddr_tf.data.labels import LabelTable, class_remarks, described, labels_in_names, read_labels
-from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, split_at_random
+from ddr_tf.data.frame_store import (
+    LABELS_FILE,
+    FrameStore,
+    compiled,
+    frame_size,
+    load_frames,
+    sequence_of,
+    without_suffix,
+)
+from ddr_tf.data.labels import LabelTable, described, label_remarks, labels_in_names, read_labels
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, Remark, split_at_random
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
 from ddr_tf.images import MAX_DECODING_MB, FrameFormat
@@ -41,7 +54,7 @@ class FrameFolders(ArrayDataset):
         max_bad_fraction: float = 0.05,
         cache_dir: str | None = None,
         value_range: tuple | None = None,
-        class_labels: tuple = (),
+        class_labels: tuple | str = (),
         pose_label: str | None = FILE_NAME,
         max_decoding_mb: int = MAX_DECODING_MB,
     ) -> None:
@@ -61,10 +74,10 @@ class FrameFolders(ArrayDataset):
           cache_dir: For the decoded frames; None: $DDR_TF_CACHE, else ~/.cache/ddr_tf/frames.
           value_range: The values that are black and white in images of 16 or 32 bits a pixel, as (0, 4095) for 12 bits
             in files of 16; None: 0 and 65,535, and images of 32 bits are bad.
-          class_labels: Names of labels whose values are classes, even if they are numbers.
+          class_labels: Names of labels whose values are classes, even if they are numbers; or one name.
           pose_label: The label of frames that says what a frame shows, whatever its sequence. The true frame of a swap
             is then the frame of A with the same value as the frame of B. "file name": the name of the file without its
-            folder and suffix, if all sequences have the same names. None: there is none.
+            folder and suffix, if all sequences have the same names. None: there is none, as for clips.
           max_decoding_mb: Memory that decoding may take, in megabytes; an image that alone takes more is bad.
 
         Raises:
@@ -73,12 +86,20 @@ class FrameFolders(ArrayDataset):
         if not root:
             raise UserError("FrameFolders.root is empty; name a folder.")
         folder = local_path(root)
+        class_labels = (class_labels,) if isinstance(class_labels, str) else class_labels
         frame_format = FrameFormat(frame_size(size), fit, channels, value_range, max_decoding_mb)
         store = load_frames(folder, frame_format, name_pattern, min_frames, max_bad_fraction, cache_dir)
-        labels = described(_labels(folder, store, name_pattern), class_labels)
-        values = labels.get("static_labels", {}) | labels.get("frame_labels", {})
-        on_labels = class_remarks(values, labels["label_names"], class_labels, folder / LABELS_FILE)
-        for remark in on_labels:
+        table = _labels(folder, store, name_pattern)
+        labels = described(table, class_labels)
+        frame_labels = labels.get("frame_labels", {})
+        values = labels.get("static_labels", {}) | frame_labels
+        remarks = label_remarks(table, values, labels["label_names"], class_labels, folder / LABELS_FILE)
+        if pose_label == FILE_NAME:
+            pose_numbers, reason = poses_in_names(store, _names_not_used(folder, store, name_pattern))
+            remarks += [Remark(str(folder), "noted", reason)] if reason else []
+        else:
+            pose_numbers = poses_in_label(frame_labels, pose_label)
+        for remark in remarks:
             print(f"{remark.path}: {remark.reason}", flush=True)
         self.content = store.content
         super().__init__(
@@ -89,8 +110,8 @@ class FrameFolders(ArrayDataset):
             if held_out
             else split_at_random(len(store.ids), held_out_fraction),
             ids=store.ids,
-            pose_numbers=poses_of(store.files, labels.get("frame_labels", {}), pose_label),
-            remarks=[*store.remarks, *on_labels],
+            pose_numbers=pose_numbers,
+            remarks=[*store.remarks, *remarks],
             **labels,
         )
 
@@ -114,13 +135,68 @@ def _labels(folder: Path, store: FrameStore, name_pattern: str | None) -> LabelT
     return table._replace(frames=table.frames | in_names)
 
 
-def poses_of(
-    files: Sequence[Sequence[str]], frame_labels: Mapping[str, np.ndarray], pose_label: str | None
-) -> np.ndarray | None:
-    """What each frame shows of any sequence, as numbers.
+def _frame_name(file: str) -> str:
+    """The name of a file without its folder and suffix."""
+    return without_suffix(file.rpartition("/")[2])
+
+
+def _names_not_used(folder: Path, store: FrameStore, name_pattern: str | None) -> dict[str, set[str]]:
+    """Of each sequence, the names of frames of files that are there, but bad or left out."""
+    pattern = compiled(name_pattern, "name_pattern") if name_pattern is not None else None
+    folder = folder.resolve()
+    names = defaultdict(set)
+    for remark in store.remarks:
+        file = os.path.relpath(remark.path, folder).replace(os.sep, "/")
+        if remark.kind != "noted" and (sequence := sequence_of(file, pattern)) is not None:
+            names[sequence].add(_frame_name(file))
+    return names
+
+
+def poses_in_names(
+    store: FrameStore, not_used: Mapping[str, Collection[str]] | None = None
+) -> tuple[np.ndarray | None, str]:
+    """What each frame shows of any sequence, as the names of files say, if all sequences have the same ones.
 
     Args:
-      files: Of each sequence, the paths of its files.
+      store: The frames.
+      not_used: Sequence -> names of frames that it has, but that are not used.
+
+    Returns:
+      `pose_numbers` of `SequenceDataset`; and what a user should know of it, or "".
+    """
+    not_used = not_used or {}
+    names = [[_frame_name(file) for file in files] for files in store.files]
+    poses = set().union(*names)
+    if any(poses - set(own) - set(not_used.get(sequence, ())) for sequence, own in zip(store.ids, names, strict=True)):
+        return None, ""
+    remedy = "FrameFolders.pose_label can name a label of frames that does"
+    for sequence, own, files in zip(store.ids, names, store.files, strict=True):
+        if len(set(own)) < len(own):
+            twice, _ = Counter(own).most_common(1)[0]
+            alike = [file for name, file in zip(own, files, strict=True) if name == twice][:2]
+            return None, (
+                f"no true frames of swaps are known, since {' and '.join(alike)} of one sequence, {sequence}, have the "
+                f"same name, so names of files do not say what a frame shows; {remedy}"
+            )
+    lacking = next((number for number, own in enumerate(names) if len(own) < len(poses)), None)
+    reasons = []
+    if len(poses) > 1 and len({re.sub(r"\d+", "", name) for name in poses}) == 1:
+        reasons.append(
+            f"files of the same number (as {min(poses)}) count as showing the same, as on a turntable; where they do "
+            "not, as in clips, set FrameFolders.pose_label = None"
+        )
+    if lacking is not None:
+        reasons.append(
+            f"not all true frames of swaps are known, since {store.ids[lacking]} has no usable "
+            f"{min(poses - set(names[lacking]))}; metrics that need all poses of all sequences are left out"
+        )
+    return np.unique(np.concatenate(names), return_inverse=True)[1], "; ".join(reasons)
+
+
+def poses_in_label(frame_labels: Mapping[str, np.ndarray], pose_label: str | None) -> np.ndarray | None:
+    """What each frame shows of any sequence, as a label says.
+
+    Args:
       frame_labels: Name -> values, -1 or NaN where not known.
       pose_label: See `FrameFolders`.
 
@@ -132,11 +208,6 @@ def poses_of(
     """
     if pose_label is None:
         return None
-    if pose_label == FILE_NAME:
-        names = [[without_suffix(file.rpartition("/")[2]) for file in of_sequence] for of_sequence in files]
-        if any(set(of_sequence) != set(names[0]) or len(of_sequence) != len(names[0]) for of_sequence in names):
-            return None
-        return np.unique(np.concatenate(names), return_inverse=True)[1]
     if pose_label not in frame_labels:
         raise UserError(
             f"FrameFolders.pose_label: frames have no label {pose_label!r}; they have "
@@ -154,7 +225,9 @@ def split_by_name(ids: list[str], held_out: str) -> dict[str, np.ndarray]:
       UserError: If it matches none or all, or is not a regular expression.
     """
     pattern = compiled(held_out, "held_out")
-    matches = np.array([pattern.fullmatch(name) is not None for name in ids])
+    # Folders from a Mac have another form of Unicode than what is typed.
+    forms = (str, functools.partial(unicodedata.normalize, "NFC"))
+    matches = np.array([any(pattern.fullmatch(form(name)) for form in forms) for name in ids])
     if matches.all() or not matches.any():
         raise UserError(
             f"held_out must match some of the {len(ids)} sequences; '{held_out}' matches "

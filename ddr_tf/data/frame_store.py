@@ -76,9 +76,11 @@ def frame_size(size: int | tuple[int, int]) -> tuple[int, int]:
       UserError: If one is not a multiple of 16.
     """
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    sides = tuple(int(side) if isinstance(side, np.integer) else side for side in sides)
     if len(sides) != 2 or any(type(side) is not int or side < 16 or side % 16 for side in sides):
         raise UserError(
-            f"size must be a multiple of 16 (the encoder halves it four times), or two as (height, width); got {size}."
+            "size must be a multiple of 16 (the encoder halves it four times), or two as (height, width); "
+            f"got {size!r}."
         )
     return sides
 
@@ -143,11 +145,14 @@ def _check_settings(frame_format: FrameFormat, min_frames: int, max_bad_fraction
     if frame_format.max_decoding_mb < 1:
         raise UserError(f"max_decoding_mb must be at least 1, got {frame_format.max_decoding_mb}.")
     if (values := frame_format.value_range) is not None and not (
-        len(values) == 2
-        and all(isinstance(value, (int, float)) for value in values)
+        isinstance(values, tuple | list)
+        and len(values) == 2
+        and all(isinstance(value, int | float) for value in values)
         and values[0] < values[1] < math.inf
     ):
-        raise UserError(f"value_range must be two numbers, that of black and, above it, that of white; got {values}.")
+        raise UserError(
+            f"value_range must be two numbers, that of black and, above it, that of white, as (0, 4095); got {values}."
+        )
 
 
 def compiled(pattern: str, setting: str) -> re.Pattern[str]:
@@ -156,6 +161,8 @@ def compiled(pattern: str, setting: str) -> re.Pattern[str]:
     Raises:
       UserError: If it is none.
     """
+    if not isinstance(pattern, str):
+        raise UserError(f"{setting} must be one regular expression, as 'anna|bob'; got {pattern!r}.")
     try:
         return re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:

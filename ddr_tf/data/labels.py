@@ -1,108 +1,117 @@
 """Labels of sequences and frames, from a CSV file or from names: text -> numbers, and the words that they stand for."""
 
 import csv
+import difflib
 import io
+import itertools
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from ddr_tf.data.frame_store import FrameStore, without_suffix
+from ddr_tf.data.label_names import name_in_metrics
+from ddr_tf.data.label_values import as_label, as_number
 from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
 from ddr_tf.files import read_limited
-from ddr_tf.folders import natural_order
 
 MAX_LABELS_BYTES = 1_000_000_000  # bytes of a file; three million frames with ten labels take a third of that
 SEPARATORS = ",;\t|"
-# What stands for "not known": the words that pandas takes for it, and a dash.
-_PANDAS = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null"
-MISSING = frozenset(("", "-", *_PANDAS.split("|")))
 MAX_CLASS_NUMBERS = 10  # a label with no more values than this, all whole numbers, may well be of classes
 Labels = dict[str, list[str | None]]
 
 
-def as_label(
-    values: Iterable[str | None], is_class: bool = False, decimal_comma: bool = False
-) -> tuple[np.ndarray, list[str] | None]:
-    """Text of a label -> numbers, and the words that they stand for.
-
-    Args:
-      values: A text for each thing; None, "" or another of `MISSING` where not known.
-      is_class: Whether numbers are names of classes, too.
-      decimal_comma: Whether "0,5" is a half.
-
-    Returns:
-      If all are numbers, float32 with NaN where not known, and None; otherwise int32 with -1 where not known, and the
-      words in natural order.
-    """
-    values = [None if value is None or value.strip() in MISSING else value.strip() for value in values]
-    if not is_class and (numbers := _numbers(values, decimal_comma)) is not None:
-        return numbers, None
-    words = sorted({value for value in values if value is not None}, key=natural_order if is_class else None)
-    places = {word: place for place, word in enumerate(words)}
-    return np.array([-1 if value is None else places[value] for value in values], np.int32), words
+def _plain(name: str) -> str:
+    """The same name in one form of Unicode: folders from a Mac have another than tables."""
+    return unicodedata.normalize("NFC", name)
 
 
-def _numbers(values: list[str | None], decimal_comma: bool) -> np.ndarray | None:
-    """The values as float32; None: some are words, or what number they are cannot be told."""
-    if decimal_comma and any(value and re.fullmatch(r"[-+]?\d*,\d+", value) for value in values):
-        if any(value and "." in value for value in values):  # is 1.500 more than a thousand?
-            return None
-        values = [value and value.replace(",", ".") for value in values]
-    try:
-        numbers = np.array([_number(value) for value in values], np.float64)
-    except ValueError:
-        return None
-    rounded = numbers.astype(np.float32)
-    whole = numbers[numbers == np.round(numbers)]
-    is_exact = len(np.unique(whole)) == len(np.unique(whole.astype(np.float32)))  # not so for long numbers of things
-    return rounded if is_exact else None
+def _loosely(name: str) -> str:
+    """A name without what tables often get wrong: capitals and zeros at the beginning of numbers."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name).casefold()
 
 
-def _number(value: str | None) -> float:
-    """A number, NaN where it is not known, without end or beyond float32; raises ValueError for words."""
-    if value is None:
-        return np.nan
-    if "_" in value:  # a number in Python, but hardly one in a table
-        raise ValueError(value)
-    number = float(value)
-    return number if abs(number) <= np.finfo(np.float32).max else np.nan
+class _Rows:
+    """Rows by names, of which several rows may have the same."""
+
+    def __init__(self, named: Iterable[tuple[str, int]]) -> None:
+        self._row: dict[str, int] = {}
+        self._others: dict[str, list[int]] = defaultdict(list)
+        for name, row in named:
+            if self._row.setdefault(_plain(name), row) != row:
+                self._others[_plain(name)].append(row)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def find(self, name: str) -> list[int]:
+        """All rows of that name."""
+        name = _plain(name)
+        return [self._row[name], *self._others.get(name, ())] if name in self._row else []
 
 
 class _Places:
     """Where the sequences and frames of a store are, by their names."""
 
     def __init__(self, store: FrameStore, root: Path) -> None:
-        self._sequences = {sequence: number for number, sequence in enumerate(store.ids)}
-        first = np.cumsum([0, *map(len, store.files)])
-        self.num_sequences, self.num_frames = len(store.ids), int(first[-1])
-        self._frames: dict[tuple[int, str], int] = {}
-        for number, files in enumerate(store.files):
-            names = {file.rpartition("/")[2]: row for row, file in enumerate(files, start=first[number])}
-            stems = {without_suffix(name): row for name, row in names.items()}
-            self._frames |= {(number, name): row for name, row in (stems | names).items()}
+        self._sequences = _Rows((sequence, number) for number, sequence in enumerate(store.ids))
+        self._files = [file for files in store.files for file in files]
+        self._known: dict[tuple[int, str], _Rows] = {}
+        self._first = np.cumsum([0, *map(len, store.files)]).tolist()
+        self.num_sequences, self.num_frames = len(store.ids), len(self._files)
+        root = root.resolve()
         not_used = [os.path.relpath(remark.path, root) for remark in store.remarks if remark.kind != "noted"]
-        self._not_used = {name for file in not_used for name in (file, without_suffix(file))}
+        self._not_used = {_plain(name) for file in not_used for name in (file, without_suffix(file))}
 
     def find(self, sequence: str, frame: str | None) -> int | None:
         """The number of a sequence, or the row of one of its frames; None for what is there, but not used.
 
         Raises:
-          KeyError: If there is no such thing.
+          LookupError: With the reason, if there is no such thing, or more than one.
         """
-        place = self._sequences.get(sequence, self._sequences.get(sequence.strip()))
-        if place is not None and frame is not None:
-            place = self._frames.get((place, frame))
+        found = self._sequences.find(sequence) or self._sequences.find(sequence.strip())
+        if len(found) == 1 and frame is not None:
+            found = self._find_frame(found[0], frame)
         name = sequence if frame is None else f"{sequence}/{frame}"
+        if len(found) > 1:
+            several = " and ".join(self._files[row] for row in found[:2]) if frame is not None else "several folders"
+            raise LookupError(f"{name} may be {several}; write the path of the file, or rename one.")
+        if found:
+            return found[0]
         file = re.sub(r"#\d+$", "", name)  # x.tif#3 is the third picture of x.tif
-        if place is None and not {sequence, name, file} & self._not_used:
-            raise KeyError(name)
-        return place
+        if not {_plain(sequence), _plain(name), _plain(file)} & self._not_used:
+            raise LookupError(f"there is no {name}{self._hint(sequence, frame)}")
+        return None
+
+    def _find_frame(self, sequence: int, frame: str) -> list[int]:
+        """Rows of the frames that a name may mean: a file's own name before one without its suffix."""
+        return next(filter(None, (self._frames(sequence, kind).find(frame) for kind in ("name", "stem", "path"))), [])
+
+    def _frames(self, sequence: int, kind: str) -> _Rows:
+        """The frames of a sequence by the names of their files, without suffixes ("stem"), or by their paths."""
+        if (sequence, kind) not in self._known:
+            first, end = self._first[sequence : sequence + 2]
+            paths = list(zip(self._files[first:end], range(first, end), strict=True))
+            names = paths if kind == "path" else [(path.rpartition("/")[2], row) for path, row in paths]
+            stems = [] if kind == "name" else [(without_suffix(name), row) for name, row in names]
+            self._known[sequence, kind] = _Rows(stems if kind == "stem" else names + stems)
+        return self._known[sequence, kind]
+
+    def _hint(self, sequence: str, frame: str | None) -> str:
+        """How the sentence about a name goes on: with the one that may have been meant, where there is one like it."""
+        found = self._sequences.find(sequence) or self._sequences.find(sequence.strip())
+        wanted, names = sequence, list(self._sequences)
+        if found and frame is not None:
+            wanted, names = frame, list(itertools.chain(*(self._frames(found[0], kind) for kind in ("name", "stem"))))
+        alike = [name for name in names if _loosely(name) == _loosely(wanted)]
+        alike = alike or difflib.get_close_matches(wanted, names, n=1)
+        return f"; did you mean {alike[0]}?" if alike else "."
 
 
 class LabelTable(NamedTuple):
@@ -123,8 +132,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     """Labels from a CSV file with a header line.
 
     A column `sequence` names the sequence; a column `frame`, if there is one, names the frame, by the name of its file
-    with or without suffix. Any other column is a label: of frames if there is a column `frame`, else of sequences; but
-    a first column without a name is the index that pandas writes, and is passed over.
+    or its path under the root, with or without suffix. Any other column is a label: of frames if there is a column
+    `frame`, else of sequences; but a first column without a name is the index that pandas writes, and is passed over.
     Columns are separated by what separates `sequence` from the next one: a comma, a semicolon, a tab or a bar.
 
     Args:
@@ -135,40 +144,102 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
       The labels.
 
     Raises:
-      UserError: If a column is missing, or a line names what does not exist, or names something twice (with the line's
-        number).
+      UserError: If a column is missing, or a line names what does not exist or what may be several files, or names
+        something twice (with the line's number).
     """
     try:
         text = read_limited(path, MAX_LABELS_BYTES).decode("utf-8-sig")
         if "\0" in text:
             raise ValueError("it holds NUL characters")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 CSV ({error}); save it so.") from error
+    try:
         header, rows, separator = _table(text)
-        first = 1 if header[:1] == [""] else 0
-        columns = [column for column in header[first:] if column not in ("sequence", "frame")]
-        if "sequence" not in header or not columns or not all(columns) or len(set(header)) < len(header):
-            raise UserError(f"{path} needs a header line with 'sequence', perhaps 'frame', and the names of labels.")
+        columns = _columns(header, path)
         of_frames = "frame" in header
         places = _Places(store, path.parent)
         labels: Labels = {
             column: [None] * (places.num_frames if of_frames else places.num_sequences) for column in columns
         }
         _fill(labels, header, rows, places, path)
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 CSV ({error}); save it so.") from error
+    except csv.Error as error:
+        raise UserError(
+            f"{path} cannot be read as UTF-8 CSV ({error}); a quote that is opened there may not be closed."
+        ) from error
     return LabelTable({}, labels, separator == ";") if of_frames else LabelTable(labels, {}, separator == ";")
 
 
 def _table(text: str) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
-    """The header of a CSV text, its other lines with their numbers, and what separates columns."""
-    first_line = text.lstrip("\r\n").split("\n", 1)[0]
-    headers = {
-        mark: [name.strip() for name in next(csv.reader([first_line], delimiter=mark), [])] for mark in SEPARATORS
-    }
-    separator = next((mark for mark, names in headers.items() if "sequence" in names and len(names) > 1), SEPARATORS[0])
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-    rows = ((lines.line_num, row) for row in lines if row)
+    """The header of a CSV text, its other lines with their numbers, and what separates columns.
+
+    Comments before the header, and Excel's line `sep=;`, are passed over.
+    """
+    file = io.StringIO(text, newline="")
+    number, place, marks = 0, 0, SEPARATORS
+    while line := file.readline():
+        if declared := re.fullmatch(f'"?sep=([{SEPARATORS}])"?', line.strip()):
+            marks = declared[1]
+        elif line.strip() and not (line.startswith("#") and _separator(line, marks) is None):
+            break
+        number, place = number + 1, file.tell()
+    file.seek(place)
+    separator = _separator(line, marks) or marks[0]
+    rows = _numbered(file, separator, number)
     _, header = next(rows, (0, []))
-    return [name.strip() for name in header], rows, separator
+    return _header(header), rows, separator
+
+
+def _separator(line: str, marks: str) -> str | None:
+    """Which of some marks separates `sequence` from another column in a line."""
+    headers = {mark: _header(next(csv.reader([line.strip("\r\n")], delimiter=mark), [])) for mark in marks}
+    return next((mark for mark, names in headers.items() if "sequence" in names and len(names) > 1), None)
+
+
+def _header(cells: list[str]) -> list[str]:
+    """The names of columns; those of the columns that are no labels in lower case."""
+    names = [cell.strip() for cell in cells]
+    return [name.lower() if name.lower() in ("sequence", "frame") else name for name in names]
+
+
+def _numbered(file: TextIO, separator: str, lines_before: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the number of the line that it begins in.
+
+    Raises:
+      csv.Error: With that number.
+    """
+    lines = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
+    while True:
+        number = lines_before + lines.line_num + 1
+        try:
+            row = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise csv.Error(f"from line {number} on: {error}") from error
+        if row:
+            yield number, row
+
+
+def _columns(header: list[str], path: Path) -> list[str]:
+    """The names of the labels in a header.
+
+    Raises:
+      UserError: If it is no header, with the reason.
+    """
+    first = 1 if header[:1] == [""] else 0
+    columns = [column for column in header[first:] if column not in ("sequence", "frame")]
+    twice = [column for column in header if header.count(column) > 1]
+    if "sequence" not in header:
+        reason = f"it begins with '{', '.join(header)[:80]}'" if header else "it is empty"
+    elif not columns:
+        reason = "there is no label"
+    elif not all(columns):
+        reason = f"column {header.index('', first) + 1} has no name, so remove it or name it"
+    elif twice:
+        reason = f"'{twice[0]}' is there twice, so rename one"
+    else:
+        return columns
+    raise UserError(f"{path} needs a header line with 'sequence', perhaps 'frame', and the names of labels; {reason}.")
 
 
 def _fill(
@@ -182,8 +253,8 @@ def _fill(
         cells = dict(zip(header, row, strict=False))
         try:
             place = places.find(cells.get("sequence", ""), cells.get("frame", "") if "frame" in header else None)
-        except KeyError as error:
-            raise UserError(f"{path}, line {line}: there is no {error.args[0]}.") from error
+        except LookupError as error:
+            raise UserError(f"{path}, line {line}: {error}") from error
         if place is None:
             continue
         if place in lines:
@@ -225,22 +296,50 @@ def described(
     return {**labels, "label_names": names}
 
 
-def class_remarks(
-    labels: Mapping[str, np.ndarray],
+def label_remarks(
+    table: LabelTable,
+    values: Mapping[str, np.ndarray],
     label_names: Mapping[str, Sequence[str]],
     class_labels: Collection[str],
     path: Path,
 ) -> list[Remark]:
-    """Remarks about quantities that look like numbers of classes, and classes that look like quantities."""
-    remarks = []
-    for name, values in labels.items():
-        if name not in label_names:
-            reason = _like_classes(values)
-        else:
-            reason = None if name in class_labels else _like_a_quantity(label_names[name])
-        if reason:
-            remarks.append(Remark(str(path), "noted", f"the label {name} is {reason}"))
-    return remarks
+    """Remarks about labels that may be something else than they are taken for.
+
+    Args:
+      table: The labels as text.
+      values: Their values as numbers.
+      label_names: The words of those that are classes.
+      class_labels: Names of those that were said to be classes.
+      path: Of the table.
+    """
+    texts = table.sequences | table.frames
+    reasons = []
+    for name, numbers in values.items():
+        is_class = name in label_names
+        if not ((numbers >= 0) if is_class else np.isfinite(numbers)).any():
+            reasons.append(f"the label {name} has no value that is known")
+        elif name not in class_labels and (
+            reason := _like_a_quantity(label_names[name]) if is_class else _like_classes(numbers)
+        ):
+            reasons.append(f"the label {name} is {reason}")
+        if table.decimal_comma and not is_class and (example := _like_thousands(texts[name])):
+            reasons.append(
+                f"the label {name} has numbers like {example}, read as {example.replace(',', '.')}; if those are "
+                "thousands, write them without a comma"
+            )
+        if name_in_metrics(name) != name:
+            reasons.append(
+                f"the label {name} is called {name_in_metrics(name)} in the names of metrics, where {name} is "
+                "something else"
+            )
+    return [Remark(str(path), "noted", reason) for reason in reasons]
+
+
+def _like_thousands(texts: Iterable[str | None]) -> str | None:
+    """One of the numbers with a comma, if all of these could be thousands: three digits follow, and no zero leads."""
+    with_comma = [text.strip() for text in texts if text and "," in text]
+    could_be = all(re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text) for text in with_comma)
+    return with_comma[0] if with_comma and could_be else None
 
 
 def _like_classes(values: np.ndarray) -> str | None:
@@ -278,6 +377,6 @@ def _what_is_unclear(words: Sequence[str]) -> str:
 
 def _is_number(word: str) -> bool:
     try:
-        return bool(np.isfinite(_number(word.replace(",", "."))))
+        return bool(np.isfinite(as_number(word.replace(",", "."))))
     except ValueError:
         return False

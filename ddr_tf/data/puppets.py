@@ -213,10 +213,10 @@ class Puppets(Characters):
         Raises:
           UserError: If a size is out of range.
         """
-        if size < 16 or size % 16:
-            raise UserError(f"Puppets.size must be a multiple of 16 (the encoder halves it four times), got {size}.")
-        if num_poses < 2:
-            raise UserError(f"Puppets.num_poses must be at least 2, got {num_poses}.")
+        if not isinstance(size, int | np.integer) or size < 16 or size % 16:
+            raise UserError(f"Puppets.size must be a multiple of 16 (the encoder halves it four times), got {size!r}.")
+        if not isinstance(num_poses, int | np.integer) or num_poses < 2:
+            raise UserError(f"Puppets.num_poses must be a whole number of at least 2, got {num_poses!r}.")
         self.size = size
         low, high = np.transpose([ARMS_RANGE, LEAN_RANGE])
         self.poses = np.random.RandomState(POSE_SEED).uniform(low, high, (num_poses, 2))

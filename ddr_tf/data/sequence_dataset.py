@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf.data.label_names import check_names
+from ddr_tf.data.label_values import label_array
 from ddr_tf.data.sampling import sample_numbers, stream_seed
 from ddr_tf.errors import UserError
 
@@ -114,7 +116,9 @@ class SequenceDataset(abc.ABC):
         bound = inspect.signature(cls.__init__).bind(dataset, *args, **kwargs)
         bound.apply_defaults()
         _, *given = bound.arguments.items()
-        dataset.arguments = dict(given)
+        dataset.arguments = {
+            argument: value.item() if isinstance(value, np.generic) else value for argument, value in given
+        }
         return dataset
 
     def __init__(
@@ -132,18 +136,23 @@ class SequenceDataset(abc.ABC):
     ) -> None:
         """Checks and keeps the description.
 
+        Labels may be arrays or lists. Text and booleans become classes with their words. A split may also be a mask,
+        bool `[S]`.
+
         Raises:
           ValueError: If a split is empty, names a sequence that does not exist, or shares one with the other; or if
             labels or ids are not as many as what they describe.
-          UserError: If frames are neither grey nor colour.
+          UserError: If frames are neither grey nor colour; or if labels are of another kind, or two of them would give
+            metrics of the same name.
         """
         self.name = name
         self.frame_shape = tuple(frame_shape)
         self.frame_counts = np.asarray(frame_counts, np.int32)
-        self.splits = {split: np.asarray(numbers, np.int32) for split, numbers in splits.items()}
-        self.static_labels = dict(static_labels or {})
-        self.frame_labels = dict(frame_labels or {})
+        self.splits = {split: self._split_numbers(split, sequences) for split, sequences in splits.items()}
         self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
+        self.static_labels = {label: self._label(label, values) for label, values in (static_labels or {}).items()}
+        self.frame_labels = {label: self._label(label, values) for label, values in (frame_labels or {}).items()}
+        check_names(self.static_labels, self.frame_labels)
         self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
         self.remarks = tuple(remarks)
         self.pose_numbers = None if pose_numbers is None else np.asarray(pose_numbers, np.int32)
@@ -155,6 +164,28 @@ class SequenceDataset(abc.ABC):
             raise ValueError(f"{name}: ids must be unique.")
         self._check_labels()
         self._check_splits()
+
+    def _split_numbers(self, split: str, sequences: np.ndarray) -> np.ndarray:
+        """The sequences of a split as int32 numbers, be they given so or as a mask."""
+        sequences = np.asarray(sequences)
+        if sequences.dtype != bool:
+            return sequences.astype(np.int32)
+        if sequences.shape != self.frame_counts.shape:
+            raise UserError(
+                f"{self.name}: the mask of split '{split}' is of the shape {list(sequences.shape)}, but there are "
+                f"{len(self.frame_counts)} sequences."
+            )
+        return np.flatnonzero(sequences).astype(np.int32)
+
+    def _label(self, label: str, values: np.ndarray) -> np.ndarray:
+        """The values of a label as numbers; keeps the words that they stand for."""
+        try:
+            array, words = label_array(values, self.label_names.get(label))
+        except ValueError as error:
+            raise UserError(f"{self.name}: the label {label} {error}.") from error
+        if words is not None:
+            self.label_names[label] = tuple(words)
+        return array
 
     def _check_labels(self) -> None:
         described = {"ids": (self.ids, self.num_sequences)}
@@ -328,7 +359,12 @@ class SequenceDataset(abc.ABC):
 
         Returns:
           uint8 `[B / W, N, H, W, C]`, prefetched.
+
+        Raises:
+          UserError: If there is no such split.
         """
+        if split not in self.splits:
+            raise UserError(f"{self.name}: there is no split {split!r}; there are '{TRAIN}' and '{HELD_OUT}'.")
         return self._stream(
             StreamSettings(split, batch_size, num_frames, seed, start_step, worker, num_workers, num_neighbours)
         )

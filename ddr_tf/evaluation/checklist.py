@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.summary import OTHER_NUM_FRAMES
 
 MIN_IDENTITIES = 200  # with fewer training sequences, held-out ones usually do worse than they need to
 Values = Mapping[str, float]  # name of a metric -> value; with what `_facts` adds
@@ -135,7 +136,11 @@ def _facts(
     facts = {name: metric.value for name, metric in metrics.items()}
     facts["training_sequences"] = len(sequences.splits[TRAIN])
     facts["held_out_sequences"] = len(sequences.splits[HELD_OUT])
-    leaks = [value for name, value in facts.items() if name.startswith("leakage_dynamic_to_") and "_with_" not in name]
+    leaks = [
+        value
+        for name, value in facts.items()
+        if name.startswith("leakage_dynamic_to_") and not OTHER_NUM_FRAMES.search(name)
+    ]
     if leaks:
         facts["worst_leakage_dynamic"] = max(leaks)
     if "prior_pose_coverage" in metrics:

@@ -3,11 +3,12 @@
 The functions of arrays are pure; each says what perfect codes get and what codes that know nothing get.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes
 from ddr_tf.evaluation.metric import Measurement
@@ -117,18 +118,20 @@ def measure_codes(
     return measurements | {name: Measurement(value, 0.0, 1.0) for name, value in readable if value is not None}
 
 
-def _by_kind(labels: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray, Callable[..., float | None]]]:
-    """Each label as classes or as numbers, with the function that reads it from codes."""
-    for select, read in ((as_classes, probe), (as_numbers, explained)):
-        for name, values in select(labels).items():
-            yield name, values, read
+def _by_kind(
+    labels: dict[str, np.ndarray], classes: Container[str]
+) -> Iterator[tuple[str, np.ndarray, Callable[..., float | None]]]:
+    """Each label as classes or as numbers, with its name in metrics and the function that reads it from codes."""
+    for selected, read in ((as_classes(labels), probe), (as_numbers(labels, classes), explained)):
+        for name, values in selected.items():
+            yield name_in_metrics(name), values, read
 
 
 def _static_labels(
     static: _Rows, dynamic: _Rows | None, sequences: SequenceDataset, iterations: int
 ) -> Iterator[tuple[str, float | None]]:
     """What codes tell of the labels of sequences."""
-    for name, labels, read in _by_kind(sequences.static_labels):
+    for name, labels, read in _by_kind(sequences.static_labels, sequences.label_names):
         yield f"probe_static_to_{name}", read(static.codes, labels[static.sequence], static.sequence, iterations)
         if dynamic is None:
             continue
@@ -140,7 +143,7 @@ def _frame_labels(
 ) -> Iterator[tuple[str, float | None]]:
     """What codes tell of the labels of frames."""
     rows = sequences.rows(codes.sequence[:, None, None], codes.frame)
-    for name, labels, read in _by_kind(sequences.frame_labels):
+    for name, labels, read in _by_kind(sequences.frame_labels, sequences.label_names):
         if dynamic is not None:
             yield f"probe_dynamic_to_{name}", read(dynamic.codes, labels[rows].ravel(), dynamic.sequence, iterations)
         of_sets = labels[rows].reshape(len(static.codes), -1, 1)

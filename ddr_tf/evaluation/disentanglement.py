@@ -5,7 +5,7 @@ of Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoder
 each factor, which this model does not ask of f: compare them between models of the same F.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -136,8 +136,9 @@ def measure_disentanglement(codes: Codes, sequences: SequenceDataset) -> dict[st
     both = np.concatenate([static, codes.dynamic], axis=-1).reshape(num_sequences * num_sets * num_frames, -1)
     owner = np.repeat(codes.sequence, num_sets * num_frames)
     rows = sequences.rows(owner, codes.frame.ravel())
-    labels = {name: values[owner] for name, values in _classes_and_numbers(sequences.static_labels).items()}
-    labels |= {name: values[rows] for name, values in _classes_and_numbers(sequences.frame_labels).items()}
+    classes = sequences.label_names
+    labels = {name: values[owner] for name, values in _classes_and_numbers(sequences.static_labels, classes).items()}
+    labels |= {name: values[rows] for name, values in _classes_and_numbers(sequences.frame_labels, classes).items()}
     labels = {name: values for name, values in labels.items() if _all_known(values)}
     if len(labels) < 2:
         return {}
@@ -148,8 +149,8 @@ def measure_disentanglement(codes: Codes, sequences: SequenceDataset) -> dict[st
     return {name: Measurement(value, 0.0, 1.0) for name, value in measured.items()}
 
 
-def _classes_and_numbers(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return as_classes(labels) | as_numbers(labels)
+def _classes_and_numbers(labels: Mapping[str, np.ndarray], classes: Container[str]) -> dict[str, np.ndarray]:
+    return as_classes(labels) | as_numbers(labels, classes)
 
 
 def _all_known(values: np.ndarray) -> bool:

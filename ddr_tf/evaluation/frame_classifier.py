@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
 from ddr_tf.evaluation.interfaces import DensityModel
@@ -164,10 +165,11 @@ def measure_frame_classifier(
                 classification_scores(probabilities[frames_of][label], truth[label]) for frames_of in ("real", kind)
             )
             chance = float(np.bincount(truth[label]).max() / len(truth[label]))
-            measurements[f"judge_real_{label}_accuracy"] = Measurement(real["accuracy"], chance, 1.0)
+            named = name_in_metrics(label)
+            measurements[f"judge_real_{named}_accuracy"] = Measurement(real["accuracy"], chance, 1.0)
             levels = {"accuracy": chance, "entropy": 0.0, "conditional_entropy": 0.0, "inception_score": 1.0}
             for name, value in generated.items():
-                measurements[f"judge_{kind}_{label}_{name}"] = Measurement(value, levels[name], real[name])
+                measurements[f"judge_{kind}_{named}_{name}"] = Measurement(value, levels[name], real[name])
     return measurements
 
 

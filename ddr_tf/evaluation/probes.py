@@ -1,7 +1,7 @@
 """Probes: how well labels can be read from codes of identities that the probe was not fitted on."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,34 +21,54 @@ def as_classes(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """The labels that are integers or booleans of at least 2 and at most `MAX_CLASSES` known values.
 
     Returns:
-      name -> int64 `[n]`, numbers of the values in ascending order, -1 where not known (below 0).
+      name -> int64 `[n]`, numbers of the values in ascending order, -1 where not known; see `known`.
     """
     classes = {}
     for name, values in labels.items():
         values = np.asarray(values)
         if values.dtype.kind in "iub":
-            known = values >= 0
-            distinct, numbers = np.unique(values[known], return_inverse=True)
+            distinct, numbers = np.unique(values[known(values)], return_inverse=True)
             if 2 <= len(distinct) <= MAX_CLASSES:
                 classes[name] = np.full(len(values), -1)
-                classes[name][known] = numbers
+                classes[name][known(values)] = numbers
     return classes
 
 
-def as_numbers(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-    """The labels that are real numbers, or integers of more than `MAX_CLASSES` values, and not all the same.
+def known(values: np.ndarray) -> np.ndarray:
+    """Where a label is known, bool `[n]`.
+
+    Numbers are not known where they are NaN; integers where they are -1, if no other is below 0.
+    """
+    if values.dtype.kind == "f":
+        return ~np.isnan(values)
+    return values != -1 if values.size and values.min() == -1 else np.ones(values.shape, bool)
+
+
+def as_numbers(labels: Mapping[str, ArrayLike], classes: Container[str] = ()) -> dict[str, np.ndarray]:
+    """The labels that are real numbers, or integers of more than `MAX_CLASSES` known values, and not all the same.
+
+    Args:
+      labels: name -> `[n]`.
+      classes: Names of those that are classes, however many.
 
     Returns:
-      name -> float64 `[n]`, NaN where not known.
+      name -> float64 `[n]`, NaN where not known; see `known`.
     """
     numbers = {}
     for name, values in labels.items():
         values = np.asarray(values)
-        if values.dtype.kind == "f" or (values.dtype.kind in "iu" and len(np.unique(values)) > MAX_CLASSES):
-            values = values.astype(np.float64)
-            if len(np.unique(values[~np.isnan(values)])) > 1:
-                numbers[name] = values
+        if name in classes or values.dtype.kind not in "iuf":
+            continue
+        distinct = len(np.unique(values[known(values)]))
+        if distinct > (1 if values.dtype.kind == "f" else MAX_CLASSES):
+            numbers[name] = np.where(known(values), values, np.nan).astype(np.float64)
     return numbers
+
+
+def left_out(labels: Mapping[str, np.ndarray], classes: Container[str]) -> dict[str, int]:
+    """The labels that are classes, and more than `MAX_CLASSES`, which no probe reads: name -> how many."""
+    counts = {name: len(np.unique(values[known(values)])) for name, values in labels.items() if name in classes}
+    return {name: count for name, count in counts.items() if count > MAX_CLASSES}
 
 
 def probe(

@@ -24,7 +24,7 @@ from ddr_tf.evaluation.held_out import Codes, Swaps, Transfers, density_transfer
 from ddr_tf.evaluation.interfaces import Autoencoder, DensityModel
 from ddr_tf.evaluation.metric import Measurement, Metric
 from ddr_tf.evaluation.prior import measure_prior
-from ddr_tf.evaluation.probes import NUM_FOLDS
+from ddr_tf.evaluation.probes import MAX_CLASSES, NUM_FOLDS, left_out
 from ddr_tf.evaluation.samples import measure_samples
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 from ddr_tf.evaluation.swaps import measure_swaps
@@ -127,6 +127,7 @@ def over_draws(
     """
     frame_counts = dict.fromkeys(settings.frame_counts)
     if progress:
+        _warn_of_many_classes(sequences)
         for num_frames in frame_counts:
             _warn_of_short_sequences(sequences, num_frames)
     measurements: dict[str, list[Measurement]] = {}
@@ -142,6 +143,13 @@ def over_draws(
             if np.isfinite(measurement.value):
                 measurements.setdefault(name + suffix, []).append(measurement)
     return {name: Metric.over_seeds(of_seeds) for name, of_seeds in measurements.items()}
+
+
+def _warn_of_many_classes(sequences: SequenceDataset) -> None:
+    """Says which labels no probe reads."""
+    labels = sequences.static_labels | sequences.frame_labels
+    for name, count in left_out(labels, sequences.label_names).items():
+        print(f"The label {name} has {count} classes, more than {MAX_CLASSES}, so no probe reads it.", file=sys.stderr)
 
 
 def _warn_of_short_sequences(sequences: SequenceDataset, num_frames: int) -> None:

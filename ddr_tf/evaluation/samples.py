@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
 from ddr_tf.evaluation.interfaces import DensityModel
@@ -175,7 +176,7 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
     }
     for name, labels in as_classes(sequences.static_labels).items():
         evenness = [coverage(labels[frames.sequence], labels.max() + 1) for frames in (samples, reconstructed)]
-        metrics[f"diversity_{name}"] = Measurement(evenness[0], 0.0, evenness[1])
+        metrics[f"diversity_{name_in_metrics(name)}"] = Measurement(evenness[0], 0.0, evenness[1])
     return metrics
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Swaps, fetch, transfer_prefix
 from ddr_tf.evaluation.image_quality import best_of_truths, nearest, psnr, ssim
@@ -50,9 +51,9 @@ def swap_accuracies(
 
 
 def _static_classes(sequences: SequenceDataset) -> dict[str, np.ndarray]:
-    """The labels of sequences that are classes, known of all of them."""
+    """The labels of sequences that are classes, known of all of them, by their names in metrics."""
     labels = sequences.static_labels.items()
-    return {name: values for name, values in labels if values.dtype.kind in "iu" and values.min() >= 0}
+    return {name_in_metrics(name): values for name, values in labels if values.dtype.kind in "iu" and values.min() >= 0}
 
 
 def _with_pose(sequences: SequenceDataset, dynamic_sequence: int, frame: int) -> np.ndarray:

@@ -58,3 +58,9 @@ def test_a_shared_tensor_is_the_same_memory():
     tensor = shared_tensor(array)
     array[2, 4, 6] = 9
     assert tensor.numpy()[2, 4, 6] == 9
+
+
+def test_lists_of_frames_are_refused_as_other_arrays_are():
+    frames = np.zeros((9, 16, 16, 1), np.uint8).tolist()
+    with pytest.raises(ValueError, match=r"frames must be uint8 .* got int64"):
+        ArrayDataset(frames, name="x", frame_counts=[2, 4, 3], splits=SPLITS)

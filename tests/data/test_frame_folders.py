@@ -138,3 +138,62 @@ def test_frames_of_unknown_labels_show_what_nothing_else_does(tmp_path):
     poses = of(tmp_path, pose_label="mood").pose_numbers.tolist()
     assert poses == [poses[0], -1, poses[2], poses[0], -1, poses[2], -1, -1, -1]
     assert poses[0] != poses[2]
+
+
+def test_names_that_occur_twice_in_a_sequence_say_nothing(tmp_path, capsys):
+    for person in ("anna", "bob"):
+        for j, name in enumerate(("left/a", "left/b", "right/a", "right/b")):
+            draw_image(tmp_path / person / f"{name}.png", seed=j + 10 * (person == "bob"))
+    sequences = of(tmp_path, name_pattern=r"(?P<sequence>[^/]+)/(?P<view>\w+)/\w+")
+    assert sequences.pose_numbers is None
+    (remark,) = sequences.remarks
+    assert "anna/left/a.png and anna/right/a.png of one sequence, anna, have the same name" in remark.reason
+    assert "pose_label" in remark.reason
+    assert remark.reason in capsys.readouterr().out
+    assert of(tmp_path, name_pattern=r"(?P<sequence>[^/]+)/.*", pose_label=None).remarks == ()
+
+
+def test_numbers_are_names_too_which_a_remark_says(tmp_path):
+    draw_people(tmp_path, frames=("frame_000", "frame_090", "frame_180"))
+    sequences = of(tmp_path)
+    assert sequences.shared_poses
+    (remark,) = sequences.remarks
+    assert remark.reason.startswith("files of the same number (as frame_000) count as showing the same")
+    assert remark.reason.endswith("set FrameFolders.pose_label = None")
+    clips = of(tmp_path, pose_label=None)
+    assert clips.pose_numbers is None and clips.remarks == ()
+    turned = of(tmp_path, name_pattern=r"(?P<sequence>[^/]+)/frame_(?P<angle>\d+)", pose_label="angle")
+    assert turned.shared_poses
+
+
+def test_a_frame_that_is_not_used_leaves_the_poses_of_others(tmp_path):
+    draw_people(tmp_path)
+    shutil.copy(tmp_path / "bob/left.png", tmp_path / "bob/smile.png")
+    (tmp_path / "eve/notes.txt").write_text("of one folder alone")
+    sequences = of(tmp_path)
+    assert sequences.swap_frames(np.array([0, 1, 1]), np.array([1, 0, 0]), np.array([0, 1, 2])).tolist() == [0, 1, -1]
+    assert not sequences.shared_poses
+    assert sequences.remarks[-1].reason.startswith(
+        "not all true frames of swaps are known, since bob has no usable smile; metrics that need all poses"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"value_range": 4095}, "value_range must be two numbers"),
+        ({"held_out": ["anna"]}, r"held_out must be one regular expression, as 'anna\|bob'; got \['anna'\]"),
+        ({"size": "16"}, "size must be a multiple of 16 .* got '16'"),
+        ({"class_labels": "age"}, "class_labels names 'age', which is no label"),
+    ],
+)
+def test_settings_of_other_types_are_told(folder, settings, message):
+    with pytest.raises(UserError, match=message):
+        of(folder, **settings)
+
+
+def test_numbers_of_numpy_and_one_class_label_are_taken(folder):
+    (folder / "labels.csv").write_text("sequence,kind\nanna,1\n")
+    sequences = of(folder, size=np.int64(16), class_labels="kind")
+    assert sequences.frame_shape == (16, 16, 3)
+    assert sequences.label_names == {"kind": ("1",)}

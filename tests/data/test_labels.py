@@ -180,3 +180,72 @@ def test_40000_words_take_seconds():
     values, words = as_label(f"word {number}" for number in range(40_000))
     assert time.perf_counter() - start < 5
     assert (len(words), len(np.unique(values))) == (40_000, 40_000)
+
+
+def people(root, names):
+    for i, person in enumerate(("anna", "bob", "carl")):
+        for j, name in enumerate(names):
+            draw_image(root / person / name, 10 * i + j)
+
+
+def table(root, text, **settings):
+    (root / "labels.csv").write_text(text)
+    return of(root, **settings)
+
+
+def test_a_row_that_may_be_of_two_files_is_refused_and_paths_tell_them_apart(tmp_path):
+    people(tmp_path, ("left/000.png", "right/000.png", "000.png", "001.png", "001.jpg"))
+    pattern = {"name_pattern": "(?P<sequence>[^/]+)/.*"}
+    with pytest.raises(UserError, match=r"line 2: anna/000.png may be anna/000.png and anna/left/000.png; write the"):
+        table(tmp_path, "sequence,frame,smile\nanna,000.png,1\n", **pattern)
+    with pytest.raises(UserError, match=r"line 2: anna/001 may be anna/001.jpg and anna/001.png; write the path"):
+        table(tmp_path, "sequence,frame,smile\nanna,001,1\n", **pattern)
+    rows = ["anna,anna/left/000.png,2", "anna,anna/right/000,3", "anna,001.jpg,4", "anna,001.png,5"]
+    data = table(tmp_path, "\n".join(["sequence,frame,smile", *rows, ""]), **pattern)
+    np.testing.assert_array_equal(data.frame_labels["smile"][:5], [np.nan, 4, 5, 2, 3])
+
+
+@pytest.mark.parametrize("before", ["sep=;\n", "# my labels\n#\n", "\n \n"])
+def test_what_stands_before_the_header_is_passed_over(folder, before):
+    (folder / "labels.csv").write_text(f"{before}Sequence;Age\nanna;3\nanne;4\n")
+    with pytest.raises(UserError, match=rf"line {before.count(chr(10)) + 3}: there is no anne; did you mean anna\?"):
+        of(folder)
+    data = table(folder, f"{before}Sequence;Age\nanna;3\n")
+    np.testing.assert_array_equal(data.static_labels["Age"], [3, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sequence,age,\nanna,3,\n", "column 3 has no name, so remove it or name it"),
+        ("sequence,age,age\nanna,3,4\n", "'age' is there twice, so rename one"),
+        ("name,age\nanna,3\n", "it begins with 'name, age'"),
+        ("", "it is empty"),
+        ('sequence,town\nb/deep,Bonn\nanna,"Ulm\nж 虫,Bonn\n', "from line 3 on: .*a quote that is opened there"),
+        ("sequence,age\nanna," + "9" * 200_000, "from line 2 on: field larger"),
+        ("sequence,frame,age\nanna,FRAME 01.png,3\n", r"there is no anna/FRAME 01.png; did you mean frame 1.png\?"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(folder, text, message):
+    with pytest.raises(UserError, match=message):
+        table(folder, text)
+
+
+def test_names_count_in_any_form_of_unicode(tmp_path):
+    people(tmp_path, ("a.png", "b.png"))
+    (tmp_path / "anna").rename(tmp_path / "Zoe\u0308")
+    data = table(tmp_path, "sequence,age\nZo\u00eb,3\n")
+    assert data.static_labels["age"][0] == 3
+    assert of(tmp_path, held_out="Zo\u00eb").splits["held_out"].tolist() == [0]
+
+
+def test_labels_of_nothing_thousands_and_names_of_metrics_are_remarked_on(folder):
+    def reasons(text):
+        return [remark.reason for remark in table(folder, text).remarks]
+
+    assert reasons("sequence,age\n") == ["the label age has no value that is known"]
+    (said,) = reasons("sequence;income\nanna;1,500\nb/deep;31,000\n")
+    assert "has numbers like 1,500, read as 1.500; if those are thousands" in said
+    assert reasons("sequence;income\nanna;0,500\nb/deep;31,000\n") == []
+    (said,) = reasons("sequence,identity\nanna,x\n")
+    assert "the label identity is called label_identity in the names of metrics" in said

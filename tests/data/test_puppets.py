@@ -45,7 +45,15 @@ def test_any_size_and_deterministic():
     np.testing.assert_array_equal(*frames)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"size": 40}, "Puppets.size"), ({"num_poses": 1}, "num_poses")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 40}, "Puppets.size"),
+        ({"size": "32"}, "Puppets.size must be .* got '32'"),
+        ({"num_poses": 1}, "num_poses"),
+        ({"num_poses": 2.5}, "num_poses must be a whole number"),
+    ],
+)
 def test_impossible_sizes_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         Puppets(**arguments)

@@ -46,3 +46,42 @@ def test_values_of_labels_have_words():
         Described(
             "x", (16, 16, 1), np.array([4, 4]), splits, {"town": np.array([0, 2])}, label_names={"town": ["a", "b"]}
         )
+
+
+def described(**settings):
+    splits = {"train": [0, 1], "held_out": [2, 3]}
+    return Described("x", (16, 16, 1), np.array([2, 2, 2, 2]), **{"splits": splits} | settings)
+
+
+def test_labels_may_be_lists_text_and_booleans():
+    labels = {"age": [31, 20, 4, 5], "town": ["Ulm", "Bonn", None, "Ulm"], "glasses": np.array([True, False] * 2)}
+    data = described(static_labels=labels, frame_labels={"smile": [0.5] * 8})
+    assert {name: values.tolist() for name, values in data.static_labels.items()} == {
+        "age": [31, 20, 4, 5],
+        "town": [1, 0, -1, 1],
+        "glasses": [1, 0, 1, 0],
+    }
+    assert data.label_names == {"town": ("Bonn", "Ulm"), "glasses": ("False", "True")}
+    assert data.frame_labels["smile"].dtype == np.float64
+    with pytest.raises(UserError, match=r"x: the label one_hot is of the shape \[4, 3\], not one value for each"):
+        described(static_labels={"one_hot": np.eye(4, 3)})
+    with pytest.raises(UserError, match="'age' is of sequences as well as of frames"):
+        described(static_labels={"age": [1] * 4}, frame_labels={"age": [1] * 8})
+
+
+def test_splits_may_be_masks():
+    mask = np.array([True, True, False, False])
+    data = described(splits={"train": mask, "held_out": (~mask).tolist()})
+    assert {split: numbers.tolist() for split, numbers in data.splits.items()} == {"train": [0, 1], "held_out": [2, 3]}
+    with pytest.raises(UserError, match=r"the mask of split 'held_out' is of the shape \[2\], but there are 4"):
+        described(splits={"train": mask, "held_out": [True, True]})
+
+
+def test_a_split_that_does_not_exist_is_told():
+    with pytest.raises(UserError, match="random: there is no split 'test'; there are 'train' and 'held_out'"):
+        RandomDataset().batches("test", 2, 2, seed=0)
+
+
+def test_numbers_of_numpy_are_kept_as_plain_arguments():
+    data = RandomDataset(held_out=np.int64(3))
+    assert type(data.arguments["held_out"]) is int

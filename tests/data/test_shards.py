@@ -161,3 +161,19 @@ def test_names_need_not_be_text(tmp_path):
     assert read.ids == data.ids
     assert next(iter(read.batches("train", 2, 2, seed=0))).shape == (2, 2, 16, 16, 1)
     assert read.damage() is None
+
+
+def test_labels_in_lists_of_text_and_of_booleans_are_written(tmp_path):
+    from ddr_tf.data.arrays import ArrayDataset
+
+    data = ArrayDataset(
+        np.zeros((8, 16, 16, 1), np.uint8),
+        name="x",
+        frame_counts=[2] * 4,
+        splits={"train": [0, 1], "held_out": [2, 3]},
+        static_labels={"list": [3, 2, 1, 0], "text": np.array(list("baab")), "truth": np.arange(4) > 1},
+    )
+    write_shards(data, tmp_path)
+    read = TFRecords(str(tmp_path))
+    assert [values.tolist() for values in read.static_labels.values()] == [[3, 2, 1, 0], [1, 0, 0, 1], [0, 0, 1, 1]]
+    assert read.label_names == {"text": ("a", "b"), "truth": ("False", "True")}

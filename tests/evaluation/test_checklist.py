@@ -66,3 +66,12 @@ def test_overfitting_and_few_sequences():
 def test_what_was_not_measured_is_not_judged():
     assert remarks({}) == []
     assert np.all([check.advice for check in CHECKS])
+
+
+def test_labels_may_be_called_as_other_numbers_of_frames_nearly_are():
+    metrics = {
+        "leakage_dynamic_to_clip_with_sound": Metric(0.9),
+        "leakage_dynamic_to_hair_with_16_frames": Metric(0.95),
+    }
+    (remark,) = [line for line in conspicuous(metrics, RandomDataset()) if line.startswith("z tells who it is")]
+    assert "up to 0.90 of 1" in remark

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,24 @@ def test_consistency_does_not_depend_on_how_many_groups_there_are():
     for groups in (4, 32):
         draws = [2 * random.normal(size=(groups, 1, 3)) + random.normal(size=(groups, 40, 3)) for _ in range(400)]
         assert np.mean([consistency(each) for each in draws]) == pytest.approx(0.8, abs=0.04)
+
+
+def test_a_label_called_pose_does_not_replace_the_shared_poses():
+    sequences = copy.copy(puppets())
+    frames = sequences.frame_counts.sum()
+    sequences.frame_labels = {"pose": np.random.RandomState(0).randint(0, 3, frames)}
+    codes = oracle_codes(sequences, "labels", "place")
+    found = values_of(codes, sequences)
+    assert found["probe_dynamic_to_pose"] > 0.95
+    assert found["probe_dynamic_to_label_pose"] < 0.5
+    assert {"leakage_static_to_pose", "leakage_static_to_label_pose"} <= found.keys()
+
+
+def test_many_classes_are_read_by_no_probe():
+    sequences = copy.copy(puppets())
+    town = np.random.RandomState(0).randint(0, 30, sequences.num_sequences)
+    sequences.static_labels = {"skin": sequences.static_labels["skin"], "town": town}
+    codes = oracle_codes(puppets(), "labels", "place")
+    assert "probe_static_to_town" in values_of(codes, sequences)
+    sequences.label_names = {"town": [str(number) for number in range(30)]}
+    assert "probe_static_to_town" not in values_of(codes, sequences)

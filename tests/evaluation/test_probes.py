@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe, probe_presence
+from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, left_out, probe, probe_presence
 
 
 def noise(*shape, seed=0):
@@ -97,3 +97,16 @@ def test_what_a_linear_probe_reads_without_an_error_is_not_read_again(monkeypatc
         codes = np.eye(2)[identities % 2] + noise(len(identities), 2, seed=1) * 0.01
         probe(codes, labels, identities)
         assert tried == ["LogisticRegression", "MLPClassifier"][:expected]
+
+
+def test_classes_never_become_numbers_and_what_is_not_known_is_nan():
+    town = np.r_[np.arange(25), -1, -1]
+    assert as_classes({"town": town}) == {}
+    assert as_numbers({"town": town}, classes=["town"]) == {}
+    np.testing.assert_array_equal(as_numbers({"town": town})["town"], np.r_[np.arange(25), np.nan, np.nan])
+    few = {"few": np.r_[np.arange(20), -1]}  # twenty classes, and "not known"
+    assert (list(as_classes(few)), list(as_numbers(few))) == (["few"], [])
+    angles = {"angle": np.arange(-10, 16)}  # where others are below 0, -1 is a number as they are
+    assert as_classes(angles) == {}
+    np.testing.assert_array_equal(as_numbers(angles)["angle"], np.arange(-10, 16))
+    assert left_out({"town": town, "few": few["few"], "age": town}, ("town", "few")) == {"town": 25}

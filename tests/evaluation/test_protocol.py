@@ -6,7 +6,7 @@ import pytest
 from conftest import RandomDataset
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.evaluation.image_quality import best_of_truths, psnr
-from ddr_tf.evaluation.protocol import evaluate
+from ddr_tf.evaluation.protocol import evaluate, over_draws
 from ddr_tf.evaluation.settings import Settings
 from evaluation_examples import FEW, puppets, tiny_model
 
@@ -64,3 +64,13 @@ def test_without_true_frames_there_is_what_needs_none():
     assert found["importance_weighted_gain_nats_per_frame"].value > 0
     parts = [found[f"{name}_nats_per_frame"].value for name in ("elbo", "kl_static", "kl_dynamic")]
     assert parts[0] < -parts[1] - parts[2]
+
+
+def test_it_is_said_which_labels_no_probe_reads(capsys):
+    few = RandomDataset()
+    few.static_labels = {"name": np.arange(6), "town": np.arange(6) % 2}
+    few.frame_labels = {"word": np.arange(few.frame_counts.sum())}
+    few.label_names = {name: ("a", "b") for name in ("name", "town", "word")}
+    over_draws(lambda *_: {}, few, Settings(num_seeds=1), progress=True)
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "classes" in line]
+    assert said == "The label word has 48 classes, more than 20, so no probe reads it."

@@ -3,7 +3,7 @@ import pytest
 
 from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.evaluation.held_out import direct_transfer, draw_swaps
-from ddr_tf.evaluation.swaps import chance_of_accuracies, swap_accuracies
+from ddr_tf.evaluation.swaps import chance_of_accuracies, measure_swaps, swap_accuracies
 from evaluation_examples import puppets, tiny_model
 
 
@@ -47,3 +47,12 @@ def test_of_incomplete_sets_the_pairs_that_exist_are_used():
     assert found["oracle"] == {"identity": 1.0, "pose": 1.0}
     assert found["copy"]["identity"] == 0.0
     assert chance_of_accuracies(sequences, swaps) == {"identity": 1 / 4, "pose": 1 / 4}
+
+
+def test_labels_called_identity_or_pose_have_metrics_of_their_own():
+    sequences = incomplete()
+    sequences.static_labels = {"identity": np.arange(6) // 3, "pose": np.arange(6) % 2}
+    swaps = draw_swaps(tiny_model(), sequences, seed=0, num_frames=8, num_pairs=32, transfers=direct_transfer)
+    found = measure_swaps(sequences, swaps)
+    assert found["swap_identity_accuracy"].chance == found["swap_pose_accuracy"].chance == 1 / 4
+    assert found["swap_label_identity_accuracy"].chance == found["swap_label_pose_accuracy"].chance == 1 / 2
