@@ -65,7 +65,7 @@ class _Account:
         """Something that should be usable and is not; raises UserError if there are too many of that kind."""
         self._bad.append(f"{path}: {reason}")
         if len(self._bad) > self._max_bad:
-            several = f" (it is one of {len(self._bad)}, which are too many)" if len(self._bad) > 1 else ""
+            several = f" ({len(self._bad)} images cannot, which is too many)" if len(self._bad) > 1 else ""
             raise UserError(escaped(f"{path} cannot be used: {reason}{several}."))
 
     def warn(self) -> None:
@@ -372,7 +372,7 @@ def _check_whole_numbers(array: np.ndarray) -> None:
             f"frames of whole numbers must be from 0 to 255; yours, {array.dtype}, are from {low} to {high}. "
             "Divide them by the number that is white, which makes floats in [0, 1]."
         )
-    if high == 1:
+    if high == 1 and array.ndim > 1:
         raise UserError(
             f"frames of whole numbers must be from 0 to 255, which is white; yours, {array.dtype}, are 0 and 1 alone. "
             "Give floats if 1 is white, or uint8 if they are as dark as that."

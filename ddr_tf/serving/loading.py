@@ -290,7 +290,7 @@ def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarra
             array = np.asarray(codes, np.float32)
     except (TypeError, ValueError) as error:
         kind = type(codes).__name__
-        raise UserError(f"{name} must be numbers of the shape {shapes}; got a {kind} that holds others.") from error
+        raise UserError(f"{name} must be numbers of the shape {shapes}; got a {kind} of something else.") from error
     if not 1 <= array.ndim <= len(axes) + 1 or array.shape[-1] != int(last.split()[-1]):
         raise UserError(f"{name} must have the shape {shapes}; got {list(array.shape)}.")
     return array

@@ -119,6 +119,7 @@ def test_grey_frames_need_no_axis_of_channels():
         (np.array(["a", "b"]), "There is no folder a, nor a file of that name"),
         (np.array([10**30], object), "got object"),
         ((FRAMES[0] > 100).astype(int), "yours, int64, are 0 and 1 alone. Give floats if 1 is white"),
+        (tf.data.Dataset.from_tensor_slices((FRAMES[0], [0, 1, 2, 3, 4])), "The frames have different shapes"),
         (FRAMES[0].astype(np.uint16) * 16, "Divide them by the number that is white"),
         (tf.data.Dataset.from_tensor_slices(FRAMES).repeat(), r"never ends; give a part of it, as its \.take\(n\)"),
         (Frames(FRAMES, False), "frames must be an array; got Frames, a record of several: it holds array, single"),
@@ -265,7 +266,7 @@ def test_few_bad_images_are_left_out_and_many_are_refused(read, tmp_path):
     with pytest.warns(UserWarning, match=r"Not used: 1 image\(s\) that cannot be used, such as .*38\.png: "):
         (sequence,) = read.sequences(tmp_path / "a")
     assert sequence[2].shape == (38, 16, 16, 3)
-    with pytest.raises(UserError, match=r"38\.png cannot be used: .*it is one of 2, which are too many"):
+    with pytest.raises(UserError, match=r"38\.png cannot be used: .*2 images cannot, which is too many"):
         list(read.sequences(tmp_path))
     with pytest.raises(UserError, match=r"38\.png cannot be used"):
         read(tmp_path / "a")
