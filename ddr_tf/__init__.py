@@ -32,18 +32,20 @@ _MODULES = {
 startup.set_environment()
 
 
-def load(path: str | os.PathLike) -> "LoadedModel":
+def load(path: str | os.PathLike, value_range: tuple[float, float] | None = None) -> "LoadedModel":
     """A trained model that takes arrays, images and folders, and gives NumPy arrays; see `LoadedModel`.
 
     Args:
       path: A run (`runs/<name>`) or an exported model (`saved_models/<name>`, or one of its versions); or the name of
         an exported model in `saved_models/`, here or among those that come with ddr_tf.
+      value_range: The values that are black and white in images of 16 or 32 bits a pixel, as (0, 4095) for 12 bits in
+        files of 16; None: as in training.
 
     Raises:
       ddr_tf.errors.UserError: If there is neither.
     """
     startup.import_tensorflow()
-    return importlib.import_module("ddr_tf.serving.loading").load(path)
+    return importlib.import_module("ddr_tf.serving.loading").load(path, value_range)
 
 
 def __getattr__(name: str) -> typing.Any:

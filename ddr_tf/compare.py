@@ -145,7 +145,8 @@ def _check(run_dirs: Iterable[Path], out: str | None) -> None:
         cli.check_writable(Path(f"{out}.{suffix}"), "--out:")
     for run_dir in run_dirs:
         if not (run_dir / "model.keras").is_file():
-            raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
+            why = files.why_no_folder(run_dir) or "there is no model.keras in it"
+            raise UserError(f"{run_dir} holds no finished run ({why}).")
 
 
 def _write(out: str, table: str, runs: Mapping[str, Mapping[str, "Metric"]]) -> None:

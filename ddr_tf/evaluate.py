@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--saved_model",
         type=config.path_flag,
         metavar="DIR",
-        help="an exported model: saved_models/NAME, or one of its versions",
+        help="an exported model: saved_models/NAME, one of its versions, or the name of a model that comes with ddr_tf",
     )
     flags.add_argument("--all", action="store_true", help="print all metrics")
     add_flags(flags)
@@ -118,19 +118,22 @@ def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settin
     """Evaluates an exported model by its signatures, on the dataset of its run; kept in its `assets.extra`.
 
     Args:
-      saved_model: `saved_models/<name>` or one of its versions.
+      saved_model: `saved_models/<name>`, one of its versions, or a name; see `shipped.resolve`.
       data_dir: As of `runs.load_sequences`.
       settings: What is measured.
 
     Raises:
       UserError: If there is no such model, or as `runs.load_sequences`, or if the metrics cannot be written.
     """
-    from ddr_tf import runs
+    from ddr_tf import runs, shipped
     from ddr_tf.evaluation import checklist, protocol, summary
     from ddr_tf.serving.exported_model import ExportedModel
     from ddr_tf.serving.saved_model import EXTRA, find_saved_model
 
-    version = find_saved_model(saved_model)
+    folder = shipped.resolve(saved_model)
+    if shipped.is_run(folder):
+        raise UserError(f"{folder} is a run; give it as --run_dir.")
+    version = find_saved_model(folder)
     sequences = runs.load_sequences(version / EXTRA, data_dir)
     metrics = protocol.evaluate(ExportedModel(version), sequences, settings, progress=True)
     summary.write_evaluation(version / EXTRA, metrics, settings)

@@ -39,9 +39,12 @@ def local_path(path: str | os.PathLike) -> Path:
     """A path as people type it, with `~` expanded.
 
     Raises:
-      UserError: If it is the address of something remote, such as gs://bucket/run, holds a NUL, or is too long.
+      UserError: If it is no path, is the address of something remote, such as gs://bucket/run, holds a NUL, or is too
+        long.
     """
-    text = os.fspath(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserError(f"One path is needed, as text or a pathlib.Path; got {type(path).__name__}: {path!r:.100}.")
+    text = os.fsdecode(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):  # at least two letters: C:/ is a disk of Windows
         raise UserError(f"{text} is not a path of this machine; mount it, or copy it to a local folder first.")
     if "\0" in text:
@@ -50,6 +53,15 @@ def local_path(path: str | os.PathLike) -> Path:
     if len(os.fsencode(path)) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in path.parts):
         raise UserError(f"{text[:100]}... is longer than the name of a file may be.")
     return path
+
+
+def why_no_folder(path: Path) -> str | None:
+    """In words, why a path is not that of a folder; None: it is."""
+    if path.is_dir():
+        return None
+    if not os.path.lexists(path):
+        return "there is no such folder"
+    return f"it is a file; give the folder that it is in, {path.parent}"
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:

@@ -174,7 +174,8 @@ def load_model(run_dir: Path, checkpoint: str = BEST) -> DDR:
     """
     path = run_dir / MODEL
     if not path.is_file():
-        raise UserError(f"{run_dir} holds no finished run (there is no model.keras in it).")
+        why = files.why_no_folder(run_dir) or f"there is no {MODEL} in it"
+        raise UserError(f"{run_dir} holds no finished run ({why}).")
     if (run_dir / RECORD).is_file() and not read_record(run_dir)["finished"]:
         raise UserError(
             f"{run_dir} is being trained for longer and has not finished: its model.keras is of before. The command "

@@ -16,24 +16,30 @@ def resolve(path: str | Path) -> Path:
     """The folder of a run or of an exported model.
 
     Args:
-      path: Of the folder; or the name of one in `saved_models/` here, or of a model that comes with ddr_tf.
+      path: Of the folder; or the name of one in `saved_models/` here, or of a model that comes with ddr_tf. A folder
+        here that holds no model, such as one of images, does not hide those.
 
     Raises:
       UserError: If there is no such folder; it says which there are.
     """
     place = local_path(path)
-    if place.exists():
-        return place
     named = [folder / place for folder in (Path(FOLDER), *PLACES)] if len(place.parts) == 1 else []
-    for candidate in named:
-        if candidate.is_dir():
-            return candidate
+    there = [candidate for candidate in (place, *named) if candidate.is_dir()]
+    if place.exists() and place not in there:  # a file
+        return place
+    if there:
+        return next(filter(_holds_model, there), there[0])
     if named:
         names = ", ".join(model_names()) or "none"
         raise UserError(f"There is no folder {place}, and no exported model of that name; there are: {names}.")
     names = _folders(place.parent)
-    there = f"; in {place.parent} there are: {', '.join(names)}" if names else ""
-    raise UserError(f"There is no folder {place}{there}.")
+    others = f"; in {place.parent} there are: {', '.join(names)}" if names else ""
+    raise UserError(f"There is no folder {place}{others}.")
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether a folder is a run, an exported model, or a version of one."""
+    return is_run(folder) or any(next(folder.glob(pattern), None) for pattern in ("saved_model.pb", "*/saved_model.pb"))
 
 
 def model_names() -> list[str]:

@@ -12,7 +12,7 @@ from ddr_tf.evaluation.summary import write_evaluation
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere holds no finished run"),
+        (["nowhere"], "nowhere holds no finished run (there is no such folder)"),
         (["nowhere", "--seeds", "1"], "--seeds must be at least 2"),
         (["nowhere", "--seeds", "0", "--over_training_seeds"], "--seeds must be at least 1, got 0"),
         (["nowhere", "--num_frames", "0"], "--num_frames must be at least 1, got 0"),

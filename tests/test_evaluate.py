@@ -68,3 +68,25 @@ def test_an_exported_model_is_measured_as_its_run(tmp_path, run_dir, few):
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
     assert evaluate.main(["--run_dir", str(tmp_path)]) == 2
     assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_what_is_no_folder_is_told(tmp_path, capsys):
+    assert evaluate.main(["--run_dir", str(tmp_path / "nope")]) == 2
+    assert "nope holds no finished run (there is no such folder)" in capsys.readouterr().err
+    (tmp_path / "model.keras").write_text("")
+    assert evaluate.main(["--run_dir", str(tmp_path / "model.keras")]) == 2
+    assert f"(it is a file; give the folder that it is in, {tmp_path})" in capsys.readouterr().err
+
+
+def test_exported_models_are_found_by_their_names(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved_models/mine/1").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.gin").write_text("")
+    for given, words in (
+        ("mine", "saved_models/mine holds no SavedModel"),  # it is looked for there
+        ("nope", "There is no folder nope, and no exported model of that name; there are: "),
+        ("run", "run is a run; give it as --run_dir"),
+    ):
+        assert evaluate.main(["--saved_model", given]) == 2
+        assert words in capsys.readouterr().err

@@ -154,6 +154,19 @@ def test_what_is_no_path_of_this_machine_is_refused(path):
         files.local_path(path)
 
 
+@pytest.mark.parametrize("given", [None, 5, ["a"], b"a"])
+def test_what_is_no_path_at_all_is_refused(given):
+    with pytest.raises(UserError, match=f"One path is needed, .* got {type(given).__name__}"):
+        files.local_path(given)
+
+
+def test_why_a_path_is_no_folder(tmp_path):
+    (tmp_path / "a").write_text("")
+    assert files.why_no_folder(tmp_path) is None
+    assert files.why_no_folder(tmp_path / "b") == "there is no such folder"
+    assert files.why_no_folder(tmp_path / "a") == f"it is a file; give the folder that it is in, {tmp_path}"
+
+
 @pytest.mark.parametrize("path", ["x" * 5000, "a/" + "x" * 256, "a/" * 3000])
 def test_names_that_are_too_long_are_refused(path):
     with pytest.raises(UserError, match="longer than the name of a file may be") as error:

@@ -25,6 +25,17 @@ def test_a_path_comes_first_then_what_is_here_then_what_came_along(here):
     assert shipped.model_names() == ["a", "b"]
 
 
+def test_a_folder_that_holds_no_model_hides_none(here):
+    (here / "b/2").mkdir(parents=True)  # sequences of images may have such names
+    assert shipped.resolve("b").resolve() == here / "b"
+    (here.parent / "package/saved_models/b/1/saved_model.pb").write_text("")
+    assert shipped.resolve("b") == here.parent / "package/saved_models/b"
+    (here / "b/config.gin").write_text("")
+    assert shipped.resolve("b").resolve() == here / "b"
+    (here / "a").write_text("")  # a file, as train.initial_model takes it
+    assert shipped.resolve("a").resolve() == here / "a"
+
+
 def test_what_is_not_there_is_told_with_what_is(here):
     with pytest.raises(UserError, match="There is no folder d, and no exported model of that name; there are: a, b"):
         shipped.resolve("d")

@@ -26,9 +26,10 @@ class Client:
 
         Args:
           name: Of the model.
-          url: Of `ddr_tf.serve` or TF Serving.
+          url: Of `ddr_tf.serve` or TF Serving; http:// may be left out.
           timeout: Seconds to wait for an answer.
         """
+        url = url if "://" in url else f"http://{url}"
         self._model = f"{url.rstrip('/')}/v1/models/{quote(name, safe='')}"
         self._timeout = timeout
         self._session = requests.Session()
@@ -71,6 +72,8 @@ class Client:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             answer = self._session.request(method, url, data=body, headers=headers, timeout=self._timeout)
             document = orjson.loads(answer.content)
+        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+            raise UserError(f"{url} is not the address of a server; give one such as http://127.0.0.1:8501.") from error
         except requests.RequestException as error:
             raise UserError(f"{url} does not answer ({type(error).__name__}); is the server running?") from error
         except orjson.JSONDecodeError as error:

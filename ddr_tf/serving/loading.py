@@ -13,7 +13,7 @@ from ddr_tf.files import local_path
 from ddr_tf.model.bounds import FITTED, STANDARD
 from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
-from ddr_tf.serving.inputs import FrameReader, sequence_folders
+from ddr_tf.serving.inputs import FrameReader, check_no_record
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model, load_signatures
 from ddr_tf.serving.signatures import Signatures
 from ddr_tf.shipped import is_run, resolve
@@ -50,10 +50,11 @@ class EncodedFolder(NamedTuple):
     """Codes of S sequences with T frames in all.
 
     Attributes:
-      ids: Name of each sequence: the path of its folder under the root.
+      ids: Name of each sequence: the path of its folder under the root. The root itself goes by its own name, or by "."
+        where that is the path of another.
       static_mean, static_stddev: float32 `[S, F]`.
       frame_ids: Name of the sequence of each frame, T of them.
-      files: Name of the file of each frame.
+      files: Name of the file of each frame; "stack.tif#3" is the third picture in one of several.
       dynamic_mean, dynamic_stddev: float32 `[T, Z]`.
     """
 
@@ -86,12 +87,13 @@ class LoadedModel:
     Frames are given as one of
       - an array of NumPy, TensorFlow or another library: whole numbers from 0 to 255 or floats in [0, 1], `[H, W, C]`,
         one frame, `[N, H, W, C]`, one sequence, or `[B, N, H, W, C]`, several of equally many frames;
-      - a Pillow image or an image file, one frame; a folder, whose images are one sequence in the natural order of
-        their names; or a pattern of names, such as "frames/*.png";
-      - a list, a generator or a `tf.data.Dataset` of those: frames of one sequence, or sequences (a list of folders).
+      - a Pillow image, one frame; an image file, whose pictures (pages of a TIFF) are one sequence; a folder or a
+        pattern of names, such as "frames/*.png", whose images are one, in the natural order of their names;
+      - a list, a generator or a `tf.data.Dataset` of those: frames or files of one sequence, or sequences (a list of
+        folders); or an array or a column of pandas that holds paths.
     Images may be of any size and mode: they become frames as those of frame folders do in training. One frame is a
     sequence of one. Results are without B where one sequence was given. All methods raise `UserError` for what they
-    cannot use.
+    cannot use, and warn of what they leave out and of images of 16 bits that are dark.
 
     Attributes:
       name: Of the exported model or the run.
@@ -137,13 +139,15 @@ class LoadedModel:
           float32 `[N, Z]` or `[B, N, Z]` each.
         """
         array, single = self._read(frames)
-        static = self._static(static)
-        static, array = _as_many(static, array)
+        static, array = _as_many(_with_axes(self._static(static), 2), array)
         outputs = self._call("encode_dynamic", single and len(static) == 1, frames=array, static=static)
         return Normal(outputs["dynamic_mean"], outputs["dynamic_stddev"])
 
     def encode_folder(self, root: str | PathLike) -> EncodedFolder:
         """Codes of all sequences in a folder: each folder in it that holds images directly is one, of any length.
+
+        What is an image and what is passed over is as for `FrameFolders`, and a warning tells what is not used; but the
+        same file twice is used twice.
 
         As tables of pandas:
 
@@ -152,8 +156,7 @@ class LoadedModel:
             z = pd.DataFrame(codes.dynamic_mean, index=[codes.frame_ids, codes.files])
         """
         ids, frame_ids, files, codes = [], [], [], []
-        for name, folder in sequence_folders(local_path(root)).items():
-            names, frames = self._read.read_folder(folder)
+        for name, names, frames in self._read.sequences(local_path(root)):
             codes.append(Encoded(**self._call("encode", True, frames=frames[None])))
             ids.append(name)
             frame_ids += [name] * len(names)
@@ -180,10 +183,10 @@ class LoadedModel:
         Returns:
           float32 `[H, W, C]`, `[N, H, W, C]` or `[B, N, H, W, C]` in [0, 1]: as many axes as were given.
         """
-        one_frame = np.ndim(dynamic) == 1
-        single = np.ndim(static) == 1 and np.ndim(dynamic) < 3
-        static = self._static(static)
-        static, dynamic = _as_many(static, self._dynamic(dynamic))
+        static, dynamic = self._static(static), self._dynamic(dynamic)
+        one_frame = dynamic.ndim == 1
+        single = static.ndim == 1 and dynamic.ndim < 3
+        static, dynamic = _as_many(_with_axes(static, 2), _with_axes(dynamic, 3))
         frames = self._call("decode", single, static=static, dynamic=dynamic)["frames"]
         return frames[..., 0, :, :, :] if one_frame else frames
 
@@ -196,8 +199,8 @@ class LoadedModel:
         Returns:
           float32 `[Z]` or `[B, Z]` each.
         """
-        single = np.ndim(static) == 1
-        return Normal(**self._call("prior", single, static=self._static(static)))
+        static = self._static(static)
+        return Normal(**self._call("prior", static.ndim == 1, static=_with_axes(static, 2)))
 
     def reconstruct(self, frames: FrameInput) -> np.ndarray:
         """Frames encoded and decoded: float32 `[N, H, W, C]` or `[B, N, H, W, C]` in [0, 1]."""
@@ -244,11 +247,11 @@ class LoadedModel:
         return {name: value[0] for name, value in outputs.items()} if single else outputs
 
     def _static(self, codes: Any) -> np.ndarray:
-        """F as float32 `[B, F]`."""
+        """F as float32 `[F]` or `[B, F]`."""
         return _codes(codes, "static", ("B",), f"F = {self.static_dim}")
 
     def _dynamic(self, codes: Any) -> np.ndarray:
-        """Z as float32 `[B, N, Z]`."""
+        """Z as float32 `[Z]`, `[N, Z]` or `[B, N, Z]`."""
         return _codes(codes, "dynamic", ("B", "N"), f"Z = {self.dynamic_dim}")
 
 
@@ -267,23 +270,35 @@ def _int32(number: int, name: str) -> np.int32:
 
 
 def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarray:
-    """Codes as float32 with all axes, of which any may be missing but the last.
+    """Codes as float32, of whose axes any may be missing but the last.
 
     Args:
       codes: Numbers.
       name: What to call them.
       axes: Names of the axes before the last.
       last: Name and size of the last axis, as "F = 64".
+
+    Raises:
+      UserError: If they are none, or of another shape.
     """
+    check_no_record(codes, name)
+    shapes = " or ".join(f"[{', '.join((*axes[start:], last))}]" for start in range(len(axes), -1, -1))
     try:
+        if np.iscomplexobj(codes):
+            raise TypeError("complex numbers")
         with np.errstate(over="ignore"):  # the model refuses values that become infinite
             array = np.asarray(codes, np.float32)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name} must be numbers ({error}).") from error
+        kind = type(codes).__name__
+        raise UserError(f"{name} must be numbers of the shape {shapes}; got a {kind} of something else.") from error
     if not 1 <= array.ndim <= len(axes) + 1 or array.shape[-1] != int(last.split()[-1]):
-        shapes = [f"[{', '.join((*axes[start:], last))}]" for start in range(len(axes), -1, -1)]
-        raise UserError(f"{name} must have the shape {' or '.join(shapes)}; got {list(array.shape)}.")
-    return array.reshape((1,) * (len(axes) + 1 - array.ndim) + array.shape)
+        raise UserError(f"{name} must have the shape {shapes}; got {list(array.shape)}.")
+    return array
+
+
+def _with_axes(codes: np.ndarray, num_axes: int) -> np.ndarray:
+    """Codes with axes of one before theirs."""
+    return codes.reshape((1,) * (num_axes - codes.ndim) + codes.shape)
 
 
 def _as_many(static: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -295,19 +310,25 @@ def _as_many(static: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
     return static, others
 
 
-def load(path: str | PathLike) -> LoadedModel:
+def load(path: str | PathLike, value_range: tuple[float, float] | None = None) -> LoadedModel:
     """A model from a finished run, or from an exported model: its newest version, or the one that is named.
 
     Args:
       path: Of the folder, or the name of an exported model, see `shipped.resolve`.
+      value_range: The values that are black and white in images of 16 or 32 bits a pixel, as (0, 4095) for 12 bits in
+        files of 16; None: as in training.
 
     Raises:
       UserError: If there is neither.
     """
     folder = resolve(path)
     if is_run(folder):
-        model = load_model(folder)
-        return LoadedModel(Signatures(model).functions(), image_settings(folder), folder.resolve().name)
-    version = find_saved_model(folder)
-    name = version.resolve().parent.name if version.name.isdecimal() else version.resolve().name
-    return LoadedModel(load_signatures(version).signatures, image_settings(version / EXTRA), name)
+        signatures, settings = Signatures(load_model(folder)).functions(), image_settings(folder)
+        name = folder.resolve().name
+    else:
+        version = find_saved_model(folder)
+        signatures, settings = load_signatures(version).signatures, image_settings(version / EXTRA)
+        name = version.resolve().parent.name if version.name.isdecimal() else version.resolve().name
+    if value_range is not None:
+        settings["value_range"] = value_range
+    return LoadedModel(signatures, settings, name)

@@ -45,7 +45,8 @@ def find_saved_model(directory: Path) -> Path:
     """
     version = list(versions(directory).values() or [directory])[-1]
     if not (version / SAVED_MODEL).is_file():
-        raise UserError(f"{directory} holds no SavedModel (there is no {version / SAVED_MODEL}).")
+        why = files.why_no_folder(directory) or f"there is no {version / SAVED_MODEL}"
+        raise UserError(f"{directory} holds no SavedModel ({why}).")
     return version
 
 

@@ -58,6 +58,15 @@ def test_mistakes(server_url):
         Client("puppets", "http://127.0.0.1:1").versions()
 
 
+def test_the_scheme_of_an_address_may_be_left_out(server_url):
+    assert Client("puppets", server_url.removeprefix("http://")).versions() == {3: "AVAILABLE"}
+    for url in ("gopher://127.0.0.1", "", "http://"):
+        with pytest.raises(
+            UserError, match=r"is not the address of a server; give one such as http://127\.0\.0\.1:8501"
+        ):
+            Client("puppets", url).versions()
+
+
 def test_something_else_than_a_model_server():
     async def page(request):
         return web.Response(text="<html>", status=502)

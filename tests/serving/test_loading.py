@@ -70,6 +70,7 @@ def test_one_sequence_is_a_batch_of_one_without_it(model):
     np.testing.assert_allclose(as_float.dynamic_mean, one.dynamic_mean, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Not used.*notes.txt")
 def test_folders_files_and_images_become_frames_as_in_training(model, folder):
     names = ["1.jpg", "9.png", "10.webp"]  # in natural order
     paths = [folder / "my_frames/anna" / name for name in names]
@@ -140,11 +141,15 @@ def test_it_says_what_it_is(model):
 
 def test_folders_become_tables(model, folder, tmp_path):
     root = folder / "my_frames"
-    codes = model.encode_folder(root)
+    with pytest.warns(UserWarning, match=r"Not used: .*anna/notes\.txt \(not an image by name") as warned:
+        codes = model.encode_folder(root)
+    assert [warning.filename for warning in warned] == [__file__]
     assert codes.ids == ["anna", "bob"]
     assert codes.frame_ids == ["anna"] * 3 + ["bob"] * 3
     assert codes.files == ["1.jpg", "9.png", "10.webp"] * 2
-    wanted = model.encode([root / "anna", root / "bob"])
+    with pytest.warns(UserWarning, match=r"Not used: .*anna/notes\.txt") as warned:
+        wanted = model.encode([root / "anna", root / "bob"])
+    assert [warning.filename for warning in warned] == [__file__]
     np.testing.assert_allclose(codes.static_mean, wanted.static_mean, atol=1e-5)
     np.testing.assert_allclose(codes.static_stddev, wanted.static_stddev, atol=1e-5)
     np.testing.assert_allclose(codes.dynamic_mean, wanted.dynamic_mean.reshape(6, 2), atol=1e-5)
@@ -159,6 +164,16 @@ def test_folders_become_tables(model, folder, tmp_path):
         model.encode_folder(tmp_path / "nowhere")
 
 
+def test_a_range_of_values_can_be_given(folder, tmp_path):
+    Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(tmp_path / "a.png")
+    given = ddr_tf.load(folder / "saved_models/puppets", value_range=(0, 4095)).encode(tmp_path)
+    model = ddr_tf.load(folder / "saved_models/puppets")
+    np.testing.assert_allclose(given.static_mean, model.encode(np.ones((16, 16, 3))).static_mean, atol=1e-5)
+    with pytest.warns(UserWarning, match=r"load the model with value_range=\(0, 4095\)"):
+        model.encode(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Not used.*notes.txt")
 def test_the_line_for_pandas_is_right(folder):
     pandas = pytest.importorskip("pandas")
     codes = ddr_tf.load(folder / "saved_models/puppets").encode_folder(folder / "my_frames")
@@ -166,6 +181,27 @@ def test_the_line_for_pandas_is_right(folder):
     z = pandas.DataFrame(codes.dynamic_mean, index=[codes.frame_ids, codes.files])
     assert (f.shape, z.shape) == ((2, 4), (6, 2))
     assert tuple(z.loc[("bob", "9.png")]) == tuple(codes.dynamic_mean[4])
+
+
+def test_records_are_refused_where_one_of_their_arrays_is_wanted(model):
+    codes = model.encode(FRAMES[0])
+    static, dynamic, prior = codes.static_mean, codes.dynamic_mean, model.prior(codes.static_mean)
+    posterior = model.encode_dynamic(FRAMES[0], static)
+    for call, words in (
+        (lambda: model.decode(static, prior), r"dynamic must be an array; got Normal, .*: pass \.mean\."),
+        (lambda: model.decode(static, posterior), r"dynamic must be .* got Normal, .*: pass \.mean\."),
+        (lambda: model.decode(static, [prior]), r"dynamic must be .* got Normal, .*: pass \.mean\."),
+        (lambda: model.decode(static, codes), r"dynamic must be .* got Encoded, .*: pass \.dynamic_mean\."),
+        (lambda: model.decode(codes, codes), r"static must be .* got Encoded, .*: pass \.static_mean\."),
+        (lambda: model.decode(prior, dynamic), r"static must be .* got Normal, .*: pass \.mean\."),
+        (lambda: model.prior(codes), r"pass \.static_mean\."),
+        (lambda: model.prior(model.sample()), r"got Samples, .*: pass \.static\."),
+        (lambda: model.encode_dynamic(FRAMES[0], codes), r"pass \.static_mean\."),
+        (lambda: model.encode(model.sample()), r"frames must be .* got Samples, .*: pass \.frames\."),
+        (lambda: model.swap(codes, codes), "frames must be an array; got Encoded"),
+    ):
+        with pytest.raises(UserError, match=words):
+            call()
 
 
 def test_wrong_input_is_one_line_that_says_what(model, folder, tmp_path):
@@ -182,6 +218,19 @@ def test_wrong_input_is_one_line_that_says_what(model, folder, tmp_path):
         (lambda: model.decode(np.zeros(5), np.zeros((1, 2))), r"static must have the shape \[F = 4\] or \[B, F = 4\]"),
         (lambda: model.decode(np.zeros(4), np.zeros(3)), r"dynamic must have the shape \[Z = 2\] or .* got \[3\]"),
         (lambda: model.decode("f", np.zeros(2)), "static must be numbers"),
+        (lambda: model.decode(np.zeros(4) + 1j, np.zeros(2)), "static must be numbers of the shape .* got a ndarray"),
+        (
+            lambda: model.decode([[1, 2], [3]], [[0, 0]]),
+            r"static must be numbers of the shape \[F = 4\] or .* got a list",
+        ),
+        (lambda: model.prior([[1, 2], [3]]), "static must be numbers of the shape"),
+        (lambda: model.decode(np.zeros(4), [[0, 0], [0]]), "dynamic must be numbers of the shape"),
+        (lambda: model.encode_folder(["a"]), r"One path is needed, .* got list: \['a'\]"),
+        (lambda: ddr_tf.load(None), "One path is needed, as text or a pathlib.Path; got NoneType"),
+        (
+            lambda: ddr_tf.load(folder / "runs/quickstart/model.keras"),
+            r"is a file; give the folder .*runs/quickstart\)",
+        ),
         (lambda: model.sample(0, 1), "count must be at least 1; got 0"),
         (lambda: model.sample(1.5), r"count must be a whole number, got 1\.5"),
         (lambda: model.sample(1, 2**40), "frames_per_sequence must be less than"),
