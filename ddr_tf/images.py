@@ -6,7 +6,7 @@ import itertools
 import mimetypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -22,6 +22,7 @@ MAX_SIDE = 65_535  # pixels; anything longer is no picture, and its rows and tab
 MAX_PICTURES = 100_000  # of one file
 MAX_PIXELS = 10_000_000_000  # of all pictures of a file together; they take a minute or two to decode
 MAX_PIXELS_PER_BYTE = 1000  # of a file that is so large that this allows for more than `MAX_PIXELS`
+MIN_LARGEST = 16_384  # in images of 16 bits; if all values are smaller, they are dark, or have fewer bits
 _NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # other programs read them, or they hold no pixels
 _NO_SERIES = {"MPO", "PSD", "ICO", "ICNS", "CUR"}  # previews, layers and sizes of one picture
 # What decoders take for a pixel, apart from the result.
@@ -240,9 +241,9 @@ def _digest(file: BinaryIO) -> bytes:
 def _frame_of(image: Image.Image, frame_format: FrameFormat) -> tuple[np.ndarray, int | None, bool]:
     """The picture at which an open image is as uint8 `[H, W, C]`; `max_value` and `deep_colour` of `Frame`."""
     height, width = frame_format.size
-    deep_colour = _has_deep_colour(image)  # it can be told only before anything is decoded
+    deep_colour = has_deep_colour(image)  # it can be told only before anything is decoded
     with decoding(image, frame_format.max_decoding_mb, (width, height)):
-        max_value = _max_of_16_bits(image, deep_colour)
+        max_value = max_of_16_bits(image, deep_colour)
         plain = upright(image, frame_format.channels, frame_format.value_range)
         return to_frame(plain, frame_format.size, frame_format.fit), max_value, deep_colour
 
@@ -296,15 +297,38 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _max_of_16_bits(image: Image.Image, deep_colour: bool) -> int | None:
+def max_of_16_bits(image: Image.Image, deep_colour: bool = False) -> int | None:
     """The largest value in an image of 16 bits a pixel, or a channel, as far as Pillow reads it; None for others."""
     if deep_colour:
         colours = image.getextrema()[: 1 if image.mode == "LA" else 3]
         return 256 * max(high for _, high in colours) + 255
-    return int(image.getextrema()[1]) if image.mode == "I" or image.mode.startswith("I;16") else None
+    # By NumPy, since Pillow's own knows no order of bytes but one.
+    return int(np.asarray(image).max()) if image.mode == "I" or image.mode.startswith("I;16") else None
 
 
-def _has_deep_colour(image: Image.Image) -> bool:
+def remark_on_range(largest: Collection[int], in_colour: bool, has_range: bool, setting: str) -> str | None:
+    """What to say of images of 16 bits if no value in any of them needs more than 14; None: nothing.
+
+    Args:
+      largest: The largest value of each image, as of `max_of_16_bits`.
+      in_colour: Whether they have 16 bits a channel, and not a pixel.
+      has_range: Whether a range was given for those with 16 bits a pixel.
+      setting: How to give one, with {} for the value that is white.
+    """
+    most = max(largest, default=MIN_LARGEST)
+    if most >= MIN_LARGEST or (has_range and not in_colour):
+        return None
+    bits = max(8, most.bit_length())
+    remedy = f"if they have {bits} bits, {setting.format((1 << bits) - 1)}"
+    if in_colour:
+        remedy = "value_range is for grey ones, so convert them to 8 bits a channel"
+    return (
+        f"{len(largest)} image(s) of 16 bits a {'channel' if in_colour else 'pixel'} with no value above {most:,} of "
+        f"65,535, so they are dark; {remedy}"
+    )
+
+
+def has_deep_colour(image: Image.Image) -> bool:
     """Whether an image that has not been decoded has 16 bits a channel in its file, and 8 in Pillow."""
     return image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile) for tile in image.tile)
 

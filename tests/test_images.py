@@ -312,6 +312,22 @@ def test_frames_need_not_be_square(tmp_path, fit):
     assert read_frame(tmp_path / "a.png", FrameFormat((16, 64), fit)).pixels.shape == (16, 64, 3)
 
 
+def test_the_order_of_bytes_in_a_file_does_not_matter(tmp_path):
+    values = np.array([[0, 4095]], np.uint16).repeat(16, axis=0).repeat(8, axis=1)
+    frames = {}
+    for name, order in (("little", "<"), ("big", ">")):
+        tags = [(256, 16), (257, 16), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, 16), (279, 512)]
+        header = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + 512)
+        # In a big-endian file a short value lies in the first bytes of its place of four.
+        entries = [struct.pack(order + "HHI", tag, 3, 1) + struct.pack(order + "HH", value, 0) for tag, value in tags]
+        directory = struct.pack(order + "H", len(tags)) + b"".join(entries) + struct.pack(order + "I", 0)
+        (tmp_path / f"{name}.tif").write_bytes(header + values.astype(f"{order}u2").tobytes() + directory)
+        frames[name] = read_frame(tmp_path / f"{name}.tif", FrameFormat((16, 16), channels=1))
+        assert frames[name].max_value == 4095
+    assert 0 < frames["little"].pixels.max() < 20
+    np.testing.assert_array_equal(frames["big"].pixels, frames["little"].pixels)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_where_zero_is_white_it_becomes_white(tmp_path, dtype):
     most = 1 if dtype is np.float32 else np.iinfo(dtype).max

@@ -28,11 +28,10 @@ from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
 from ddr_tf.folders import Unused, escaped, natural_order, unknown_kind, walk
-from ddr_tf.images import FITS, Frame, FrameFormat, is_named_as_image, read_frame, read_pictures
+from ddr_tf.images import FITS, Frame, FrameFormat, is_named_as_image, read_frame, read_pictures, remark_on_range
 
 FORMAT = 3  # of what is in the cache
 MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
-MIN_LARGEST = 16_384  # in images of 16 bits; if all values are smaller, they are dark, or have fewer bits
 REPORT = "remarks.tsv"
 NUM_SHOWN = 3  # remarks that are printed; all are in the report
 LABELS_FILE = "labels.csv"  # in the root; no frame
@@ -148,7 +147,7 @@ def _check_settings(frame_format: FrameFormat, min_frames: int, max_bad_fraction
         isinstance(values, tuple | list)
         and len(values) == 2
         and all(isinstance(value, int | float) for value in values)
-        and values[0] < values[1] < math.inf
+        and -math.inf < values[0] < values[1] < math.inf
     ):
         raise UserError(
             f"value_range must be two numbers, that of black and, above it, that of white, as (0, 4095); got {values}."
@@ -431,18 +430,9 @@ class _Writer:
     def _remark_on_range(self) -> None:
         """Remarks on images of 16 bits if no value in any of them needs more than 14."""
         for in_colour, values in self._max_values.items():
-            largest = max(values.values(), default=MIN_LARGEST)
-            if largest >= MIN_LARGEST or (self._value_range and not in_colour):
-                continue
-            bits = max(8, largest.bit_length())
-            remedy = f"if they have {bits} bits, set value_range = (0, {(1 << bits) - 1})"
-            if in_colour:
-                remedy = "value_range is for grey ones, so convert them to 8 bits a channel"
-            reason = (
-                f"{len(values)} image(s) of 16 bits a {'channel' if in_colour else 'pixel'} with no value above "
-                f"{largest:,} of 65,535, so they are dark; {remedy}"
-            )
-            self._remark(next(iter(values)), "noted", reason)
+            setting = "set value_range = (0, {})"
+            if reason := remark_on_range(values.values(), in_colour, bool(self._value_range), setting):
+                self._remark(next(iter(values)), "noted", reason)
 
     def _remark(self, path: str, kind: str, reason: str) -> None:
         self._remarks.append(Remark(str(self._root / path), kind, reason))

@@ -17,12 +17,12 @@ from ddr_tf.folders import Unused, natural_order, walk
 from ddr_tf.images import (
     MAX_DECODING_MB,
     TooLargeError,
-    _has_deep_colour,
-    _max_of_16_bits,
     count_pictures,
     decoding,
     each_picture,
+    has_deep_colour,
     is_named_as_image,
+    max_of_16_bits,
     opened,
     upright,
 )
@@ -226,14 +226,14 @@ class Reader:
 
     def _pixels(self, number: int, image: Image.Image) -> np.ndarray:
         """The picture at which an open image is, uint8 `[H, W, 3]`."""
-        deep_colour = _has_deep_colour(image)  # it can be told only before anything is decoded
+        deep_colour = has_deep_colour(image)  # it can be told only before anything is decoded
         with decoding(image):
             image.load()
             try:
                 plain = upright(image, 3, self.value_range)
             except ValueError as error:
                 raise _UnknownRangeError(str(error)) from error
-            if (largest := _max_of_16_bits(image, deep_colour)) is not None:
+            if (largest := max_of_16_bits(image, deep_colour)) is not None:
                 self.max_values[deep_colour][number] = largest
             return np.asarray(plain)
 

@@ -19,12 +19,12 @@ from tqdm import tqdm
 from ddr_tf.errors import UserError
 from ddr_tf.files import Lock, local_path, put_where_free, read_json, read_limited, write_json, write_text
 from ddr_tf.folders import escaped
+from ddr_tf.images import remark_on_range
 from ddr_tf.preparation.face_detector import FaceDetector
 from ddr_tf.preparation.face_tracks import crop, face_squares, face_track, read_squares
 from ddr_tf.preparation.opencv import opencv
 from ddr_tf.preparation.sources import Reader, Source, UnusableSourceError, find_sources
 
-MIN_LARGEST = 16_384  # as in `data.frame_store`, which needs TensorFlow
 MIN_FRAMES = 2  # frames of a sequence; a single frame says nothing about what changes
 CROP_SIZE = 112  # pixels, as in Aff-Wild2's cropped_aligned
 FACE_MARGIN = 0.2  # added on each side, as a fraction of the box, so that the whole head shows
@@ -408,18 +408,11 @@ def _remark_on_range(preparation: Preparation, summary: Summary, report: "Report
     for in_colour in (False, True):
         readers = [reader for reader in preparation.deep if reader.max_values[in_colour]]
         values = [value for reader in readers for value in reader.max_values[in_colour].values()]
-        largest = max(values, default=MIN_LARGEST)
-        if largest >= MIN_LARGEST or (preparation.settings.value_range and not in_colour):
+        setting = "give --value_range 0 {} and another --out"
+        remark = remark_on_range(values, in_colour, bool(preparation.settings.value_range), setting)
+        if remark is None:
             continue
-        bits = max(8, largest.bit_length())
-        remedy = f"if they have {bits} bits, give --value_range 0 {(1 << bits) - 1} and another --out"
-        if in_colour:
-            remedy = "--value_range is for grey ones, so convert them to 8 bits a channel"
         path = min(report.path_of(reader.source) for reader in readers)
-        remark = (
-            f"{len(values)} image(s) of 16 bits a {'channel' if in_colour else 'pixel'} with no value above "
-            f"{largest:,} of 65,535, so they are dark; {remedy}"
-        )
         summary.remarks[path] = "; ".join(filter(None, (summary.remarks.get(path), remark)))
         known = summary.skipped.get(path) or summary.notes.get(path)
         report.add(path, "; ".join(filter(None, (known, summary.remarks[path]))))

@@ -12,11 +12,19 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ddr_tf.data.frame_store import LABELS_FILE, MIN_LARGEST, list_files, picture_name, sequence_of
+from ddr_tf.data.frame_store import LABELS_FILE, list_files, picture_name, sequence_of
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
 from ddr_tf.folders import Unused, escaped, natural_order, unknown_kind
-from ddr_tf.images import FrameFormat, is_named_as_image, read_pictures, to_frame, upright
+from ddr_tf.images import (
+    FrameFormat,
+    is_named_as_image,
+    max_of_16_bits,
+    read_pictures,
+    remark_on_range,
+    to_frame,
+    upright,
+)
 
 PATTERN_MARKS = "*?["  # they count where no path has this name
 MAX_BAD_FRACTION = 0.05  # of the images under a root, as `FrameFolders` has it
@@ -47,7 +55,7 @@ class _Account:
 
     def saw(self, path: str | Path, max_value: int | None, in_colour: bool) -> None:
         """Of a picture that is used; `max_value` and `in_colour` as of `images.Frame`."""
-        if max_value is not None and (in_colour or not self._value_range):
+        if max_value is not None:
             self._max_values[in_colour].append((str(path), max_value))
 
     def leave_out(self, path: str | Path, kind: str) -> None:
@@ -79,18 +87,11 @@ class _Account:
 
     def _remarks_on_range(self) -> Iterator[str]:
         """As `FrameFolders`, remarks on images of 16 bits if no value in any of them needs more than 14."""
+        setting = "load the model with value_range=(0, {})"
         for in_colour, values in self._max_values.items():
-            largest = max((value for _, value in values), default=MIN_LARGEST)
-            if largest >= MIN_LARGEST:
-                continue
-            bits = max(8, largest.bit_length())
-            remedy = f"if they have {bits} bits, load the model with value_range=(0, {(1 << bits) - 1})"
-            if in_colour:
-                remedy = "value_range is for grey ones, so convert them to 8 bits a channel"
-            yield (
-                f"{len(values)} image(s) of 16 bits a {'channel' if in_colour else 'pixel'}, such as {values[0][0]}, "
-                f"have no value above {largest:,} of 65,535, so they are dark; {remedy}."
-            )
+            largest = [value for _, value in values]
+            if remark := remark_on_range(largest, in_colour, bool(self._value_range), setting):
+                yield f"{values[0][0]}: {remark}."
 
 
 class FrameReader:
@@ -237,8 +238,7 @@ class FrameReader:
             pixels = to_frame(upright(image, channels, value_range), self._format.size, self._format.fit)
         except ValueError as error:
             raise UserError(f"The image {image} cannot be used: {error}.") from error
-        if image.mode == "I" or image.mode.startswith("I;16"):  # without a range, the first has 16 bits, too
-            account.saw("a Pillow image", int(np.asarray(image).max()), False)
+        account.saw("a Pillow image", max_of_16_bits(image), in_colour=False)
         return pixels
 
 

@@ -219,7 +219,7 @@ def test_dark_images_of_16_bits_are_told(tmp_path):
         (tmp_path / "12/*.png", 1, r".*b\.png"),
         (Image.open(paths[1]), 1, "a Pillow image"),
     ):
-        beginning = rf"^{count} image\(s\) of 16 bits a pixel, such as {example}, have no value above 4,0"
+        beginning = rf"^{example}: {count} image\(s\) of 16 bits a pixel with no value above 4,0"
         with pytest.warns(UserWarning, match=beginning) as warned:
             assert read(given).array.max() < 0.07
         (warning,) = warned
