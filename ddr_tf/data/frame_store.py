@@ -52,7 +52,7 @@ class FrameStore(NamedTuple):
     ids: list[str]
     files: list[list[str]]
     remarks: list[Remark]
-    content: str
+    content: str = ""
 
 
 def picture_name(path: str, number: int) -> str:
