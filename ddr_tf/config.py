@@ -493,8 +493,7 @@ def _check_type(name: str, value: Any) -> None:
     if not wanted or not set(wanted) <= {int, float, bool, str, tuple, type(None)}:
         return  # only the code itself can check such a value
     if not (type(value) in wanted or (type(value) is int and float in wanted)):
-        hint = f"; write ({value!r},)" if tuple in wanted and not isinstance(value, (tuple, list)) else ""
-        raise UserError(explain(f"{name} must be {_described(wanted)}, got {value!r}{hint}."))
+        raise UserError(explain(f"{name} must be {_described(wanted)}, got {value!r}."))
     if isinstance(value, str) and re.search(r"[\x00-\x1f]", value):
         raise UserError(
             explain(f"{name} holds a control character; backslashes are read as in Python, so write r'..'.")

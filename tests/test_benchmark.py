@@ -31,6 +31,7 @@ def quickly(monkeypatch):
     monkeypatch.setattr(measure, "FRAME_COUNTS", (2, 4))
 
 
+@pytest.mark.slow
 def test_all_figures_of_two_configurations(tmp_path, capsys, quickly):
     nowhere = params(f"AffWild.data_dir='{tmp_path}'", "AffWild.size=32", "DDR.num_static_frames=0", *TINY)
     files = [str(GIN / "quickstart.gin"), str(GIN / "aff_wild_small.gin")]

@@ -60,7 +60,6 @@ def gin_file(tmp_path):
         ("include quickstart.gin", ["some.gin, line 1: ", "needs quotes; write include 'quickstart.gin'."]),
         ("train.steps = (5", ["some.gin", "A bracket or a quotation mark is not closed."]),
         ("ddr.width = 4", ["some.gin, line 1", "did you mean DDR?"]),
-        ("FrameFolders.class_labels = 'age'", ["must be tuple, got 'age'; write ('age',)."]),
         ("FrameFolders.held_out = 3", ["must be str or None, got 3"]),
         ("DDR.dtype = 3", ["DDR.dtype must be str, got 3"]),
         ("big/train.steps = 9", ["some.gin, line 1: nothing uses the scope big; write train.steps."]),

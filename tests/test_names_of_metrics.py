@@ -19,6 +19,7 @@ def is_explained(metric):
     return any(re.fullmatch(re.escape(name).replace("<label>", ".+"), metric) for name in NAMES)
 
 
+@pytest.mark.slow
 def test_every_metric_is_explained():
     metrics = [*evaluate(tiny_model(), puppets(num_poses=16), FEW), *COST]
     metrics += evaluate(tiny_model((16, 16, 1)), Labelled(), FEW)

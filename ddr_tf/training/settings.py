@@ -64,7 +64,8 @@ class Settings:
         if not isinstance(self.sequences, SequenceDataset) and not callable(self.sequences):
             raise UserError(f"train.sequences must be a dataset, or a function that makes one, got {self.sequences!r}.")
         for name, example in (("model", "DDR"), ("optimizer", "Muon")):
-            if not callable(getattr(self, name)):
+            is_used = name != "model" or self.initial_model is None
+            if is_used and not callable(getattr(self, name)):
                 raise UserError(f"train.{name} must be a class, such as {example}, got {getattr(self, name)!r}.")
         if not (self.augmentation is None or callable(self.augmentation)):
             raise UserError(f"train.augmentation must be a class or None, got {self.augmentation!r}.")

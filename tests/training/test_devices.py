@@ -166,6 +166,7 @@ def metrics(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_two_processes_give_the_weights_and_figures_of_one(tmp_path):
     assert train.main(flags(tmp_path / "one", *SETTINGS)) == 0
