@@ -1,4 +1,5 @@
 import inspect
+import os
 
 import pytest
 
@@ -51,3 +52,9 @@ def test_executions_end_where_something_is_due(start, changes, steps):
 
 def test_frames_of_a_step():
     assert settings(batch_size=4, num_frames=3).frames_per_step == 12
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"The name of the run directory '.*\\udcff' is no text in UTF-8; give another"):
+        train(os.fsdecode(bytes(tmp_path / "run") + b"\xff"), **SETTINGS)
+    assert list(tmp_path.iterdir()) == []
