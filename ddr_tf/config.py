@@ -369,9 +369,10 @@ def _explained(error: Exception) -> str:
 
 def _forgotten(line: str | None) -> str | None:
     """What to say where quotes or @ are missing around the value of a known parameter; None: nothing like that."""
-    if included := re.fullmatch(r"\s*include\s+([^'\"\s]+)\s*", re.sub(r"\s#.*", "", line or "")):
+    line = re.sub(r"\s#.*", "", line or "")
+    if included := re.fullmatch(r"\s*include\s+([^'\"\s]+)\s*", line):
         return f"The name of an included file needs quotes; write include '{included[1]}'"
-    match = _BINDING.fullmatch(re.sub(r"\s#.*", "", line or ""))
+    match = _BINDING.fullmatch(line)
     wanted = _wanted_types(match["name"]) if match else ()
     if not wanted or not match["value"]:
         return None
@@ -487,8 +488,9 @@ def _check_type(name: str, value: Any) -> None:
             return
         if not isinstance(value, gin.config.ConfigurableReference) or value.evaluate:
             raise UserError(explain(f"{name} must be a name with @ and without (), as @Puppets; got {value!r}."))
-        _check_made(name, value.selector.rpartition(".")[2])
-        _check_required(value.selector.rpartition(".")[2])
+        reference = value.selector.rpartition(".")[2]
+        _check_made(name, reference)
+        _check_required(reference)
         return
     if not wanted or not set(wanted) <= {int, float, bool, str, tuple, type(None)}:
         return  # only the code itself can check such a value

@@ -27,10 +27,11 @@ def as_classes(labels: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     for name, values in labels.items():
         values = np.asarray(values)
         if values.dtype.kind in "iub":
-            distinct, numbers = np.unique(values[known(values)], return_inverse=True)
+            is_known = known(values)
+            distinct, numbers = np.unique(values[is_known], return_inverse=True)
             if 2 <= len(distinct) <= MAX_CLASSES:
                 classes[name] = np.full(len(values), -1)
-                classes[name][known(values)] = numbers
+                classes[name][is_known] = numbers
     return classes
 
 
@@ -59,9 +60,9 @@ def as_numbers(labels: Mapping[str, ArrayLike], classes: Container[str] = ()) ->
         values = np.asarray(values)
         if name in classes or values.dtype.kind not in "iuf":
             continue
-        distinct = len(np.unique(values[known(values)]))
-        if distinct > (1 if values.dtype.kind == "f" else MAX_CLASSES):
-            numbers[name] = np.where(known(values), values, np.nan).astype(np.float64)
+        is_known = known(values)
+        if len(np.unique(values[is_known])) > (1 if values.dtype.kind == "f" else MAX_CLASSES):
+            numbers[name] = np.where(is_known, values, np.nan).astype(np.float64)
     return numbers
 
 
