@@ -121,12 +121,12 @@ def _over_training_seeds(
 
 
 def _all_but_seed(run_dir: Path) -> tuple:
-    """What runs of one group have in common: data, steps and settings."""
-    from ddr_tf.runs import read_record
+    """What runs of one group have in common, wherever they were trained: data, steps and settings."""
+    from ddr_tf.runs import OF_A_MACHINE, read_record
 
     record = read_record(run_dir)
-    settings = sorted((name, value) for name, value in record["settings"].items() if name != "train.seed")
-    return record["data"], record["step"], *settings
+    others = OF_A_MACHINE | {"train.seed"}
+    return record["data"], record["step"], *sorted(item for item in record["settings"].items() if item[0] not in others)
 
 
 def _common_name(names: Sequence[str]) -> str:

@@ -47,6 +47,19 @@ STATIC_DENSITY, DYNAMIC_DENSITY = "static_density.npz", "dynamic_density.npz"
 RECIPE = "recipe"  # in dataset.json
 INDEX, DATA, MANIFEST = ".index", ".data-00000-of-00001", ".json"  # what follows the name of a checkpoint
 MAX_METRICS_BYTES = 10**9
+# Settings that say where things are on a machine. They may differ between machines that train together, and change when
+# data move.
+OF_A_MACHINE = {
+    "data_dir",
+    "AffWild.cache_dir",
+    "AffWild.data_dir",
+    "FrameFolders.cache_dir",
+    "FrameFolders.root",
+    "MovingMNIST.data_dir",
+    "PublishedMovingMNIST.data_dir",
+    "Sprites.data_dir",
+    "TFRecords.folder",
+}
 # What `run.json` has at least, in every version.
 RECORD_FIELDS = {"settings": dict, "versions": dict, "step": int, "finished": bool, "data": str, "seed": int}
 RECORD_FIELDS |= {"training_minutes": (int, float)}

@@ -33,7 +33,7 @@ def an_evaluated_run(folder, seed, width, **metrics):
     """A run directory with as much as a comparison reads."""
     folder.mkdir()
     (folder / runs.MODEL).write_text("")
-    settings = {"train.seed": str(seed), "DDR.width": str(width)}
+    settings = {"train.seed": str(seed), "DDR.width": str(width), "Sprites.data_dir": f"'machine {seed}'"}
     record = {"settings": settings, "versions": {}, "step": 4, "finished": True, "data": "d", "seed": seed}
     record |= {"training_minutes": 1.0}
     (folder / runs.RECORD).write_text(json.dumps(record))

@@ -38,6 +38,7 @@ from ddr_tf.runs import (
     METRICS,
     MODEL,
     MODEL_LAST,
+    OF_A_MACHINE,
     RECIPE,
     RECORD,
     Checkpoint,
@@ -55,18 +56,6 @@ except ImportError:  # Windows
 
 # Versions whose networks, optimizers and checkpoints are those of this one.
 SAME_NETWORKS = ("0.2", "0.3")
-# Where things are on a machine. These may differ between machines that train together, and change when data move.
-OF_A_MACHINE = {
-    "data_dir",
-    "AffWild.cache_dir",
-    "AffWild.data_dir",
-    "FrameFolders.cache_dir",
-    "FrameFolders.root",
-    "MovingMNIST.data_dir",
-    "PublishedMovingMNIST.data_dir",
-    "Sprites.data_dir",
-    "TFRecords.folder",
-}
 # Settings that a resumed run may change: they do not alter what a step does. (`train.steps` alters the schedule of
 # the learning rate unless it is constant; continuing for longer is worth that.)
 MAY_CHANGE = OF_A_MACHINE | {
