@@ -15,14 +15,14 @@ if typing.TYPE_CHECKING:
     from ddr_tf.data.moving_mnist import MovingMNIST
     from ddr_tf.data.puppets import Puppets
     from ddr_tf.data.sprites import Sprites
-    from ddr_tf.model import DDR
+    from ddr_tf.model.ddr import DDR
     from ddr_tf.serving.loading import LoadedModel
 
 __all__ = ["DDR", "FrameFolders", "MovingMNIST", "Puppets", "Sprites", "__version__", "load"]
 __version__ = "0.3.0.dev0"
 
 _MODULES = {
-    "DDR": "ddr_tf.model",
+    "DDR": "ddr_tf.model.ddr",
     "FrameFolders": "ddr_tf.data.frame_folders",
     "MovingMNIST": "ddr_tf.data.moving_mnist",
     "Puppets": "ddr_tf.data.puppets",

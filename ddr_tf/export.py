@@ -71,14 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         if flags.format == "onnx" and flags.weights != "float32":
             raise UserError(f"--weights {flags.weights} is for --format saved_model only.")
-        from ddr_tf.serving import onnx, saved_model
+        from ddr_tf.serving import exporting, onnx
 
         run_dir, out = Path(flags.run_dir), Path(flags.out)
         if flags.format == "onnx":
             print(f"written: {onnx.export(run_dir, out, flags.checkpoint)}")
             return
         examples = {"auto": None, "yes": True, "no": False}[flags.examples]
-        written = saved_model.export(run_dir, out, flags.weights, examples, flags.keep_keras, print, flags.checkpoint)
+        written = exporting.export(run_dir, out, flags.weights, examples, flags.keep_keras, print, flags.checkpoint)
         print(f"written: {written}")
 
     return cli.run(body, lambda: "stopped; nothing was written")

@@ -21,6 +21,7 @@ import hashlib
 import importlib
 import os
 import re
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,10 +34,10 @@ from ddr_tf import config, files
 from ddr_tf.data import recipe
 from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
-from ddr_tf.model.bounds import Bounds
-from ddr_tf.model.ddr import DDR
-from ddr_tf.model.dynamic_density import DynamicDensity
-from ddr_tf.model.static_density import StaticDensity
+
+if typing.TYPE_CHECKING:  # it imports TensorFlow Probability, which exported models do without, in half a second
+    from ddr_tf.model.bounds import Bounds
+    from ddr_tf.model.ddr import DDR
 
 CONFIG, RECORD, DATASET, METRICS, MODEL = "config.gin", "run.json", "dataset.json", "metrics.jsonl", "model.keras"
 MODEL_LAST = "model_last.keras"
@@ -174,7 +175,7 @@ def check_same_data(run_dir: Path, record: Mapping[str, Any], dataset: SequenceD
         )
 
 
-def load_model(run_dir: Path, checkpoint: str = BEST) -> DDR:
+def load_model(run_dir: Path, checkpoint: str = BEST) -> "DDR":
     """The model of a finished run; the dataset need not be there.
 
     Args:
@@ -206,7 +207,7 @@ def model_file(run_dir: Path, checkpoint: str = BEST) -> Path:
     return last if checkpoint == LAST and last.is_file() else run_dir / MODEL
 
 
-def read_densities(directory: Path, model: Bounds) -> None:
+def read_densities(directory: Path, model: "Bounds") -> None:
     """Gives a model the densities that its samples are drawn from, as far as the folder has them.
 
     Runs of before 0.3.0 have none.
@@ -214,11 +215,13 @@ def read_densities(directory: Path, model: Bounds) -> None:
     Raises:
       UserError: If a file is damaged, or of another model.
     """
+    from ddr_tf.model import dynamic_density, static_density
+
     if (path := directory / STATIC_DENSITY).exists():
-        model.static_density = StaticDensity.load(path)
+        model.static_density = static_density.StaticDensity.load(path)
         _check_size(path, "f", len(model.static_density.offset), model.static_dim)
     if (path := directory / DYNAMIC_DENSITY).exists():
-        model.dynamic_density = DynamicDensity.load(path)
+        model.dynamic_density = dynamic_density.DynamicDensity.load(path)
         _check_size(path, "z", model.dynamic_density.dynamic_dim, model.dynamic_dim)
 
 
@@ -227,7 +230,7 @@ def _check_size(path: Path, code: str, size: int, expected: int) -> None:
         raise UserError(f"{path} is of a model with {code} of {size} numbers, not {expected}; remove it.")
 
 
-def write_densities(directory: Path, model: Bounds) -> None:
+def write_densities(directory: Path, model: "Bounds") -> None:
     """Writes what `read_densities` reads."""
     if model.static_density is not None:
         model.static_density.save(directory / STATIC_DENSITY)
@@ -235,7 +238,7 @@ def write_densities(directory: Path, model: Bounds) -> None:
         model.dynamic_density.save(directory / DYNAMIC_DENSITY)
 
 
-def load_keras_model(place: Path) -> DDR:
+def load_keras_model(place: Path) -> "DDR":
     """The model of a finished run, of a `.keras` file, or of an exported model that holds its `.keras` file.
 
     Raises:
@@ -252,12 +255,14 @@ def load_keras_model(place: Path) -> DDR:
     return load_model(place)
 
 
-def read_keras_model(path: Path) -> DDR:
+def read_keras_model(path: Path) -> "DDR":
     """The model in a `.keras` file.
 
     Raises:
       UserError: If the file is damaged, or of another version of this package.
     """
+    from ddr_tf.model.ddr import DDR
+
     try:
         model = keras.models.load_model(path, compile=False)  # the model will be used, not trained further
     except Exception as error:  # Keras raises anything for a damaged file
@@ -442,7 +447,7 @@ def image_settings(directory: Path) -> dict[str, Any]:
     return {"fit": settings.get("fit", "crop"), "value_range": settings.get("value_range")}
 
 
-def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, SequenceDataset]:
+def load_run(run_dir: Path, data_dir: str | None = None) -> tuple["DDR", SequenceDataset]:
     """The final model of a run and the dataset that it was trained on.
 
     Raises:
@@ -452,7 +457,7 @@ def load_run(run_dir: Path, data_dir: str | None = None) -> tuple[DDR, SequenceD
     return model, load_sequences(run_dir, data_dir)
 
 
-def cost(run_dir: Path, model: DDR) -> dict[str, float]:
+def cost(run_dir: Path, model: "DDR") -> dict[str, float]:
     """What a finished run took, as far as it was recorded.
 
     Returns:

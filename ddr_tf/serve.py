@@ -97,7 +97,7 @@ def exported_model(path: str) -> Iterator[Path]:
       UserError: If there is neither.
     """
     from ddr_tf import shipped
-    from ddr_tf.serving import saved_model
+    from ddr_tf.serving import exporting
 
     folder = shipped.resolve(path)
     if not shipped.is_run(folder):
@@ -106,7 +106,7 @@ def exported_model(path: str) -> Iterator[Path]:
     print(f"{folder} is a run; it is exported to a temporary folder (python -m ddr_tf.export makes one that stays)")
     with tempfile.TemporaryDirectory(prefix="ddr_tf_") as temporary:
         directory = Path(temporary) / folder.resolve().name
-        saved_model.export(folder, directory, progress=print)
+        exporting.export(folder, directory, progress=print)
         yield directory
 
 

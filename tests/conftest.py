@@ -177,7 +177,7 @@ def without_pictures(monkeypatch):
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory):
     """saved_models/puppets with a version 3: an untrained model of 16 x 16 x 3, F = 4; to be read only."""
-    from ddr_tf.serving.saved_model import write_saved_model
+    from ddr_tf.serving.exporting import write_saved_model
     from tiny import TINY
 
     folder = tmp_path_factory.mktemp("saved_models") / "puppets"

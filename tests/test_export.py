@@ -17,6 +17,7 @@ from PIL import Image
 from ddr_tf import export, runs
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.errors import UserError
+from ddr_tf.serving import exporting
 from ddr_tf.serving import saved_model as saved_models
 
 
@@ -185,7 +186,7 @@ def any_signatures(saved_model, monkeypatch):
     def copy(model, directory, weights):
         shutil.copytree(saved_model / "3", directory, dirs_exist_ok=True)
 
-    monkeypatch.setattr(saved_models, "write_saved_model", copy)
+    monkeypatch.setattr(exporting, "write_saved_model", copy)
 
 
 @pytest.mark.usefixtures("any_signatures")

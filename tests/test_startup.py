@@ -82,3 +82,9 @@ def test_other_lines_than_those_of_onednn_show():
     code = "import os; from ddr_tf import startup\nwith startup.without_onednn_notes():\n"
     code += "    os.write(2, b'one\\nE0000 oneDNN supports DT_HALF only on others\\ntwo')"
     assert run(code).stderr == "one\ntwo"
+
+
+def test_an_exported_model_is_read_without_what_only_training_needs():
+    code = "import ddr_tf, sys\nprint(len(ddr_tf.load('puppets').sample(2).frames))\n"
+    code += "print({'tensorflow_probability', 'tf_keras', 'ddr_tf.model.ddr'} & set(sys.modules))"
+    assert run(code).stdout == "2\nset()\n"

@@ -13,7 +13,8 @@ from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.prior import coverage
 from ddr_tf.evaluation.probes import as_classes
-from ddr_tf.model.bounds import FITTED, STANDARD, as_float
+from ddr_tf.model import FITTED, STANDARD
+from ddr_tf.model.bounds import as_float
 
 VALID_WITHIN = 1.0  # dB below the median of reconstructions
 IDENTITIES_AT_ONCE = 8  # identities whose frames are compared with all images at a quarter of their sides

@@ -1,4 +1,4 @@
-"""The model: networks, densities, the bound, and `DDR`, which joins them."""
+"""The model: networks, densities, the bound, and `ddr.DDR`, which joins them."""
 
 import keras
 
@@ -8,6 +8,4 @@ if keras.config.backend() != "tensorflow":  # keras was imported before `ddr_tf`
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 
-from ddr_tf.model.ddr import DDR  # noqa: E402  since layers read these settings
-
-__all__ = ["DDR"]
+FITTED, STANDARD = "fitted", "standard"  # densities of f and z that samples can be drawn from

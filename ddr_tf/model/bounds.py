@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ddr_tf.model import FITTED
 from ddr_tf.model.densities import perfect_log_prob, tfd
 from ddr_tf.model.dynamic_density import DynamicDensity
 from ddr_tf.model.elbo import ElboTerms, elbo_terms
 from ddr_tf.model.static_density import StaticDensity
 
-FITTED, STANDARD = "fitted", "standard"  # densities of f and z that samples can be drawn from
 # What `Bounds.bound_metrics` returns, in nats a frame.
 BOUND_METRICS = ("elbo", "reconstruction", "reconstruction_excess", "kl_static", "kl_dynamic")
 

@@ -10,12 +10,11 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
-from ddr_tf.model.bounds import FITTED, STANDARD
+from ddr_tf.model import FITTED, STANDARD
 from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
 from ddr_tf.serving.inputs import FrameReader, check_no_record
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model, load_signatures
-from ddr_tf.serving.signatures import Signatures
 from ddr_tf.shipped import is_run, resolve
 
 FrameInput = np.ndarray | str | PathLike | Image.Image | Iterable
@@ -323,6 +322,8 @@ def load(path: str | PathLike, value_range: tuple[float, float] | None = None) -
     """
     folder = resolve(path)
     if is_run(folder):
+        from ddr_tf.serving.signatures import Signatures
+
         signatures, settings = Signatures(load_model(folder)).functions(), image_settings(folder)
         name = folder.resolve().name
     else:

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ddr_tf import startup
-from ddr_tf.model.bounds import FITTED, STANDARD
+from ddr_tf.model import FITTED, STANDARD
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import split_frames
 from ddr_tf.serving.weights import KeptWeight

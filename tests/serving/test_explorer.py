@@ -21,8 +21,8 @@ from conftest import RandomDataset, draw_image, running
 from ddr_tf.model.ddr import DDR
 from ddr_tf.serving.client import Client
 from ddr_tf.serving.examples import write_examples
+from ddr_tf.serving.exporting import write_saved_model
 from ddr_tf.serving.limits import Limits
-from ddr_tf.serving.saved_model import write_saved_model
 from ddr_tf.serving.servable import Servable
 from ddr_tf.serving.server import EXPLORER, PAGES, application
 from tiny import SIZES

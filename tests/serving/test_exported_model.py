@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ddr_tf.model.ddr import DDR
 from ddr_tf.serving.exported_model import ExportedModel
-from ddr_tf.serving.saved_model import write_saved_model
+from ddr_tf.serving.exporting import write_saved_model
 from tiny import SIZES
 
 FRAMES = tf.constant(np.random.RandomState(0).randint(0, 256, (2, 3, 16, 16, 1)).astype(np.uint8))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ddr_tf.model.ddr import DDR
 from ddr_tf.model.networks import CHUNK
-from ddr_tf.serving.saved_model import write_saved_model
+from ddr_tf.serving.exporting import write_saved_model
 from tiny import SIZES
 
 SHAPE = (16, 32, 1)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ddr_tf.evaluation.image_quality import psnr
 from ddr_tf.model.ddr import DDR
-from ddr_tf.serving.saved_model import write_saved_model
+from ddr_tf.serving.exporting import write_saved_model
 from ddr_tf.serving.weights import KeptWeight
 
 
