@@ -1,5 +1,6 @@
 """What all command lines share: one line for an error, and the exit status."""
 
+import argparse
 import contextlib
 import errno
 import os
@@ -20,6 +21,18 @@ def printable(text: str) -> str:
     Names of files and labels come from others, and a terminal would obey what they hold.
     """
     return "".join(c if c.isprintable() or ord(c) >= 160 or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def add_model_flags(flags: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which model, of which one must be given."""
+    which = flags.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run_dir", type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train")
+    which.add_argument(
+        "--saved_model",
+        type=config.path_flag,
+        metavar="DIR",
+        help="an exported model: saved_models/NAME, one of its versions, or the name of a model that comes with ddr_tf",
+    )
 
 
 def check_writable(path: Path, what: str) -> None:

@@ -62,14 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "swaps, what the codes hold and what they leak. Prints a summary, and what to change; writes evaluation.json "
         "into the run (and shows it in TensorBoard) or into assets.extra of the exported model.",
     )
-    what = flags.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run_dir", type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train")
-    what.add_argument(
-        "--saved_model",
-        type=config.path_flag,
-        metavar="DIR",
-        help="an exported model: saved_models/NAME, one of its versions, or the name of a model that comes with ddr_tf",
-    )
+    cli.add_model_flags(flags)
     flags.add_argument("--all", action="store_true", help="print all metrics")
     add_flags(flags)
     return flags
@@ -118,25 +111,19 @@ def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settin
     """Evaluates an exported model by its signatures, on the dataset of its run; kept in its `assets.extra`.
 
     Args:
-      saved_model: `saved_models/<name>`, one of its versions, or a name; see `shipped.resolve`.
+      saved_model: As of `exported_model.open_exported`.
       data_dir: As of `runs.load_sequences`.
       settings: What is measured.
 
     Raises:
-      UserError: If there is no such model, or as `runs.load_sequences`, or if the metrics cannot be written.
+      UserError: As `exported_model.open_exported`, or if the metrics cannot be written.
     """
-    from ddr_tf import runs, shipped
     from ddr_tf.evaluation import checklist, protocol, summary
-    from ddr_tf.serving.exported_model import ExportedModel
-    from ddr_tf.serving.saved_model import EXTRA, find_saved_model
+    from ddr_tf.serving.exported_model import open_exported
 
-    folder = shipped.resolve(saved_model)
-    if shipped.is_run(folder):
-        raise UserError(f"{folder} is a run; give it as --run_dir.")
-    version = find_saved_model(folder)
-    sequences = runs.load_sequences(version / EXTRA, data_dir)
-    metrics = protocol.evaluate(ExportedModel(version), sequences, settings, progress=True)
-    summary.write_evaluation(version / EXTRA, metrics, settings)
+    model, sequences = open_exported(saved_model, data_dir)
+    metrics = protocol.evaluate(model, sequences, settings, progress=True)
+    summary.write_evaluation(model.extra, metrics, settings)
     return Evaluation(metrics, checklist.conspicuous(metrics, sequences))
 
 

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import GIN
-from ddr_tf import train, visualize
+from ddr_tf import export, train, visualize
 from ddr_tf.pictures import gallery, selection
 from tiny import SIZE_BINDINGS
 
@@ -66,6 +67,26 @@ def test_grey_frames_in_four_dynamic_dimensions(tmp_path, capsys, few_sequences,
     with Image.open(tmp_path / "figures/swaps.png") as image:
         pixels = image.convert("RGB")
     assert all(red == green == blue for _, (red, green, blue) in pixels.getcolors(1 << 16))
+
+
+@pytest.mark.slow
+def test_the_pictures_of_an_exported_model_are_those_of_its_run(tmp_path, capsys, few_sequences, run_dir):
+    assert export.main(["--run_dir", str(run_dir), "--out", str(tmp_path / "puppets"), "--examples", "no"]) == 0
+    for model in (["--run_dir", str(run_dir)], ["--saved_model", str(tmp_path / "puppets")]):
+        assert visualize.main([*model, "--out", str(tmp_path / model[0].strip("-")), "--dpi", "50"]) == 0
+    assert "training is left out: an exported model does not keep" in capsys.readouterr().out
+    of_run, of_export = (
+        {path.name: path for path in (tmp_path / name).iterdir()} for name in ("run_dir", "saved_model")
+    )
+    assert of_run.keys() - of_export.keys() == {"training.png", "training.pdf"}
+    for name in ("swaps.png", "scatter.png"):
+        first, second = (np.asarray(Image.open(pictures[name]), np.int32) for pictures in (of_run, of_export))
+        assert np.abs(first - second).mean() < 0.5  # of 255
+
+
+def test_an_exported_model_has_no_folder_for_pictures(capsys):
+    assert visualize.main(["--saved_model", "puppets"]) == 2
+    assert capsys.readouterr().err == "error: --out must say where the pictures of an exported model go.\n"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
-"""What evaluation asks of a model. `DDR` and `serving.exported_model.ExportedModel` have all of it."""
+"""What evaluation and pictures ask of a model. `DDR` and `serving.exported_model.ExportedModel` have all of it."""
 
 from typing import Protocol
 
 import tensorflow as tf
 
+from ddr_tf.model import FITTED
 from ddr_tf.model.bounds import PosteriorSample
 from ddr_tf.model.densities import tfd
+from ddr_tf.model.dynamic_density import DynamicDensity
 from ddr_tf.model.elbo import ElboTerms
 from ddr_tf.model.static_density import StaticDensity
 
@@ -35,8 +37,11 @@ class DensityModel(Autoencoder, Protocol):
     dynamic_dim: int
     pixel_stddev: tf.Tensor | float | None
     static_density: StaticDensity | None
+    dynamic_density: DynamicDensity | None
 
-    def sample_codes(self, count: int, num_frames: int, seed: tf.Tensor, density: str) -> tuple[tf.Tensor, tf.Tensor]:
+    def sample_codes(
+        self, count: int, num_frames: int, seed: tf.Tensor, density: str = FITTED
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Samples of f and z."""
 
     def sampling_density(self) -> tfd.Distribution:

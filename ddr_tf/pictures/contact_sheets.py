@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
-from ddr_tf.model.ddr import DDR, as_float
+from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.model.ddr import as_float
 
 CELL = 64  # pixels, the smallest side of a frame in a sheet; smaller frames are enlarged by a whole factor
 GAP = 2  # pixels between frames
@@ -101,14 +102,14 @@ def _font_with(text: str, size: int) -> ImageFont.FreeTypeFont | None:
     return None
 
 
-def reconstructions(model: DDR, frames: tf.Tensor, kind: str = "held-out") -> np.ndarray:
+def reconstructions(model: DensityModel, frames: tf.Tensor, kind: str = "held-out") -> np.ndarray:
     """Real frames `[S, N, H, W, C]` of sequences of a kind, each row with its reconstruction below."""
     pairs = np.stack([as_float(frames), model(frames)["reconstruction"]], axis=1)
     sheet = grid(pairs.reshape(-1, *pairs.shape[2:]))
     return with_caption(sheet, f"Rows in pairs: real frames of one {kind} sequence, and their reconstructions.")
 
 
-def dynamic_given(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+def dynamic_given(model: DensityModel, static: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
     """Each frame's dynamic code as it would be with each static code: the means of q(z | x, f).
 
     Args:
@@ -123,7 +124,7 @@ def dynamic_given(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> tf.Tensor
     return model.dynamic_posterior(features, static).mean()
 
 
-def swap_frames(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> np.ndarray:
+def swap_frames(model: DensityModel, static: tf.Tensor, frames: tf.Tensor) -> np.ndarray:
     """Each static code with each frame's dynamic code, as `dynamic_given` it.
 
     Returns:
@@ -132,7 +133,7 @@ def swap_frames(model: DDR, static: tf.Tensor, frames: tf.Tensor) -> np.ndarray:
     return model.decode(static, dynamic_given(model, static, frames)).numpy()
 
 
-def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
+def swaps(model: DensityModel, frames: tf.Tensor) -> np.ndarray:
     """`swap_frames` of f and the first frames of real sequences `[S, N, H, W, C]`, beside these frames."""
     edge = as_float(frames)[:, 0]
     swapped = swap_frames(model, model.encode(frames)["static_mean"], frames[:, 0])
@@ -146,18 +147,18 @@ def swaps(model: DDR, frames: tf.Tensor) -> np.ndarray:
     )
 
 
-def sample_frames(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
+def sample_frames(model: DensityModel, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
     """Frames of sequences that never were, see `Bounds.sample_codes`: float32 `[S, N, H, W, C]` in [0, 1]."""
     return model.decode(*model.sample_codes(num_sequences, num_frames, tf.constant([seed & 0x7FFFFFFF, 0]))).numpy()
 
 
-def samples(model: DDR, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
+def samples(model: DensityModel, num_sequences: int, num_frames: int, seed: int) -> np.ndarray:
     """`sample_frames`, one f a row."""
     sheet = grid(sample_frames(model, num_sequences, num_frames, seed))
     return with_caption(sheet, f"Samples. One static code a row: {sampled_from(model)}.")
 
 
-def sampled_from(model: DDR) -> str:
+def sampled_from(model: DensityModel) -> str:
     """What `sample_frames` draws codes from, for a caption."""
     if model.static_density is not None and model.dynamic_density is not None:
         return "f and z from densities fitted after training"
@@ -166,7 +167,7 @@ def sampled_from(model: DDR) -> str:
     return f"f from {static}, z from {'p(z | f)' if model.dynamic_density is None else fitted}"
 
 
-def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:
+def plane_frames(model: DensityModel, codes: dict[str, tf.Tensor], across: int = 0, up: int = 1) -> np.ndarray:
     """Z on a grid over what p(z | f) covers, decoded: two dimensions of it, the others at the mean.
 
     Args:
@@ -187,7 +188,7 @@ def plane_frames(model: DDR, codes: dict[str, tf.Tensor], across: int = 0, up: i
     return decoded.reshape(-1, PLANE_STEPS, PLANE_STEPS, *model.frame_shape)
 
 
-def latent_plane(model: DDR, frames: tf.Tensor, num_sequences: int = 3) -> np.ndarray:
+def latent_plane(model: DensityModel, frames: tf.Tensor, num_sequences: int = 3) -> np.ndarray:
     """`plane_frames` for the f of several sequences of real frames `[S, N, H, W, C]`."""
     planes = plane_frames(model, model.encode(frames[:num_sequences]))
     return with_caption(
@@ -215,7 +216,7 @@ def draw_shown(sequences: SequenceDataset, seed: int) -> Shown:
     return Shown(draw(HELD_OUT), draw(TRAIN))
 
 
-def contact_sheets(model: DDR, shown: Shown, seed: int) -> dict[str, np.ndarray]:
+def contact_sheets(model: DensityModel, shown: Shown, seed: int) -> dict[str, np.ndarray]:
     """All sheets, uint8 `[height, width, 3]` by name.
 
     All are of held-out sequences, but `reconstructions_train`: a model that has learnt nothing and one that does not

@@ -320,6 +320,8 @@ def prior(selection: Selection) -> Plot:
 
 def training(selection: Selection) -> Plot:
     """Training curves, from `metrics.jsonl`."""
+    if not selection.metrics:
+        raise LeftOutError("an exported model does not keep the metrics of its training")
     for split in (TRAIN, HELD_OUT):
         if not any(line["split"] == split for line in selection.metrics):
             raise LeftOutError(

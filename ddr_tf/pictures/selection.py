@@ -1,4 +1,4 @@
-"""What the pictures of a run are drawn from: held-out sequences that a seed selects, their frames and codes.
+"""What the pictures of a model are drawn from: held-out sequences that a seed selects, their frames and codes.
 
 Codes are posterior means, z and p(z | f) at the mean of f, so for one seed everything is deterministic.
 """
@@ -11,7 +11,8 @@ import numpy as np
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, SequenceDataset
 from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
-from ddr_tf.model.ddr import DDR, as_float
+from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.model.ddr import as_float
 from ddr_tf.pictures.names import legible
 
 NUM_SHOWN = 6  # sequences whose frames are shown
@@ -50,7 +51,7 @@ class SequenceCodes(NamedTuple):
 
 
 def encode_sequence(
-    model: DDR, sequences: SequenceDataset, number: int, static_frame: np.ndarray, frame: np.ndarray
+    model: DensityModel, sequences: SequenceDataset, number: int, static_frame: np.ndarray, frame: np.ndarray
 ) -> SequenceCodes:
     """Z of any number of frames of a sequence, with f from a few of them.
 
@@ -74,7 +75,7 @@ def encode_sequence(
 
 
 class Selection:
-    """A run, and frames and codes of held-out sequences that a seed selects.
+    """A model, and frames and codes of held-out sequences that a seed selects.
 
     Attributes:
       order: int `[held out]`, numbers of the held-out sequences in the order in which they are drawn.
@@ -84,8 +85,10 @@ class Selection:
       shown_codes: What `model.encode` returns for them.
     """
 
-    def __init__(self, model: DDR, sequences: SequenceDataset, metrics: Sequence[dict[str, Any]], seed: int) -> None:
-        """Args: metrics: the lines of `metrics.jsonl`."""
+    def __init__(
+        self, model: DensityModel, sequences: SequenceDataset, metrics: Sequence[dict[str, Any]], seed: int
+    ) -> None:
+        """Args: metrics: the lines of `metrics.jsonl`; none of an exported model."""
         self.model, self.sequences, self.metrics, self.seed = model, sequences, metrics, seed & 0x7FFFFFFF
         random = np.random.RandomState(self.seed)
         self.order = random.permutation(sequences.splits[HELD_OUT])

@@ -1,16 +1,17 @@
-"""An exported model with the densities of `DDR`, computed from the answers of its signatures alone, to be evaluated."""
+"""An exported model with the densities of `DDR`, computed from the answers of its signatures alone."""
 
 from pathlib import Path
 
 import tensorflow as tf
 
-from ddr_tf import files
+from ddr_tf import files, shipped
+from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model import densities
 from ddr_tf.model.bounds import Bounds, as_float
 from ddr_tf.model.densities import tfd
-from ddr_tf.runs import read_densities
-from ddr_tf.serving.saved_model import EXTRA, load_signatures
+from ddr_tf.runs import load_sequences, read_densities
+from ddr_tf.serving.saved_model import EXTRA, find_saved_model, load_signatures
 
 MIN_PROBABILITY = 1e-7  # probability of a pixel; float32 cannot tell less from 0
 
@@ -24,17 +25,19 @@ class ExportedModel(Bounds):
       static_density, dynamic_density: What samples are drawn from; None: p(f) and p(z | f), as in models of before
         0.3.0.
       pixel_stddev: Of a normal p(x | f, z), as the model's card has it; None: it is a Bernoulli.
+      extra: The folder of what lies beside the SavedModel; see `exporting`.
     """
 
     def __init__(self, saved_model: Path) -> None:
-        """Loads a SavedModel that `saved_model.export` wrote: `saved_models/<name>/<version>`."""
+        """Loads a SavedModel that `exporting.export` wrote: `saved_models/<name>/<version>`."""
         self._root = load_signatures(saved_model)
         decode = self._root.signatures["decode"]
         inputs = decode.structured_input_signature[1]
         self.static_dim, self.dynamic_dim = inputs["static"].shape[-1], inputs["dynamic"].shape[-1]
         self.frame_shape = tuple(decode.structured_outputs["frames"].shape[2:])
-        read_densities(saved_model / EXTRA, self)
-        self.pixel_stddev = _pixel_stddev(saved_model / EXTRA / "model_card.json")
+        self.extra = saved_model / EXTRA
+        read_densities(self.extra, self)
+        self.pixel_stddev = _pixel_stddev(self.extra / "model_card.json")
 
     def _answer(self, signature: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._root.signatures[signature](**{name: tf.convert_to_tensor(value) for name, value in inputs.items()})
@@ -69,6 +72,24 @@ class ExportedModel(Bounds):
     def dynamic_posterior(self, features: tf.Tensor, static: tf.Tensor) -> tfd.Distribution:
         codes = self._answer("encode_dynamic", frames=features, static=static)
         return densities.diagonal_normal(codes["dynamic_mean"], codes["dynamic_stddev"])
+
+
+def open_exported(path: Path, data_dir: str | None = None) -> tuple[ExportedModel, SequenceDataset]:
+    """An exported model and the dataset that it was trained on; of a run, `runs.load_run` gives both.
+
+    Args:
+      path: `saved_models/<name>`, one of its versions, or a name; see `shipped.resolve`.
+      data_dir: As of `runs.load_sequences`.
+
+    Raises:
+      UserError: If there is no such model, or as `runs.load_sequences`.
+    """
+    folder = shipped.resolve(path)
+    if shipped.is_run(folder):
+        raise UserError(f"{folder} is a run; give it as --run_dir.")
+    version = find_saved_model(folder)
+    sequences = load_sequences(version / EXTRA, data_dir)
+    return ExportedModel(version), sequences
 
 
 def _pixel_stddev(card: Path) -> float | None:
