@@ -1,7 +1,8 @@
 """Augmentation by sequence: a random change that is the same for all frames of a sequence makes a new identity of it.
 
 Two changes of one sequence are two *views*, which differ in what f should hold, and not in what z should. In training z
-is found from one view and decoded with f of the other, so that z does not tell of tone, place and shape.
+is found from one view and decoded with f of the other, so that z does not tell of tone, place and shape; nor, where
+sequences are blended, of what is the same in all frames of one.
 Only training sees them. Ours, not the paper's; as all values are a function of a seed, runs resume bit for bit.
 """
 
@@ -52,7 +53,7 @@ def augmented(
 
 @configurable()
 class Augmentation:
-    """Random changes of sequences. Each setting but `flip` is a standard deviation; at 0, that change is left out.
+    """Random changes of sequences. Settings but `flip` and `blend` are standard deviations; at 0, a change is left out.
 
     Attributes:
       settings: Name of a setting -> its value.
@@ -69,6 +70,7 @@ class Augmentation:
         contrast: float = 0.2,
         brightness: float = 0.08,
         tone: float = 0.15,
+        blend: float = 0.0,
     ) -> None:
         """Keeps the settings.
 
@@ -82,16 +84,20 @@ class Augmentation:
           contrast: Of the logarithm of the factor by which pixels differ from mid-grey.
           brightness: Of what is added to all pixels, in [0, 1].
           tone: Of the logarithm of a smooth field of such factors, one a channel: skin, hue, local light.
+          blend: The largest part of the mean frame of a sequence that is replaced by that of another; see `blended`. Up
+            to 1, for sequences that are aligned, such as faces.
 
         Raises:
-          UserError: If a setting is negative.
+          UserError: If a setting is negative, or `blend` above 1.
         """
         self._stddevs = dict(shift=shift, scale=scale, rotation=rotation, warp=warp)
         self._stddevs |= dict(gamma=gamma, contrast=contrast, brightness=brightness, tone=tone)
-        self.settings = {"flip": flip} | self._stddevs
+        self.settings = {"flip": flip} | self._stddevs | {"blend": blend}
         for name, stddev in self._stddevs.items():
-            if stddev < 0:
+            if not stddev >= 0:  # NaN is refused, too
                 raise UserError(f"Augmentation.{name} must be 0 or more, got {stddev}.")
+        if not 0 <= blend <= 1:
+            raise UserError(f"Augmentation.blend must be from 0 to 1, got {blend}.")
 
     def views(self, frames: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
         """Two views of some sequences of a batch.
@@ -100,7 +106,7 @@ class Augmentation:
           frames: uint8 `[b, N, H, W, C]`.
           seed: int32 `[2]`; of the whole batch.
           batch_size: B, sequences of the whole batch, over all workers.
-          first: Which of them is the first of `frames`.
+          first: Which of them is the first of `frames`. Only these are blended with one another.
 
         Returns:
           2 x uint8 `[b, N, H, W, C]`.
@@ -110,7 +116,13 @@ class Augmentation:
         if self.settings["flip"]:
             mirrored = _rows(tf.random.stateless_uniform([batch_size, 1, 1, 1, 1], mirror_seed), frames, first) < 0.5
             frames = tf.where(mirrored, frames[:, :, :, ::-1], frames)
-        one, other = (self._view(frames, view_seed, batch_size, first) for view_seed in view_seeds)
+        both = (frames, frames)
+        if self.settings["blend"]:
+            parts = tf.random.stateless_uniform(
+                [batch_size, 2], tf.random.fold_in(seed, 0), 0.0, self.settings["blend"]
+            )
+            both = blended(frames, _rows(parts, frames, first))
+        one, other = (self._view(*given, batch_size, first) for given in zip(both, view_seeds, strict=True))
         return one, other
 
     def _view(self, frames: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int) -> tf.Tensor:
@@ -130,6 +142,27 @@ class Augmentation:
         factor = draw("contrast", 1, 1, 1, 1) + smooth(draw("tone", GRID, GRID, channels), height, width)[:, None]
         frames = (frames - 0.5) * tf.exp(factor) + 0.5 + draw("brightness", 1, 1, 1, 1)
         return tf.cast(tf.round(255 * tf.clip_by_value(frames, 0.0, 1.0)), tf.uint8)
+
+
+def blended(frames: tf.Tensor, parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sequences that move part of the way to two others: their own frames, less their mean, about a mean in between.
+
+    What frames of a sequence share is about their mean, so each is a new identity in the poses of the old one.
+
+    Args:
+      frames: float32 `[b, N, H, W, C]`.
+      parts: float32 `[b, 2]` in [0, 1]: how far to go to the sequence before, and to the one after, in a ring.
+
+    Returns:
+      2 x float32 `[b, N, H, W, C]`.
+    """
+    mean = tf.reduce_mean(frames, axis=1, keepdims=True)
+    steps = (tf.roll(mean, shift, axis=0) - mean for shift in (1, -1))
+    before, after = (
+        frames + part[:, None, None, None, None] * step
+        for part, step in zip(tf.unstack(parts, axis=1), steps, strict=True)
+    )
+    return before, after
 
 
 def _rows(values: tf.Tensor, frames: tf.Tensor, first: int) -> tf.Tensor:
