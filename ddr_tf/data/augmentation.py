@@ -53,7 +53,7 @@ def augmented(
 
 @configurable()
 class Augmentation:
-    """Random changes of sequences. Settings but `flip` and `blend` are standard deviations; at 0, a change is left out.
+    """Random changes of sequences. Each setting but `flip` is a standard deviation; at 0, that change is left out.
 
     Attributes:
       settings: Name of a setting -> its value.
@@ -84,20 +84,19 @@ class Augmentation:
           contrast: Of the logarithm of the factor by which pixels differ from mid-grey.
           brightness: Of what is added to all pixels, in [0, 1].
           tone: Of the logarithm of a smooth field of such factors, one a channel: skin, hue, local light.
-          blend: The largest part of the mean frame of a sequence that is replaced by that of another; see `blended`. Up
-            to 1, for sequences that are aligned, such as faces.
+          blend: Of how far a sequence moves to another, 1 being all the way; see `blended`. For sequences that are
+            aligned, such as faces.
 
         Raises:
-          UserError: If a setting is negative, or `blend` above 1.
+          UserError: If a setting is negative.
         """
         self._stddevs = dict(shift=shift, scale=scale, rotation=rotation, warp=warp)
         self._stddevs |= dict(gamma=gamma, contrast=contrast, brightness=brightness, tone=tone)
+        self._blend = blend
         self.settings = {"flip": flip} | self._stddevs | {"blend": blend}
-        for name, stddev in self._stddevs.items():
+        for name, stddev in (self._stddevs | {"blend": blend}).items():
             if not stddev >= 0:  # NaN is refused, too
                 raise UserError(f"Augmentation.{name} must be 0 or more, got {stddev}.")
-        if not 0 <= blend <= 1:
-            raise UserError(f"Augmentation.blend must be from 0 to 1, got {blend}.")
 
     def views(self, frames: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
         """Two views of some sequences of a batch.
@@ -117,10 +116,8 @@ class Augmentation:
             mirrored = _rows(tf.random.stateless_uniform([batch_size, 1, 1, 1, 1], mirror_seed), frames, first) < 0.5
             frames = tf.where(mirrored, frames[:, :, :, ::-1], frames)
         both = (frames, frames)
-        if self.settings["blend"]:
-            parts = tf.random.stateless_uniform(
-                [batch_size, 2], tf.random.fold_in(seed, 0), 0.0, self.settings["blend"]
-            )
+        if self._blend:
+            parts = self._blend * tf.random.stateless_normal([batch_size, 2], tf.random.fold_in(seed, 0))
             both = blended(frames, _rows(parts, frames, first))
         one, other = (self._view(*given, batch_size, first) for given in zip(both, view_seeds, strict=True))
         return one, other
@@ -145,13 +142,13 @@ class Augmentation:
 
 
 def blended(frames: tf.Tensor, parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sequences that move part of the way to two others: their own frames, less their mean, about a mean in between.
+    """Sequences that move part of the way to, or away from, two others: the frames of each about another mean.
 
-    What frames of a sequence share is about their mean, so each is a new identity in the poses of the old one.
+    What all frames of a sequence show is in their mean, so each becomes a new identity in the poses of the old one.
 
     Args:
       frames: float32 `[b, N, H, W, C]`.
-      parts: float32 `[b, 2]` in [0, 1]: how far to go to the sequence before, and to the one after, in a ring.
+      parts: float32 `[b, 2]`: how far to go to the sequence before, and to the one after, in a ring; 1: all the way.
 
     Returns:
       2 x float32 `[b, N, H, W, C]`.

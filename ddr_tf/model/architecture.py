@@ -7,7 +7,7 @@ import keras
 
 from ddr_tf.errors import UserError
 from ddr_tf.model.densities import PIXEL_LIKELIHOODS
-from ddr_tf.model.networks import AGGREGATIONS, DOWNSAMPLING, MIN_STDDEV
+from ddr_tf.model.networks import AGGREGATIONS, DOWNSAMPLING, MIN_STDDEV, num_pixel_channels
 
 
 def _at_least(minimum: int, **counts: int) -> None:
@@ -35,7 +35,7 @@ class Architecture:
       static_aggregation: How q(f | x_1..N) joins frames, one of `AGGREGATIONS`; see `networks.StaticPosterior`.
       learned_prior: Whether p(z | f) is learned, or N(0, I).
       pixel_likelihood: The form of p(x | f, z), one of `PIXEL_LIKELIHOODS`.
-      shortcuts: Whether dense layers go past the deep ones; see `networks.Decoder`.
+      shortcuts: Whether dense layers go past the deep ones; see `networks.StaticPosterior` and `networks.Decoder`.
     """
 
     frame_shape: tuple[int, int, int]
@@ -76,9 +76,14 @@ class Architecture:
 
     @functools.cached_property
     def feature_shape(self) -> tuple[int, int, int]:
-        """(h, w, K), of the features of a frame."""
+        """(h, w, K + P), of the features of a frame."""
         height, width, _ = self.frame_shape
-        return height // DOWNSAMPLING, width // DOWNSAMPLING, self.width
+        return height // DOWNSAMPLING, width // DOWNSAMPLING, self.width + self.pixel_channels
+
+    @property
+    def pixel_channels(self) -> int:
+        """P, of the features of a frame that are its pixels."""
+        return num_pixel_channels(self.frame_shape[-1]) if self.shortcuts else 0
 
 
 @dataclasses.dataclass(frozen=True)

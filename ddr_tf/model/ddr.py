@@ -106,8 +106,8 @@ class DDR(Bounds, keras.Model):
           learned_prior: Whether p(z | f) is learned, or N(0, I) to compare with.
           pixel_likelihood: "bernoulli", the paper's, for frames near black and white; "normal", of one learned stddev,
             for photographs. Bounds under one are not comparable with those under the other.
-          shortcuts: Whether dense layers go past the deep ones to f and to the pixels; see `networks.Decoder`. For
-            aligned photographs of few sequences.
+          shortcuts: Whether dense layers go past the deep ones, from pixels to f and from codes to pixels; see
+            `networks.StaticPosterior` and `networks.Decoder`. For aligned photographs of few sequences.
           num_static_frames: How many frames of each sequence q(f | ..) is computed from in training, the others being
             decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
             0: the same frames for both.
@@ -163,7 +163,7 @@ class DDR(Bounds, keras.Model):
 
     def _make_networks(self, sizes: Architecture) -> None:
         policy, units, initializer = self.dtype_policy, sizes.dense_units, sizes.initializer
-        self.frame_encoder = FrameEncoder(sizes.width, initializer, sizes.narrowing, dtype=policy)
+        self.frame_encoder = FrameEncoder(sizes.width, initializer, sizes.narrowing, sizes.shortcuts, dtype=policy)
         self.static_posterior_net = StaticPosterior(
             sizes.static_dim,
             sizes.pair_width,
@@ -171,10 +171,12 @@ class DDR(Bounds, keras.Model):
             initializer,
             sizes.initial_static_stddev,
             sizes.static_aggregation,
-            sizes.shortcuts,
+            sizes.pixel_channels,
             dtype=policy,
         )
-        self.dynamic_posterior_net = DynamicPosterior(sizes.dynamic_dim, units, initializer, dtype=policy)
+        self.dynamic_posterior_net = DynamicPosterior(
+            sizes.dynamic_dim, units, initializer, sizes.pixel_channels, dtype=policy
+        )
         self.dynamic_prior_net = (
             DynamicPrior(sizes.dynamic_dim, units, initializer, dtype=policy)
             if sizes.learned_prior
@@ -241,7 +243,7 @@ class DDR(Bounds, keras.Model):
         return densities.pixel_likelihood(self.decoder(static, dynamic), self.pixel_stddev)
 
     def features(self, frames: tf.Tensor) -> tf.Tensor:
-        """What both posteriors see of frames `[B, N, H, W, C]`: float `[B, N, h, w, K]`."""
+        """What both posteriors see of frames `[B, N, H, W, C]`: float `[B, N, h, w, K + P]`."""
         return self.frame_encoder(as_float(frames))
 
     def static_posterior(self, features: tf.Tensor) -> tfd.Distribution:

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ddr_tf.model.networks import DOWNSAMPLING, RANK, channels_of_maps
+from ddr_tf.model.networks import DOWNSAMPLING, RANK, channels_of_maps, num_pixel_channels
 
 PARTS = ("frame encoder", "static posterior", "dynamic posterior", "dynamic prior", "decoder")
 KERNEL, PAIR_KERNEL = 4, 3  # sides of the convolutions that change the resolution, and of those over pairs
@@ -70,7 +70,7 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
     pixel_shortcut, static_shortcut = 0, 0
     if model["shortcuts"]:
         pixel_shortcut = height * frame_width * channels
-        static_shortcut = places * width * 2 * static_dim
+        static_shortcut = places * num_pixel_channels(channels) * 2 * static_dim
 
     joined_before_head = aggregation in ("pairs", "pooled")
     of_sequence = {

@@ -1,6 +1,7 @@
 """The networks of the paper's Appendix C, one class a table.
 
-Shapes: B sequences, N frames, H W C a frame; h = H / 16 and w = W / 16 a feature map, K its channels ("width");
+Shapes: B sequences, N frames, H W C a frame; h = H / 16 and w = W / 16 a feature map, K its channels ("width"), P the
+channels of pixels that follow them (none unless there are shortcuts);
 F static, Z dynamic. Every network that parameterises a normal density returns (mean, stddev), float32, with
 stddev = softplus(.) + `MIN_STDDEV`, so that neither the density nor its gradient is unbounded. `initializer` is the
 Keras name of the initial kernels of layers with a ReLU.
@@ -20,6 +21,7 @@ from keras import layers
 MIN_STDDEV = 1e-3
 LEAKY_SLOPE = 0.2  # ours: the paper's text lost it
 DOWNSAMPLING = 16  # four layers of stride 2
+SHORTCUT_DOWNSAMPLING = 2  # of the pixels that dense layers see; 4 tells aligned faces apart less well
 NUM_MAPS = 4  # of the frame encoder, and of the decoder before its last layer
 RANK = 64  # rank of the product that the decoder starts from
 SHORTCUT_STDDEV = 1e-3  # of the first weights of dense layers that go past deeper ones
@@ -119,11 +121,20 @@ def channels_of_maps(width: int, narrowing: int) -> list[int]:
     return [max(1, width // narrowing**level) for level in range(NUM_MAPS)]
 
 
-class FrameEncoder(layers.Layer):
-    """Features of each frame by itself: `[B, N, H, W, C]` -> `[B, N, h, w, K]`."""
+def num_pixel_channels(channels: int) -> int:
+    """P: pixels at half the resolution, of a frame with C channels, that each place of a feature map stands for."""
+    return channels * (DOWNSAMPLING // SHORTCUT_DOWNSAMPLING) ** 2
 
-    def __init__(self, width: int, initializer: str, narrowing: int = 1, **kwargs) -> None:
+
+class FrameEncoder(layers.Layer):
+    """Features of each frame by itself: `[B, N, H, W, C]` -> `[B, N, h, w, K + P]`.
+
+    With `pixels`, the last P channels are the frame itself at half its resolution, less 0.5; otherwise P is 0.
+    """
+
+    def __init__(self, width: int, initializer: str, narrowing: int = 1, pixels: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.pixels = pixels
         self.convs = [
             layers.Conv2D(
                 channels,
@@ -141,7 +152,13 @@ class FrameEncoder(layers.Layer):
         _build_chain(self.convs, (None, *input_shape[2:]))
 
     def call(self, frames: tf.Tensor) -> tf.Tensor:
-        return split_frames(_apply_chain(self.convs, merge_frames(frames)), like=frames)
+        merged = merge_frames(frames)
+        features = _apply_chain(self.convs, merged)
+        if self.pixels:
+            halved = tf.nn.avg_pool2d(merged, SHORTCUT_DOWNSAMPLING, SHORTCUT_DOWNSAMPLING, "VALID")
+            blocks = tf.nn.space_to_depth(halved, DOWNSAMPLING // SHORTCUT_DOWNSAMPLING)
+            features = tf.concat([features, tf.cast(blocks - 0.5, features.dtype)], axis=-1)
+        return split_frames(features, like=frames)
 
 
 def _sum_over_frames(term: Callable[[tf.Tensor], tf.Tensor], frames: tf.Tensor) -> tf.Tensor:
@@ -208,15 +225,22 @@ def product_of_normals(mean: tf.Tensor, stddev: tf.Tensor) -> tuple[tf.Tensor, t
     return tf.reduce_sum(mean * precision, axis=1) / total, tf.math.rsqrt(total)
 
 
+def split_pixels(features: tf.Tensor, pixel_channels: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """`[.., K + P]` -> `[.., K]` and `[.., P]`."""
+    width = features.shape[-1] - pixel_channels
+    return features[..., :width], features[..., width:]
+
+
 class StaticPosterior(layers.Layer):
-    """Parameters of q(f | x_1..N) from the features of all frames: `[B, N, h, w, K]` -> 2 x `[B, F]`.
+    """Parameters of q(f | x_1..N) from the features of all frames: `[B, N, h, w, K + P]` -> 2 x `[B, F]`.
 
     The paper's, "pairs" (Section 2 and Appendix B): the same 3x3 convolution with ReLU for every ordered pair of
     frames, the mean over pairs, another convolution, and two dense layers. To compare with, of the same layers:
     "pooled", where the first convolution is over each frame by itself and the mean over frames, as in the neural
     statistician (Edwards & Storkey, 2016); "average" and "product", where all layers are over each frame by itself,
-    and the resulting normals are joined. All are invariant to the order of the frames. Ours, with `shortcuts`: a dense
-    layer over the features themselves, joined by their mean over frames, adds to the parameters.
+    and the resulting normals are joined. All are invariant to the order of the frames. Ours, where P is above 0: a
+    dense layer over the pixels, joined by their mean over frames, adds to the parameters. As eigenfaces do, it tells
+    people apart whom it has never seen; convolutions that know few people by heart do not.
     """
 
     def __init__(
@@ -227,12 +251,13 @@ class StaticPosterior(layers.Layer):
         initializer: str,
         initial_stddev: float,
         aggregation: str = "pairs",
-        shortcuts: bool = False,
+        pixel_channels: int = 0,
         **kwargs,
     ) -> None:
+        """Args: pixel_channels: P; 0: there is no shortcut. The others are named as in `Architecture`."""
         super().__init__(**kwargs)
-        self.aggregation = aggregation
-        self.shortcut = _shortcut(2 * static_dim, self.dtype_policy) if shortcuts else None
+        self.aggregation, self.pixel_channels = aggregation, pixel_channels
+        self.shortcut = _shortcut(2 * static_dim, self.dtype_policy) if pixel_channels else None
         # For pairs, one convolution computes both halves: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(
             2 * pair_width if aggregation == "pairs" else pair_width,
@@ -257,30 +282,31 @@ class StaticPosterior(layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         _, _, height, width, channels = input_shape
-        self.pair.build((None, height, width, channels))
+        self.pair.build((None, height, width, channels - self.pixel_channels))
         _build_chain(self.head, (None, height, width, self.head[0].filters))
         if self.shortcut:
-            self.shortcut.build((None, height * width * channels))
+            self.shortcut.build((None, height * width * self.pixel_channels))
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        first = split_frames(self.pair(merge_frames(features)), like=features)
+        maps, pixels = split_pixels(features, self.pixel_channels)
+        first = split_frames(self.pair(merge_frames(maps)), like=maps)
         if self.aggregation == "pairs":
             joined = mean_over_pairs(*tf.split(first, 2, axis=-1))
-            return mean_and_stddev(self._parameters(joined, tf.reduce_mean(features, axis=1)))
+            return mean_and_stddev(self._parameters(joined, tf.reduce_mean(pixels, axis=1)))
         first = tf.nn.relu(first)
         if self.aggregation == "pooled":
             joined = tf.reduce_mean(first, axis=1)
-            return mean_and_stddev(self._parameters(joined, tf.reduce_mean(features, axis=1)))
-        of_frames = self._parameters(merge_frames(first), merge_frames(features))
+            return mean_and_stddev(self._parameters(joined, tf.reduce_mean(pixels, axis=1)))
+        of_frames = self._parameters(merge_frames(first), merge_frames(pixels))
         of_frames = mean_and_stddev(split_frames(of_frames, like=features))
         return average_of_normals(*of_frames) if self.aggregation == "average" else product_of_normals(*of_frames)
 
-    def _parameters(self, hidden: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        """What the head makes of `[b, h, w, pair_width]`, and the shortcut of features `[b, h, w, K]`: `[b, 2F]`."""
+    def _parameters(self, hidden: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+        """What the head makes of `[b, h, w, pair_width]`, and the shortcut of pixels `[b, h, w, P]`: `[b, 2F]`."""
         parameters = _apply_chain(self.head, hidden)
         if not self.shortcut:
             return parameters
-        return parameters + self.shortcut(tf.reshape(features, [-1, self.shortcut.kernel.shape[0]]))
+        return parameters + self.shortcut(tf.reshape(pixels, [-1, self.shortcut.kernel.shape[0]]))
 
 
 class DynamicPrior(layers.Layer):
@@ -335,10 +361,14 @@ class DenseOfFrameAndStatic(layers.Layer):
 
 
 class DynamicPosterior(layers.Layer):
-    """Parameters of q(z_i | x_i, f): features `[B, N, h, w, K]` and f `[B, F]` -> 2 x `[B, N, Z]`."""
+    """Parameters of q(z_i | x_i, f): features `[B, N, h, w, K + P]` and f `[B, F]` -> 2 x `[B, N, Z]`.
 
-    def __init__(self, dynamic_dim: int, dense_units: int, initializer: str, **kwargs) -> None:
+    The P channels of pixels are not used: with them, swaps of faces showed the right expression less often.
+    """
+
+    def __init__(self, dynamic_dim: int, dense_units: int, initializer: str, pixel_channels: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.pixel_channels = pixel_channels
         self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
         self.dense = [
             layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
@@ -347,12 +377,13 @@ class DynamicPosterior(layers.Layer):
 
     def build(self, features_shape: tuple[int | None, ...], static_shape: tuple[int | None, ...]) -> None:
         _, _, height, width, channels = features_shape
-        self.first.build((None, None, height * width * channels), static_shape)
+        self.first.build((None, None, height * width * (channels - self.pixel_channels)), static_shape)
         _build_chain(self.dense, (None, None, self.first.of_frame.units))
 
     def call(self, features: tf.Tensor, static: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shape = tf.shape(features)
-        flat = tf.reshape(features, [shape[0], shape[1], self.first.of_frame.kernel.shape[0]])
+        maps, _ = split_pixels(features, self.pixel_channels)
+        shape = tf.shape(maps)
+        flat = tf.reshape(maps, [shape[0], shape[1], self.first.of_frame.kernel.shape[0]])
         return mean_and_stddev(_apply_chain(self.dense, self.first(flat, static)))
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddr_tf.model.bounds import STANDARD
+from ddr_tf.model import STANDARD
 from ddr_tf.model.ddr import DDR, as_float
 from ddr_tf.model.densities import tfd
 from ddr_tf.model.dynamic_density import DynamicDensity

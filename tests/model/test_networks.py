@@ -16,6 +16,7 @@ from ddr_tf.model.networks import (
     StaticPosterior,
     channels_of_maps,
     in_chunks,
+    num_pixel_channels,
 )
 
 
@@ -118,16 +119,33 @@ def test_pooled_features_are_the_mean_over_frames_of_a_layer_of_each():
 
 
 @pytest.mark.parametrize("aggregation", ["pairs", "pooled", "average"])
-def test_the_shortcut_to_f_is_a_dense_layer_over_the_mean_of_the_features(aggregation):
-    features = normal(2, 3, 2, 2, 5)
-    posterior = StaticPosterior(4, 6, 7, "glorot_uniform", 0.7, aggregation, shortcuts=True)
+def test_the_shortcut_to_f_is_a_dense_layer_over_the_mean_of_the_pixels(aggregation):
+    features = normal(2, 3, 2, 2, 5 + 3)
+    posterior = StaticPosterior(4, 6, 7, "glorot_uniform", 0.7, aggregation, pixel_channels=3)
     posterior.build(features.shape)
+    assert posterior.pair.kernel.shape[2] == 5
     kernel = posterior.shortcut.kernel
     kernel.assign(normal(*kernel.shape))
     mean, _ = posterior(features)
-    added = (tf.reshape(tf.reduce_mean(features, axis=1), [2, 20]) @ kernel)[:, :4]
+    added = (tf.reshape(tf.reduce_mean(features[..., 5:], axis=1), [2, 12]) @ kernel)[:, :4]
     kernel.assign(tf.zeros(kernel.shape))
     np.testing.assert_allclose(mean, posterior(features)[0] + added, rtol=1e-4, atol=1e-5)
+
+
+def test_pixels_follow_the_features_of_convolutions_and_tell_z_nothing():
+    frames = normal(2, 3, 32, 16, 3)
+    encoder = FrameEncoder(5, "glorot_uniform", pixels=True)
+    encoder.build(frames.shape)
+    features = encoder(frames)
+    pixels = num_pixel_channels(3)
+    assert features.shape == (2, 3, 2, 1, 5 + pixels) and pixels == 3 * 8 * 8
+    blocks = tf.reshape(features[..., 5:], [2, 3, 2, 1, 8, 8, 3])  # of 8 x 8 means of 2 x 2 pixels
+    means = tf.reduce_mean(tf.reshape(frames, [2, 3, 2, 8, 2, 1, 8, 2, 3]), axis=(4, 7))
+    np.testing.assert_allclose(blocks, tf.transpose(means, [0, 1, 2, 4, 3, 5, 6]) - 0.5, rtol=1e-5, atol=1e-6)
+    posterior = DynamicPosterior(2, 6, "glorot_uniform", pixel_channels=pixels)
+    posterior.build(features.shape, (2, 4))
+    other = tf.concat([features[..., :5], 1 + features[..., 5:]], axis=-1)
+    np.testing.assert_array_equal(posterior(features, normal(2, 4))[0], posterior(other, normal(2, 4))[0])
 
 
 def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
