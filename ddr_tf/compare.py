@@ -1,12 +1,13 @@
 """Command line: metrics of several runs side by side."""
 
 import argparse
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddr_tf import cli, config, evaluate, files
 from ddr_tf.errors import UserError
@@ -29,6 +30,7 @@ HEADLINES = (
     "swap_psnr_with_*_frames",
     *("parameters", "training_minutes", "training_frames_per_second", "training_peak_memory_mb"),
 )
+DPI = 200  # of the learning curves
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
         "run_dirs", nargs="+", type=config.path_flag, metavar="RUN_DIR", help="a finished run of ddr_tf.train"
     )
     flags.add_argument(
-        "--out", type=config.path_flag, metavar="PATH", help="write PATH.md and PATH.json (which has all metrics)"
+        "--out",
+        type=config.path_flag,
+        metavar="PATH",
+        help="write PATH.md, PATH.json (which has all metrics), and the learning curves to PATH.png and PATH.pdf",
     )
     flags.add_argument(
         "--over_training_seeds",
@@ -80,11 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 metrics = evaluate.evaluate_run(run_dir, flags.data_dir, settings).metrics
             runs[name] = metrics
         check_patterns(runs, flags.metrics or ())
+        groups = {name: [name] for name in run_dirs}
         if flags.over_training_seeds:
-            runs = _over_training_seeds(run_dirs, runs)
+            groups = _groups(run_dirs)
+            runs = _over_training_seeds(groups, runs)
         table = metrics_table(runs, flags.metrics or HEADLINES)
         if flags.out:
+            curves = _curves({name: [run_dirs[member] for member in names] for name, names in groups.items()})
             _write(flags.out, table, runs)
+            if curves:
+                _draw(flags.out, curves)
         print(table, end="")
 
     return cli.run(body)
@@ -98,25 +108,27 @@ def _named(run_dirs: Sequence[str]) -> dict[str, Path]:
     return dict(zip(names, map(Path, run_dirs), strict=True))
 
 
-def _over_training_seeds(
-    run_dirs: Mapping[str, Path], metrics: Mapping[str, Mapping[str, "Metric"]]
-) -> dict[str, dict[str, "Metric"]]:
-    """Metrics of groups of runs: each run's by the name of its folder -> each group's, with the number of its runs.
-
-    A metric that one of a group lacks is left out.
-    """
-    from ddr_tf.evaluation.metric import Measurement, Metric
-
+def _groups(run_dirs: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Runs that differ in their seed alone: a name for each group, with the number of its runs -> their names."""
     groups: dict[tuple, list[str]] = {}
     for name, run_dir in run_dirs.items():
         groups.setdefault(_all_but_seed(run_dir), []).append(name)
+    return {f"{_common_name(names)} ({len(names)})": names for names in groups.values()}
+
+
+def _over_training_seeds(
+    groups: Mapping[str, Sequence[str]], metrics: Mapping[str, Mapping[str, "Metric"]]
+) -> dict[str, dict[str, "Metric"]]:
+    """Metrics of each run -> those of each group; a metric that one of a group lacks is left out."""
+    from ddr_tf.evaluation.metric import Measurement, Metric
+
     return {
-        f"{_common_name(names)} ({len(names)})": {
+        group: {
             metric: Metric.over_seeds([Measurement(value, chance, ceiling) for value, _, chance, ceiling in of_runs])
             for metric in metrics[names[0]]
             if None not in (of_runs := [metrics[name].get(metric) for name in names])
         }
-        for names in groups.values()
+        for group, names in groups.items()
     }
 
 
@@ -141,7 +153,7 @@ def _check(run_dirs: Iterable[Path], out: str | None) -> None:
     """Raises UserError for what would fail only after the evaluation."""
     if out and not Path(out).parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {Path(out).parent}.")
-    for suffix in ("md", "json") if out else ():
+    for suffix in ("md", "json", "png", "pdf") if out else ():
         cli.check_writable(Path(f"{out}.{suffix}"), "--out:")
     for run_dir in run_dirs:
         if not (run_dir / "model.keras").is_file():
@@ -155,6 +167,33 @@ def _write(out: str, table: str, runs: Mapping[str, Mapping[str, "Metric"]]) -> 
     try:
         files.write_text(Path(f"{out}.md"), table)
         files.write_json(Path(f"{out}.json"), metrics)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
+
+
+def _curves(groups: Mapping[str, Sequence[Path]]) -> dict[str, list[list[dict[str, Any]]]]:
+    """The logs of each group's runs, as far as they have held-out lines."""
+    from ddr_tf.data.sequence_dataset import HELD_OUT
+    from ddr_tf.runs import METRICS, read_metrics
+
+    curves = {}
+    for name, run_dirs in groups.items():
+        logs = [read_metrics(run_dir) for run_dir in run_dirs if (run_dir / METRICS).exists()]
+        if known := [lines for lines in logs if any(line["split"] == HELD_OUT for line in lines)]:
+            curves[name] = known
+    return curves
+
+
+def _draw(out: str, curves: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> None:
+    """Writes `<out>.png` and `<out>.pdf`."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("without learning curves, which need matplotlib; pip install -e '.[eval]'", file=sys.stderr)
+        return
+    from ddr_tf.pictures import plots
+
+    try:
+        with plots.style():
+            plots.save_plot(plots.draw_learning_curves(curves), Path(out), DPI)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
 

@@ -1,12 +1,15 @@
 import json
 import re
+import sys
 
 import pytest
+from matplotlib.figure import Figure
 
 from ddr_tf import compare, runs
 from ddr_tf.evaluation.metric import Metric
 from ddr_tf.evaluation.settings import Settings
 from ddr_tf.evaluation.summary import write_evaluation
+from ddr_tf.pictures import plots
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,7 @@ def test_runs_that_differ_in_their_seed_become_one_column(tmp_path, monkeypatch,
         ["swap_psnr", "21.500 ± 1.500", "10.000", "0.000", "40.000 to 51.500"],
     ]
     assert json.loads((tmp_path / "table.json").read_text())["wide (2)"]["swap_psnr"]["value"] == 21.5
+    assert not (tmp_path / "table.png").exists()  # no run has a log
 
 
 @pytest.mark.parametrize(
@@ -86,3 +90,30 @@ def test_a_group_of_runs_without_a_common_name_has_that_of_the_first(tmp_path):
     assert compare._common_name(["left", "right"]) == "left"
     assert compare._common_name(["a_seed0", "a_seed1"]) == "a"
     assert compare._common_name(["alone-0"]) == "alone-0"
+
+
+def test_learning_curves_of_the_runs_that_have_held_out_metrics(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, width in (("wide", 8), ("narrow", 4), ("short", 2)):
+        an_evaluated_run(tmp_path / name, 0, width, swap_psnr=20.0)
+        splits = ["train", "held_out"] if name != "short" else ["train"]
+        lines = [
+            {"step": step, "split": split, "minutes": step / 60, "elbo": -900.0 + step, "reconstruction_excess": 90.0}
+            for step in (100, 200)
+            for split in splits
+        ]
+        (tmp_path / name / runs.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    drawn = {}
+    monkeypatch.setattr(plots, "draw_learning_curves", lambda curves: drawn.update(curves) or Figure())
+    assert (
+        compare.main(
+            ["wide", "narrow", "short", "--num_frames", "8", "--seeds", "1", "--over_training_seeds", "--out", "a.b"]
+        )
+        == 0
+    )
+    assert {name: len(logs) for name, logs in drawn.items()} == {"wide (1)": 1, "narrow (1)": 1}
+    assert {path.name for path in tmp_path.glob("a.b.*")} == {"a.b.md", "a.b.json", "a.b.png", "a.b.pdf"}
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert compare.main(["wide", "--num_frames", "8", "--seeds", "1", "--over_training_seeds", "--out", "c"]) == 0
+    assert "without learning curves, which need matplotlib" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("c.*")} == {"c.md", "c.json"}

@@ -4,7 +4,7 @@ Frames are drawn pixel by pixel, colours can be told apart by the colour-blind, 
 same plot gives the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ STYLE = {
 }
 TEXT_WIDTH = 6.75  # inches, the text of two columns
 CLASS_COLOURS = matplotlib.color_sequences["petroff10"]  # chosen for colour-blind readers
+STYLES = ("-", "--", ":", "-.")  # of lines, where there are more than colours
 SCALE = "viridis"  # for continuous labels, likewise
 UNKNOWN = "0.8"  # grey of points without a label
 LINE, BAND = "0.35", "0.88"  # greys
@@ -457,6 +458,41 @@ CURVES = {  # what is drawn of the log -> title and scale of its axis
 }
 
 
+def draw_learning_curves(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> Figure:
+    """The held-out bound of several runs, in nats a frame, against minutes of training.
+
+    Args:
+      runs: Name -> one run or several under that name, each the lines of `metrics.jsonl`, some of them held out.
+    """
+    figure = Figure((TEXT_WIDTH, 2.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, name in zip(panels, ("elbo", "reconstruction_excess"), strict=True):
+        title, scale = CURVES[name]
+        for number, (label, of_runs) in enumerate(runs.items()):
+            style = dict(color=CLASS_COLOURS[number % len(CLASS_COLOURS)], ls=STYLES[number // len(CLASS_COLOURS) % 4])
+            for lines in of_runs:
+                points = [(line["minutes"], line[name]) for line in lines if line["split"] == HELD_OUT]
+                axes.plot(*np.transpose(points), label=label, marker="o", ms=2.5, lw=1, **style)
+                label = None  # each name once
+        _set_scale(axes, scale)
+        axes.set_title(title, pad=3)
+        axes.set_xlabel("minutes of training")
+        axes.grid(axis="y", color=BAND, lw=0.5, which="both")
+        axes.tick_params(length=2)
+    panels[0].set_ylabel("nats a frame, held out")
+    panels[1].legend(fontsize=6)
+    return figure
+
+
+def _set_scale(axes: Axes, scale: str) -> None:
+    """With plain numbers on a logarithmic axis."""
+    axes.set_yscale(scale)
+    if scale == "log":
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+        axes.yaxis.set_minor_formatter(ScalarFormatter())
+
+
 def draw_training(lines: Sequence[dict[str, Any]]) -> Figure:
     """The bound and its parts in nats a frame, against steps and minutes.
 
@@ -474,11 +510,7 @@ def draw_training(lines: Sequence[dict[str, Any]]) -> Figure:
         ):
             points = [(line["step"], line[name]) for line in lines if line["split"] == split]
             axes.plot(*np.transpose(points), label=words, **style)
-        axes.set_yscale(scale)
-        if scale == "log":
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
-            axes.yaxis.set_minor_formatter(ScalarFormatter())
+        _set_scale(axes, scale)
         axes.set_title(title, pad=3)
         axes.grid(axis="y", color=BAND, lw=0.5, which="both")
         axes.tick_params(length=2)

@@ -92,6 +92,22 @@ def test_the_curves_are_the_lines_of_the_log():
         assert place == pytest.approx(100 * float(words.get_text()))
 
 
+def test_learning_curves_are_the_held_out_lines_over_minutes():
+    def log(start):
+        lines = [{"minutes": m, "elbo": start + m, "reconstruction_excess": start - m} for m in (1, 2, 3)]
+        return [line | {"split": split} for line in lines for split in ("train", "held_out")]
+
+    runs = {"of two": [log(10), log(20)]} | {f"of one {number}": [log(30 + number)] for number in range(10)}
+    for panel, sign in zip(plots.draw_learning_curves(runs).axes, (1, -1), strict=True):
+        for line, start in zip(panel.lines, (10, 20, *range(30, 40)), strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), [[m, start + sign * m] for m in (1, 2, 3)])
+        looks = [(line.get_color(), line.get_linestyle()) for line in panel.lines]
+        assert looks[0] == looks[1] and len(set(looks)) == 11
+        assert panel.get_xlabel() == "minutes of training"
+    names = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert names == list(runs)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sheets_of_grey_and_colour_with_and_without_truth(channels):
     frames = np.random.RandomState(0).uniform(size=(3, 3, 16, 32, channels))
