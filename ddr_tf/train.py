@@ -42,10 +42,12 @@ def _advice(run_dir: Path) -> str:
     best, last = record.get("best_step"), record["step"]
     if best is None or best == last:
         return f"the held-out ELBO was best at the last step, {last:,}: more of train.steps may help"
+    is_augmented = record["settings"].get("train.augmentation", "None") != "None"
+    augmentation = "" if is_augmented else "or train.augmentation = @Augmentation "
     return (
         f"the held-out ELBO was best at step {best:,} of {last:,}; {runs.MODEL} is of that step, {runs.MODEL_LAST} of "
-        "the last. After it the model learned the training sequences by heart: more sequences or train.augmentation = "
-        "@Augmentation help, more steps do not"
+        "the last. After it the model learned the training sequences by heart: more sequences "
+        f"{augmentation}help, more steps do not"
     )
 
 

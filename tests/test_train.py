@@ -52,6 +52,20 @@ def test_a_run_from_start_to_end(ended):
     assert "DDR.kl_warmup_steps = 500" in (folder / "config.gin").read_text()  # not given above
 
 
+@pytest.mark.parametrize("augmentation", ["None", "@Augmentation"])
+def test_augmentation_is_advised_where_there_is_none(tmp_path, augmentation):
+    record = {
+        "settings": {"train.augmentation": augmentation},
+        "versions": {},
+        "step": 4,
+        "finished": True,
+        "data": "d",
+    }
+    record |= {"seed": 0, "training_minutes": 1.0, "best_step": 2}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert ("train.augmentation" in train._advice(tmp_path)) == (augmentation == "None")
+
+
 def test_other_settings_in_the_same_folder_are_refused(ended, tmp_path, capsys):
     folder = shutil.copytree(ended[0], tmp_path / "run")
     assert train.main(flags(folder, "DDR.static_dim=5")) == 2

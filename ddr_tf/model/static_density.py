@@ -18,6 +18,7 @@ choose among all of these. With several groups, samples combine the parts of dif
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,8 @@ DEPENDENCES = (0.1, 0.2, 0.3, 0.5, np.inf)  # nats of mutual information from wh
 MIN_SIGNAL = 1.0  # variance between sequences, over that of q(f | ..), of a direction that is not taken for noise
 MAX_DIRECTIONS = 32  # that are analysed; the cost of the mutual information grows with their square
 MIN_SEQUENCES_PER_DIRECTION = 4
-NUM_DRAWS = 2  # of f from the posterior of each sequence
+NUM_DRAWS = 2  # of f from the posterior of each sequence, at least
+MIN_DRAWS_PER_DIMENSION = 10  # of all; with fewer, covariances have directions in which nearly nothing is possible
 MAX_ICA_STEPS = 300
 MAX_REFINEMENTS = 3
 MAX_CONDITION = 1e4  # of a change of directions
@@ -65,9 +67,10 @@ class StaticPosteriors(NamedTuple):
     stddev: np.ndarray
 
     def draw(self, random: np.random.RandomState) -> np.ndarray:
-        """`NUM_DRAWS` f of each: float `[NUM_DRAWS S, F]`."""
-        shape = (NUM_DRAWS, *self.mean.shape)
-        return np.concatenate(self.mean + self.stddev * random.standard_normal(shape))
+        """As many f of each, D: float `[D S, F]`, first one of each, then another, and so on."""
+        sequences, dimensions = self.mean.shape
+        count = max(NUM_DRAWS, math.ceil(MIN_DRAWS_PER_DIMENSION * dimensions / sequences))
+        return np.concatenate(self.mean + self.stddev * random.standard_normal((count, *self.mean.shape)))
 
 
 @dataclasses.dataclass(frozen=True)
