@@ -1,4 +1,4 @@
-"""What all command lines share: one line for an error, and the exit status."""
+"""What command lines share: one line for an error, the exit status, and the flags that name a model."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def add_model_flags(flags: argparse.ArgumentParser) -> None:
-    """Adds the flags that say which model, of which one must be given."""
+    """Adds the two flags that name a model; exactly one must be given."""
     which = flags.add_mutually_exclusive_group(required=True)
     which.add_argument("--run_dir", type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train")
     which.add_argument(

@@ -77,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check(run_dirs.values(), flags.out)
         from ddr_tf.evaluation.summary import check_patterns, metrics_table, read_evaluation
 
+        logs = {}
+        if flags.out and importlib.util.find_spec("matplotlib") is None:
+            print("without learning curves, which need matplotlib; pip install -e '.[eval]'", file=sys.stderr)
+        elif flags.out:
+            logs = {name: _held_out_lines(run_dir) for name, run_dir in run_dirs.items()}
         runs = {}
         for name, run_dir in run_dirs.items():
             metrics = read_evaluation(run_dir, settings)
@@ -91,11 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs = _over_training_seeds(groups, runs)
         table = metrics_table(runs, flags.metrics or HEADLINES)
         if flags.out:
-            curves = _curves({name: [run_dirs[member] for member in names] for name, names in groups.items()})
             _write(flags.out, table, runs)
-            if curves:
-                _draw(flags.out, curves)
         print(table, end="")
+        curves = {name: [logs[member] for member in names if logs.get(member)] for name, names in groups.items()}
+        if any(curves.values()):
+            _draw(flags.out, {name: lines for name, lines in curves.items() if lines})
 
     return cli.run(body)
 
@@ -171,24 +176,18 @@ def _write(out: str, table: str, runs: Mapping[str, Mapping[str, "Metric"]]) -> 
         raise UserError(f"--out {out} cannot be written ({error.strerror}).") from error
 
 
-def _curves(groups: Mapping[str, Sequence[Path]]) -> dict[str, list[list[dict[str, Any]]]]:
-    """The logs of each group's runs, as far as they have held-out lines."""
+def _held_out_lines(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` that learning curves can be drawn from; none if there is no such file."""
     from ddr_tf.data.sequence_dataset import HELD_OUT
+    from ddr_tf.pictures.plots import LEARNING_CURVES
     from ddr_tf.runs import METRICS, read_metrics
 
-    curves = {}
-    for name, run_dirs in groups.items():
-        logs = [read_metrics(run_dir) for run_dir in run_dirs if (run_dir / METRICS).exists()]
-        if known := [lines for lines in logs if any(line["split"] == HELD_OUT for line in lines)]:
-            curves[name] = known
-    return curves
+    lines = read_metrics(run_dir) if (run_dir / METRICS).exists() else []
+    return [line for line in lines if line["split"] == HELD_OUT and {"minutes", *LEARNING_CURVES} <= line.keys()]
 
 
 def _draw(out: str, curves: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> None:
     """Writes `<out>.png` and `<out>.pdf`."""
-    if importlib.util.find_spec("matplotlib") is None:
-        print("without learning curves, which need matplotlib; pip install -e '.[eval]'", file=sys.stderr)
-        return
     from ddr_tf.pictures import plots
 
     try:

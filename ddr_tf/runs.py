@@ -35,7 +35,9 @@ from ddr_tf.data import recipe
 from ddr_tf.data.sequence_dataset import TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 
-if typing.TYPE_CHECKING:  # it imports TensorFlow Probability, which exported models do without, in half a second
+if (
+    typing.TYPE_CHECKING
+):  # imports TensorFlow Probability, which takes half a second and which exported models do not need
     from ddr_tf.model.bounds import Bounds
     from ddr_tf.model.ddr import DDR
 

@@ -64,7 +64,7 @@ def _selection(flags: argparse.Namespace) -> "Selection":
 
     if not flags.run_dir:
         model, sequences = open_exported(Path(flags.saved_model), flags.data_dir)
-        return Selection(model, sequences, [], flags.seed)
+        return Selection(model, sequences, None, flags.seed)
     run_dir = Path(flags.run_dir)
     model, sequences = runs.load_run(run_dir, flags.data_dir)
     return Selection(model, sequences, runs.read_metrics(run_dir), flags.seed)

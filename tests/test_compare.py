@@ -102,6 +102,7 @@ def test_learning_curves_of_the_runs_that_have_held_out_metrics(tmp_path, monkey
             for step in (100, 200)
             for split in splits
         ]
+        lines.append({"step": 300, "split": "held_out"})  # of another version, perhaps
         (tmp_path / name / runs.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     drawn = {}
     monkeypatch.setattr(plots, "draw_learning_curves", lambda curves: drawn.update(curves) or Figure())
@@ -111,7 +112,7 @@ def test_learning_curves_of_the_runs_that_have_held_out_metrics(tmp_path, monkey
         )
         == 0
     )
-    assert {name: len(logs) for name, logs in drawn.items()} == {"wide (1)": 1, "narrow (1)": 1}
+    assert {name: [len(log) for log in logs] for name, logs in drawn.items()} == {"wide (1)": [2], "narrow (1)": [2]}
     assert {path.name for path in tmp_path.glob("a.b.*")} == {"a.b.md", "a.b.json", "a.b.png", "a.b.pdf"}
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert compare.main(["wide", "--num_frames", "8", "--seeds", "1", "--over_training_seeds", "--out", "c"]) == 0

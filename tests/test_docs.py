@@ -168,6 +168,11 @@ OLD_NAMES = ("CHANGELOG.md",)  # tells of what is no longer there
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_nothing_is_left_to_be_filled_in(path):
+    assert "@" * 2 not in path.read_text()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_files_that_are_named_exist(path):
     text = "" if path.name in OLD_NAMES else path.read_text()
     for name in set(re.findall(r"(?<![\w/])((?:gin|tools|docs|ddr_tf)/[\w/]+\.\w+)", text)):

@@ -87,4 +87,5 @@ def test_other_lines_than_those_of_onednn_show():
 def test_an_exported_model_is_read_without_what_only_training_needs():
     code = "import ddr_tf, sys\nprint(len(ddr_tf.load('puppets').sample(2).frames))\n"
     code += "print({'tensorflow_probability', 'tf_keras', 'ddr_tf.model.ddr'} & set(sys.modules))"
-    assert run(code).stdout == "2\nset()\n"
+    code += "\nfrom ddr_tf.model import DDR; print(DDR.__name__)"
+    assert run(code).stdout == "2\nset()\nDDR\n"

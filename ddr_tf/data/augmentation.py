@@ -6,6 +6,7 @@ sequences are blended, of what is the same in all frames of one.
 Only training sees them. Ours, not the paper's; as all values are a function of a seed, runs resume bit for bit.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -39,9 +40,16 @@ def augmented(
 
     Returns:
       uint8 `[B / W, 2, N, H, W, C]`.
+
+    Raises:
+      UserError: If sequences are to be blended, and a worker has but one.
     """
     key = stream_seed(seed, "augmentation")
     of_worker = batches.element_spec.shape[0]
+    if augmentation.settings["blend"] and of_worker < 2:
+        raise UserError(
+            "Augmentation.blend needs two sequences of a batch on each machine: raise train.batch_size, or set it to 0."
+        )
 
     def of_step(step: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
         seed_of_step = tf.random.fold_in(key, step)
@@ -88,14 +96,14 @@ class Augmentation:
             aligned, such as faces.
 
         Raises:
-          UserError: If a setting is negative.
+          UserError: If a setting is negative or not finite.
         """
         self._stddevs = dict(shift=shift, scale=scale, rotation=rotation, warp=warp)
         self._stddevs |= dict(gamma=gamma, contrast=contrast, brightness=brightness, tone=tone)
         self._blend = blend
         self.settings = {"flip": flip} | self._stddevs | {"blend": blend}
         for name, stddev in (self._stddevs | {"blend": blend}).items():
-            if not stddev >= 0:  # NaN is refused, too
+            if not 0 <= stddev < math.inf:
                 raise UserError(f"Augmentation.{name} must be 0 or more, got {stddev}.")
 
     def views(self, frames: tf.Tensor, seed: tf.Tensor, batch_size: int, first: int = 0) -> tuple[tf.Tensor, tf.Tensor]:

@@ -72,10 +72,12 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
         pixel_shortcut = height * frame_width * channels
         static_shortcut = places * num_pixel_channels(channels) * 2 * static_dim
 
-    joined_before_head = aggregation in ("pairs", "pooled")
+    heads = 1 if aggregation in ("pairs", "pooled") else encoded  # how often the head is applied
+    # Of layers over the frames themselves, there is no gradient of the inputs.
+    of_frames = {"frame encoder": num_frames * convs[0], "static posterior": heads * static_shortcut}
     of_sequence = {
         "frame encoder": num_frames * sum(convs),
-        "static posterior": encoded * pair + (1 if joined_before_head else encoded) * (head + static_shortcut),
+        "static posterior": encoded * pair + heads * (head + static_shortcut),
         "dynamic posterior": decoded * posterior + of_static,
         "dynamic prior": prior,
         "decoder": decoded * (start + sum(deconvs) + dense_units * pixel_shortcut)
@@ -84,7 +86,6 @@ def per_frame(num_frames: int, model: Mapping[str, Any]) -> dict[str, Flops]:
     }
     parts = {}
     for part, multiply_adds in of_sequence.items():
-        inputs_of_first = num_frames * convs[0] if part == "frame encoder" else 0
-        forward, backward = 2 * multiply_adds, 2 * (2 * multiply_adds - inputs_of_first)
+        forward, backward = 2 * multiply_adds, 2 * (2 * multiply_adds - of_frames.get(part, 0))
         parts[part] = Flops(forward / num_frames, backward / num_frames)
     return parts

@@ -226,9 +226,9 @@ def product_of_normals(mean: tf.Tensor, stddev: tf.Tensor) -> tuple[tf.Tensor, t
 
 
 def split_pixels(features: tf.Tensor, pixel_channels: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """`[.., K + P]` -> `[.., K]` and `[.., P]`."""
+    """`[.., K + P]` -> `[.., K]` and `[.., P]`, by which there is nothing to differentiate."""
     width = features.shape[-1] - pixel_channels
-    return features[..., :width], features[..., width:]
+    return features[..., :width], tf.stop_gradient(features[..., width:])
 
 
 class StaticPosterior(layers.Layer):
@@ -240,7 +240,7 @@ class StaticPosterior(layers.Layer):
     statistician (Edwards & Storkey, 2016); "average" and "product", where all layers are over each frame by itself,
     and the resulting normals are joined. All are invariant to the order of the frames. Ours, where P is above 0: a
     dense layer over the pixels, joined by their mean over frames, adds to the parameters. As eigenfaces do, it tells
-    people apart whom it has never seen; convolutions that know few people by heart do not.
+    apart people it has never seen; convolutions that have learnt a few people by heart do not.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class StaticPosterior(layers.Layer):
         """Args: pixel_channels: P; 0: there is no shortcut. The others are named as in `Architecture`."""
         super().__init__(**kwargs)
         self.aggregation, self.pixel_channels = aggregation, pixel_channels
-        self.shortcut = _shortcut(2 * static_dim, self.dtype_policy) if pixel_channels else None
+        self.pixel_shortcut = _shortcut(2 * static_dim, self.dtype_policy) if pixel_channels else None
         # For pairs, one convolution computes both halves: first the channels of the left frame, then the right's.
         self.pair = layers.Conv2D(
             2 * pair_width if aggregation == "pairs" else pair_width,
@@ -284,8 +284,8 @@ class StaticPosterior(layers.Layer):
         _, _, height, width, channels = input_shape
         self.pair.build((None, height, width, channels - self.pixel_channels))
         _build_chain(self.head, (None, height, width, self.head[0].filters))
-        if self.shortcut:
-            self.shortcut.build((None, height * width * self.pixel_channels))
+        if self.pixel_shortcut:
+            self.pixel_shortcut.build((None, height * width * self.pixel_channels))
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         maps, pixels = split_pixels(features, self.pixel_channels)
@@ -304,9 +304,9 @@ class StaticPosterior(layers.Layer):
     def _parameters(self, hidden: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
         """What the head makes of `[b, h, w, pair_width]`, and the shortcut of pixels `[b, h, w, P]`: `[b, 2F]`."""
         parameters = _apply_chain(self.head, hidden)
-        if not self.shortcut:
+        if not self.pixel_shortcut:
             return parameters
-        return parameters + self.shortcut(tf.reshape(pixels, [-1, self.shortcut.kernel.shape[0]]))
+        return parameters + self.pixel_shortcut(tf.reshape(pixels, [-1, self.pixel_shortcut.kernel.shape[0]]))
 
 
 class DynamicPrior(layers.Layer):

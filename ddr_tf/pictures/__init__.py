@@ -1,1 +1,1 @@
-"""Contact sheets, plots, and the gallery of a run."""
+"""Contact sheets, plots, and the gallery of a model."""

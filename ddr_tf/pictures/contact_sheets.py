@@ -104,7 +104,8 @@ def _font_with(text: str, size: int) -> ImageFont.FreeTypeFont | None:
 
 def reconstructions(model: DensityModel, frames: tf.Tensor, kind: str = "held-out") -> np.ndarray:
     """Real frames `[S, N, H, W, C]` of sequences of a kind, each row with its reconstruction below."""
-    pairs = np.stack([as_float(frames), model(frames)["reconstruction"]], axis=1)
+    codes = model.encode(frames)
+    pairs = np.stack([as_float(frames), model.decode(codes["static_mean"], codes["dynamic_mean"])], axis=1)
     sheet = grid(pairs.reshape(-1, *pairs.shape[2:]))
     return with_caption(sheet, f"Rows in pairs: real frames of one {kind} sequence, and their reconstructions.")
 

@@ -1,4 +1,4 @@
-"""A run -> its plots for papers, each with a caption: what is drawn, of held-out sequences that a seed selects.
+"""A model -> its plots for papers, each with a caption: what is drawn, of held-out sequences that a seed selects.
 
 `PLOTS` names them, `write_all` writes them.
 """
@@ -320,7 +320,7 @@ def prior(selection: Selection) -> Plot:
 
 def training(selection: Selection) -> Plot:
     """Training curves, from `metrics.jsonl`."""
-    if not selection.metrics:
+    if selection.metrics is None:
         raise LeftOutError("an exported model does not keep the metrics of its training")
     for split in (TRAIN, HELD_OUT):
         if not any(line["split"] == split for line in selection.metrics):

@@ -458,29 +458,34 @@ CURVES = {  # what is drawn of the log -> title and scale of its axis
 }
 
 
+LEARNING_CURVES = ("elbo", "reconstruction_excess")
+LEGEND_COLUMNS, MAX_LABEL = 4, 30  # of the legend of learning curves; columns of a terminal
+
+
 def draw_learning_curves(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> Figure:
     """The held-out bound of several runs, in nats a frame, against minutes of training.
 
     Args:
-      runs: Name -> one run or several under that name, each the lines of `metrics.jsonl`, some of them held out.
+      runs: Name -> one run or several under that name, each the held-out lines of its `metrics.jsonl`.
     """
-    figure = Figure((TEXT_WIDTH, 2.6), layout="constrained")
+    figure = Figure((TEXT_WIDTH, 2.6 + 0.12 * -(-len(runs) // LEGEND_COLUMNS)), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, name in zip(panels, ("elbo", "reconstruction_excess"), strict=True):
+    for axes, name in zip(panels, LEARNING_CURVES, strict=True):
         title, scale = CURVES[name]
-        for number, (label, of_runs) in enumerate(runs.items()):
+        first = []  # line of each name
+        for number, of_runs in enumerate(runs.values()):
             style = dict(color=CLASS_COLOURS[number % len(CLASS_COLOURS)], ls=STYLES[number // len(CLASS_COLOURS) % 4])
-            for lines in of_runs:
-                points = [(line["minutes"], line[name]) for line in lines if line["split"] == HELD_OUT]
-                axes.plot(*np.transpose(points), label=label, marker="o", ms=2.5, lw=1, **style)
-                label = None  # each name once
+            points = [np.transpose([(line["minutes"], line[name]) for line in lines]) for lines in of_runs]
+            drawn = [axes.plot(*of_run, marker="o", ms=2.5, lw=1, **style)[0] for of_run in points]
+            first.append(drawn[0])
         _set_scale(axes, scale)
         axes.set_title(title, pad=3)
         axes.set_xlabel("minutes of training")
         axes.grid(axis="y", color=BAND, lw=0.5, which="both")
         axes.tick_params(length=2)
     panels[0].set_ylabel("nats a frame, held out")
-    panels[1].legend(fontsize=6)
+    labels = [names.legible(name, f"run {number}", MAX_LABEL) for number, name in enumerate(runs, start=1)]
+    figure.legend(first, labels, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=6)
     return figure
 
 

@@ -86,9 +86,9 @@ class Selection:
     """
 
     def __init__(
-        self, model: DensityModel, sequences: SequenceDataset, metrics: Sequence[dict[str, Any]], seed: int
+        self, model: DensityModel, sequences: SequenceDataset, metrics: Sequence[dict[str, Any]] | None, seed: int
     ) -> None:
-        """Args: metrics: the lines of `metrics.jsonl`; none of an exported model."""
+        """Args: metrics: the lines of `metrics.jsonl`; None of an exported model."""
         self.model, self.sequences, self.metrics, self.seed = model, sequences, metrics, seed & 0x7FFFFFFF
         random = np.random.RandomState(self.seed)
         self.order = random.permutation(sequences.splits[HELD_OUT])

@@ -104,7 +104,17 @@ def test_streams_of_views_resume_and_are_shared_by_workers():
     assert (whole[0] != whole[1]).any()
 
 
+def test_each_machine_needs_two_sequences_to_blend():
+    def stream(batch_size):
+        batches = RandomDataset().batches("train", batch_size, 3, seed=0, worker=0, num_workers=2)
+        return augmented(batches, Augmentation(blend=0.5), seed=0, start_step=0, worker=0, num_workers=2)
+
+    assert next(stream(4).as_numpy_iterator()).shape == (2, 2, 3, 16, 16, 1)
+    with pytest.raises(UserError, match=r"Augmentation.blend needs two sequences of a batch on each machine"):
+        stream(2)
+
+
 def test_settings_out_of_range_are_refused():
-    for setting, value in (("warp", -0.1), ("warp", float("nan")), ("blend", -0.5)):
+    for setting, value in (("warp", -0.1), ("warp", float("nan")), ("blend", -0.5), ("blend", float("inf"))):
         with pytest.raises(UserError, match=f"Augmentation.{setting} must be 0 or more, got {value}"):
             Augmentation(**{setting: value})

@@ -113,11 +113,12 @@ def test_relative_transfer_keeps_the_place_under_the_prior():
     np.testing.assert_allclose(relative_transfer(moved, target, source), [1.5, 0.0])
 
 
-def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32():
+@pytest.mark.parametrize("shortcuts", [False, True])
+def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32(shortcuts):
     keras.utils.set_random_seed(0)
-    half = DDR((16, 32, 3), **TINY, dtype="mixed_bfloat16")
+    half = DDR((16, 32, 3), **TINY, shortcuts=shortcuts, dtype="mixed_bfloat16")
     keras.utils.set_random_seed(0)
-    full = DDR((16, 32, 3), **TINY)
+    full = DDR((16, 32, 3), **TINY, shortcuts=shortcuts)
     assert half.features(frames()).dtype == tf.bfloat16
     assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
     for name, value in full(frames()).items():

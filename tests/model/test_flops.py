@@ -44,6 +44,7 @@ def places_and_weights(layer, inputs_shape):
         dict(num_static_frames=1),
         dict(narrowing=2),
         dict(shortcuts=True),
+        dict(shortcuts=True, static_aggregation="average"),
     ],
 )
 def test_against_the_layers_as_they_are_called(settings, monkeypatch):
@@ -65,6 +66,12 @@ def test_against_the_layers_as_they_are_called(settings, monkeypatch):
     found = flops.total(flops.per_frame(num_frames, model.get_config()))
     product = batch * decoded.shape[1] * 2 * RANK * 5
     assert found.forward * batch * num_frames == pytest.approx(2 * (sum(counted) + product))
+
+
+def test_no_gradient_of_pixels_is_computed():
+    config = DDR(**SMALL, shortcuts=True).get_config()
+    found, plain = (flops.per_frame(4, config | {"shortcuts": has})["static posterior"] for has in (True, False))
+    assert found.backward - plain.backward == pytest.approx(found.forward - plain.forward)
 
 
 def test_the_paper_s_network():

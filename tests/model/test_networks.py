@@ -124,7 +124,7 @@ def test_the_shortcut_to_f_is_a_dense_layer_over_the_mean_of_the_pixels(aggregat
     posterior = StaticPosterior(4, 6, 7, "glorot_uniform", 0.7, aggregation, pixel_channels=3)
     posterior.build(features.shape)
     assert posterior.pair.kernel.shape[2] == 5
-    kernel = posterior.shortcut.kernel
+    kernel = posterior.pixel_shortcut.kernel
     kernel.assign(normal(*kernel.shape))
     mean, _ = posterior(features)
     added = (tf.reshape(tf.reduce_mean(features[..., 5:], axis=1), [2, 12]) @ kernel)[:, :4]

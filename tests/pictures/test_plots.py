@@ -94,18 +94,21 @@ def test_the_curves_are_the_lines_of_the_log():
 
 def test_learning_curves_are_the_held_out_lines_over_minutes():
     def log(start):
-        lines = [{"minutes": m, "elbo": start + m, "reconstruction_excess": start - m} for m in (1, 2, 3)]
-        return [line | {"split": split} for line in lines for split in ("train", "held_out")]
+        return [{"minutes": m, "elbo": start + m, "reconstruction_excess": start - m} for m in (1, 2, 3)]
 
-    runs = {"of two": [log(10), log(20)]} | {f"of one {number}": [log(30 + number)] for number in range(10)}
-    for panel, sign in zip(plots.draw_learning_curves(runs).axes, (1, -1), strict=True):
+    runs = {"_of two": [log(10), log(20)]} | {f"of $one {number}": [log(30 + number)] for number in range(10)}
+    figure = plots.draw_learning_curves(runs)
+    for panel, sign in zip(figure.axes, (1, -1), strict=True):
         for line, start in zip(panel.lines, (10, 20, *range(30, 40)), strict=True):
             np.testing.assert_array_equal(line.get_xydata(), [[m, start + sign * m] for m in (1, 2, 3)])
         looks = [(line.get_color(), line.get_linestyle()) for line in panel.lines]
         assert looks[0] == looks[1] and len(set(looks)) == 11
         assert panel.get_xlabel() == "minutes of training"
-    names = [text.get_text() for text in panel.get_legend().get_texts()]
-    assert names == list(runs)
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == [name.replace("$", r"\$") for name in runs]
+    assert [line.get_color() for line in figure.legends[0].get_lines()] == [
+        line.get_color() for line in panel.lines[1:]
+    ]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -30,11 +30,16 @@ def answers(session, **inputs):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [("float32", 1e-5), pytest.param("mixed_bfloat16", 2e-2, marks=pytest.mark.slow)]
+    ("settings", "tolerance"),
+    [
+        ({}, 1e-5),
+        pytest.param({"shortcuts": True}, 1e-5, marks=pytest.mark.slow),
+        pytest.param({"dtype": "mixed_bfloat16"}, 2e-2, marks=pytest.mark.slow),
+    ],
 )
-def test_it_agrees_with_the_keras_model(dtype, tolerance):
+def test_it_agrees_with_the_keras_model(settings, tolerance):
     keras.utils.set_random_seed(0)
-    model = DDR(SHAPE, **SIZES, dtype=dtype, initial_static_stddev=0.3)
+    model = DDR(SHAPE, **SIZES, **settings, initial_static_stddev=0.3)
     for variable in model.trainable_variables:  # so that everything depends on everything
         variable.assign(variable * 2)
     encode, decode = (session(proto.SerializeToString()) for proto in onnx_models(model).values())

@@ -133,6 +133,7 @@ def models():
         "float32": DDR(SHAPE, **SIZES),
         "two devices": on_two_devices(),
         "bfloat16": DDR(SHAPE, **SIZES, dtype="mixed_bfloat16"),
+        "shortcuts": DDR(SHAPE, **SIZES, shortcuts=True),
     }
 
 
@@ -162,7 +163,7 @@ def answers(written, tmp_path_factory):
     return dict(zip([*keys, *range(len(WRONG))], found, strict=True))
 
 
-@pytest.mark.parametrize("name", ["float32", "two devices", "bfloat16"])
+@pytest.mark.parametrize("name", ["float32", "two devices", "bfloat16", "shortcuts"])
 def test_every_loader_agrees_with_the_keras_model(models, answers, name):
     tolerance = 2e-2 if name == "bfloat16" else 1e-5
     for signature in (asked for model, asked in (key for key in answers if isinstance(key, tuple)) if model == name):
