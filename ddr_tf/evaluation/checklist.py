@@ -32,7 +32,7 @@ CHECKS = (
         "collapse of z",
         lambda v: v["kl_dynamic_nats_per_frame"] < 0.5 or v["active_units_dynamic"] == 0,
         "z carries {kl_dynamic_nats_per_frame:.2f} nats a frame",
-        "train longer, with a longer DDR.kl_warmup_steps; Augmentation.blend = 0; see that frames of a sequence differ.",
+        "train longer, with a longer DDR.kl_warmup_steps; Augmentation.blend = 0; see that frames differ.",
     ),
     Check(
         "collapse of f",
