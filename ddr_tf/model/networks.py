@@ -228,7 +228,8 @@ def product_of_normals(mean: tf.Tensor, stddev: tf.Tensor) -> tuple[tf.Tensor, t
 def split_pixels(features: tf.Tensor, pixel_channels: int) -> tuple[tf.Tensor, tf.Tensor]:
     """`[.., K + P]` -> `[.., K]` and `[.., P]`, by which there is nothing to differentiate."""
     width = features.shape[-1] - pixel_channels
-    return features[..., :width], tf.stop_gradient(features[..., width:])
+    maps = features[..., :width] if pixel_channels else features  # without pixels nothing is copied
+    return maps, tf.stop_gradient(features[..., width:])
 
 
 class StaticPosterior(layers.Layer):
