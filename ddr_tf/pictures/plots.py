@@ -471,26 +471,26 @@ def draw_learning_curves(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]])
     figure = Figure((TEXT_WIDTH, 2.6 + 0.12 * -(-len(runs) // LEGEND_COLUMNS)), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name in zip(panels, LEARNING_CURVES, strict=True):
-        title, scale = CURVES[name]
         first = []  # line of each name
         for number, of_runs in enumerate(runs.values()):
             style = dict(color=CLASS_COLOURS[number % len(CLASS_COLOURS)], ls=STYLES[number // len(CLASS_COLOURS) % 4])
             points = [np.transpose([(line["minutes"], line[name]) for line in lines]) for lines in of_runs]
             drawn = [axes.plot(*of_run, marker="o", ms=2.5, lw=1, **style)[0] for of_run in points]
             first.append(drawn[0])
-        _set_scale(axes, scale)
-        axes.set_title(title, pad=3)
+        _set_up(axes, name)
         axes.set_xlabel("minutes of training")
-        axes.grid(axis="y", color=BAND, lw=0.5, which="both")
-        axes.tick_params(length=2)
     panels[0].set_ylabel("nats a frame, held out")
     labels = [names.legible(name, f"run {number}", MAX_LABEL) for number, name in enumerate(runs, start=1)]
     figure.legend(first, labels, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=6)
     return figure
 
 
-def _set_scale(axes: Axes, scale: str) -> None:
-    """With plain numbers on a logarithmic axis."""
+def _set_up(axes: Axes, name: str) -> None:
+    """Title, scale and grid of one of `CURVES`, with plain numbers on a logarithmic axis."""
+    title, scale = CURVES[name]
+    axes.set_title(title, pad=3)
+    axes.grid(axis="y", color=BAND, lw=0.5, which="both")
+    axes.tick_params(length=2)
     axes.set_yscale(scale)
     if scale == "log":
         axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -508,17 +508,14 @@ def draw_training(lines: Sequence[dict[str, Any]]) -> Figure:
     panels = figure.subplots(2, 2, sharex=True)
     train = [line for line in lines if line["split"] == TRAIN]
     steps, minutes = (np.array([line[name] for line in train], float) for name in ("step", "minutes"))
-    for axes, (name, (title, scale)) in zip(panels.ravel(), CURVES.items(), strict=True):
+    for axes, name in zip(panels.ravel(), CURVES, strict=True):
         for split, words, style in (
             (TRAIN, "training", dict(color=CLASS_COLOURS[0])),
             (HELD_OUT, "held out", dict(color=CLASS_COLOURS[2], marker="o", ms=3)),
         ):
             points = [(line["step"], line[name]) for line in lines if line["split"] == split]
             axes.plot(*np.transpose(points), label=words, **style)
-        _set_scale(axes, scale)
-        axes.set_title(title, pad=3)
-        axes.grid(axis="y", color=BAND, lw=0.5, which="both")
-        axes.tick_params(length=2)
+        _set_up(axes, name)
         weights = [line["kl_weight"] for line in train]
         if min(weights) < 1 and max(weights) >= 1:
             axes.axvline(steps[np.argmax(np.array(weights) >= 1)], color=LINE, lw=0.6, ls=":")
