@@ -7,8 +7,7 @@ from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes, frame_sets
 from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
-from ddr_tf.model.bounds import PosteriorSample, as_float
-from ddr_tf.model.densities import tfd
+from ddr_tf.model.bounds import as_float
 from ddr_tf.model.elbo import bits_per_dim
 
 
@@ -26,23 +25,24 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
       `kl_dynamic_nats_per_frame`; of a normal p(x | f, z) `pixel_stddev`, too; and where a density was fitted to f
       `elbo_with_fitted_density_nats_per_frame`, the bound with it in place of p(f).
     """
-    fitted = model.sampling_density()
-    terms, weights = [], []
+    terms, weights, static, log_posteriors = [], [], [], []
     for start, frames in frame_sets(sequences, codes.sequence, codes.frame[:, :1]):
         batch, num_frames = frames.shape[:2]
         shapes = ([batch, model.static_dim], [batch, num_frames, model.dynamic_dim])
         noise = [tf.random.stateless_normal(shape, [seed, start + i]) for i, shape in enumerate(shapes)]
         sample = model.sample_posterior(as_float(frames), *noise)
-        metrics = model.bound_metrics(frames, model.terms_of(frames, sample))
-        if model.static_density is not None:
-            fitted_kl = _kl_at_sample(sample, fitted) / num_frames
-            metrics["fitted_elbo"] = metrics["elbo"] + metrics["kl_static"] - fitted_kl
-        terms.append(metrics)
+        terms.append(model.bound_metrics(frames, model.terms_of(frames, sample)))
         weights.append(batch)
+        static.append(sample.static)
+        log_posteriors.append(sample.static_posterior.log_prob(sample.static))
     mean = {name: float(np.average([term[name] for term in terms], weights=weights)) for name in terms[0]}
     of_some = {}
-    if "fitted_elbo" in mean:
-        of_some["elbo_with_fitted_density_nats_per_frame"] = Measurement(mean["fitted_elbo"])
+    if model.static_density is not None:
+        # The mean over f of log q(f | ..) - log of the density is their KL, which has no closed form for a mixture.
+        log_density = model.sampling_density().log_prob(tf.concat(static, axis=0))
+        fitted_kl = float(tf.reduce_mean(tf.concat(log_posteriors, axis=0) - log_density)) / codes.frame.shape[-1]
+        fitted_elbo = mean["elbo"] + mean["kl_static"] - fitted_kl
+        of_some["elbo_with_fitted_density_nats_per_frame"] = Measurement(fitted_elbo)
     if model.pixel_stddev is not None:
         of_some["pixel_stddev"] = Measurement(float(model.pixel_stddev))
     return {
@@ -52,14 +52,6 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
         "kl_static_nats_per_frame": Measurement(mean["kl_static"]),
         "kl_dynamic_nats_per_frame": Measurement(mean["kl_dynamic"]),
     } | of_some
-
-
-def _kl_at_sample(sample: PosteriorSample, density: tfd.Distribution) -> tf.Tensor:
-    """Log q(f | ..) - log of a density of f, at the f of a sample: float32 `[]`, nats a sequence.
-
-    Its mean over f is KL(q(f | ..) || density), which has no closed form for a mixture.
-    """
-    return tf.reduce_mean(sample.static_posterior.log_prob(sample.static) - density.log_prob(sample.static))
 
 
 def measure_importance_weighted_bound(
@@ -85,9 +77,10 @@ def measure_importance_weighted_bound(
     def log_weights(start: int, frames: tf.Tensor) -> tf.Tensor:
         shapes = ([len(frames), model.static_dim], [len(frames), num_frames, model.dynamic_dim])
         features, samples = model.features(frames), []
+        static_posterior = model.static_posterior(features)
         for sample in range(start * num_samples, (start + 1) * num_samples):  # noise of other sequences is other noise
             noise = (tf.random.stateless_normal(shape, [seed, 2 * sample + i]) for i, shape in enumerate(shapes))
-            samples.append(model.log_weights(frames, *noise, features))
+            samples.append(model.log_weights(frames, *noise, features, static_posterior))
         return tf.stack(samples)
 
     weights = tf.concat([log_weights(*part) for part in frame_sets(sequences, *chosen)], axis=1)

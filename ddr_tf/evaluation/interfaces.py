@@ -63,7 +63,12 @@ class DensityModel(Autoencoder, Protocol):
         """The bound for one sample of f and z."""
 
     def log_weights(
-        self, frames: tf.Tensor, static_noise: tf.Tensor, dynamic_noise: tf.Tensor, features: tf.Tensor | None = None
+        self,
+        frames: tf.Tensor,
+        static_noise: tf.Tensor,
+        dynamic_noise: tf.Tensor,
+        features: tf.Tensor | None = None,
+        static_posterior: tfd.Distribution | None = None,
     ) -> tf.Tensor:
         """The log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample."""
 

@@ -86,17 +86,19 @@ class Bounds:
         features: tf.Tensor | None = None,
         dynamic_frames: tf.Tensor | None = None,
         static_count: tf.Tensor | None = None,
+        static_posterior: tfd.Distribution | None = None,
     ) -> PosteriorSample:
         """Reparameterised f ~ q(f | ..) and z_i ~ q(z_i | x_i, f); the arguments are those of `elbo_terms`.
 
         Args:
-          features: `features` of the frames, where they are known already.
+          features, static_posterior: `features` of the frames and q(f | ..), where they are known already.
         """
         if features is None:
             features = self.features(frames if dynamic_frames is None else dynamic_frames)
-        same = static_frames is None and dynamic_frames is None
-        static_features = features if same else self.features(frames if static_frames is None else static_frames)
-        static_posterior = self.static_posterior(static_features[:, :static_count])
+        if static_posterior is None:
+            same = static_frames is None and dynamic_frames is None
+            static_features = features if same else self.features(frames if static_frames is None else static_frames)
+            static_posterior = self.static_posterior(static_features[:, :static_count])
         static = static_posterior.mean() + static_posterior.stddev() * static_noise
         given = static if dynamic_frames is None else tf.roll(static, 1, axis=0)
         dynamic_posterior = self.dynamic_posterior(features, given)
@@ -151,6 +153,7 @@ class Bounds:
         static_noise: tf.Tensor,
         dynamic_noise: tf.Tensor,
         features: tf.Tensor | None = None,
+        static_posterior: tfd.Distribution | None = None,
     ) -> tf.Tensor:
         """Log of p(x_1..N, f, z_1..N) / q(f, z_1..N | x_1..N) for one sample: float32 `[B]`, nats a sequence.
 
@@ -158,7 +161,9 @@ class Bounds:
         (Burda et al., "Importance Weighted Autoencoders", 2016). The arguments are those of `sample_posterior`.
         """
         frames = as_float(frames)
-        sample = self.sample_posterior(frames, static_noise, dynamic_noise, features=features)
+        sample = self.sample_posterior(
+            frames, static_noise, dynamic_noise, features=features, static_posterior=static_posterior
+        )
         static, dynamic = sample.static, sample.dynamic
         log_weight_of_frames = (
             self.likelihood(static, dynamic).log_prob(frames)
