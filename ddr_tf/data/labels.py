@@ -37,6 +37,11 @@ def _loosely(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", name).casefold()
 
 
+def _spellings(name: str) -> list[str]:
+    """A name as it is written, without spaces around it, and with the slashes of a path that Windows wrote."""
+    return [name, name.strip(), name.strip().replace("\\", "/")]
+
+
 class _Rows:
     """Rows by names, of which several rows may have the same."""
 
@@ -75,7 +80,7 @@ class _Places:
         Raises:
           LookupError: With the reason, if there is no such thing, or more than one.
         """
-        found = self._sequences.find(sequence) or self._sequences.find(sequence.strip())
+        found = self._find_sequence(sequence)
         if len(found) == 1 and frame is not None:
             found = self._find_frame(found[0], frame)
         name = sequence if frame is None else f"{sequence}/{frame}"
@@ -89,9 +94,19 @@ class _Places:
             raise LookupError(f"there is no {name}{self._hint(sequence, frame)}")
         return None
 
+    def _find_sequence(self, sequence: str) -> list[int]:
+        """Numbers of the sequences that a name may mean."""
+        return next(filter(None, map(self._sequences.find, _spellings(sequence))), [])
+
     def _find_frame(self, sequence: int, frame: str) -> list[int]:
-        """Rows of the frames that a name may mean: a file's own name before one without its suffix."""
-        return next(filter(None, (self._frames(sequence, kind).find(frame) for kind in ("name", "stem", "path"))), [])
+        """Rows of the frames that a name may mean: a file's own name before one without its suffix, then its path."""
+        for spelling in _spellings(frame):
+            for kind in ("name", "stem", "path"):
+                if found := self._frames(sequence, kind).find(spelling):
+                    return found
+        folders = _spellings(frame)[-1].split("/")  # of another machine, perhaps, but they end as those here do
+        ends = ("/".join(folders[start:]) for start in range(1, len(folders) - 1))
+        return next(filter(None, map(self._frames(sequence, "path").find, ends)), [])
 
     def _frames(self, sequence: int, kind: str) -> _Rows:
         """The frames of a sequence by the names of their files, without suffixes ("stem"), or by their paths."""
@@ -105,7 +120,7 @@ class _Places:
 
     def _hint(self, sequence: str, frame: str | None) -> str:
         """How the sentence about a name goes on: with the one that may have been meant, where there is one like it."""
-        found = self._sequences.find(sequence) or self._sequences.find(sequence.strip())
+        found = self._find_sequence(sequence)
         wanted, names = sequence, list(self._sequences)
         if found and frame is not None:
             wanted, names = frame, list(itertools.chain(*(self._frames(found[0], kind) for kind in ("name", "stem"))))
@@ -322,6 +337,8 @@ def label_remarks(
             reason := _like_a_quantity(label_names[name]) if is_class else _like_classes(numbers)
         ):
             reasons.append(f"the label {name} is {reason}")
+        if is_class and (pair := _alike(label_names[name])):
+            reasons.append(f"the label {name} has the classes '{pair[0]}' and '{pair[1]}', which are two")
         if table.decimal_comma and not is_class and (example := _like_thousands(texts[name])):
             reasons.append(
                 f"the label {name} has numbers like {example}, read as {example.replace(',', '.')}; if those are "
@@ -340,6 +357,12 @@ def _like_thousands(texts: Iterable[str | None]) -> str | None:
     with_comma = [text.strip() for text in texts if text and "," in text]
     could_be = all(re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text) for text in with_comma)
     return with_comma[0] if with_comma and could_be else None
+
+
+def _alike(words: Sequence[str]) -> tuple[str, str] | None:
+    """Two words that differ in capitals alone."""
+    seen: dict[str, str] = {}
+    return next(((seen[key], word) for word in words if seen.setdefault(key := word.casefold(), word) != word), None)
 
 
 def _like_classes(values: np.ndarray) -> str | None:
@@ -368,6 +391,8 @@ def _like_a_quantity(words: Sequence[str]) -> str | None:
 
 def _what_is_unclear(words: Sequence[str]) -> str:
     """Why words that are all numbers were not taken for a quantity."""
+    if percent := [word for word in words if word.endswith("%")]:
+        return f"its numbers have signs of percent (as '{percent[0]}'); write them without"
     if not any("," in word for word in words):
         return f"float32 cannot tell its numbers apart (as '{words[-1]}'); name it in FrameFolders.class_labels"
     if any("." in word for word in words):
@@ -377,6 +402,6 @@ def _what_is_unclear(words: Sequence[str]) -> str:
 
 def _is_number(word: str) -> bool:
     try:
-        return bool(np.isfinite(as_number(word.replace(",", "."))))
+        return bool(np.isfinite(as_number(word.removesuffix("%").replace(",", "."))))
     except ValueError:
         return False

@@ -96,6 +96,7 @@ def test_a_decimal_comma_goes_with_a_semicolon(folder):
     [
         (["31", "na", "29.5"], "1 of its 3 values are no numbers (as 'na'); if it is a quantity, leave those cells"),
         (['"31,5"', '"29,5"', '"3,0"'], "its numbers have commas (as '29,5'); write points"),
+        (["31%", "29%", "30"], "its numbers have signs of percent (as '29%')"),
         (["red", "1", "blue"], None),
     ],
 )
@@ -109,6 +110,32 @@ def test_words_among_numbers_are_remarked_on(folder, cells, said, capsys):
         assert said in remarks[0].reason
         assert said in capsys.readouterr().out
         assert of(folder, class_labels=("age",)).remarks == ()
+
+
+def test_words_that_differ_in_capitals_are_remarked_on(folder):
+    lines = [f"anna,frame {i + 1},{('happy', 'Happy ', 'sad')[i % 3]}\n" for i in range(12)]
+    (folder / "labels.csv").write_text("sequence,frame,mood\n" + "".join(lines))
+    sequences = of(folder)
+    assert sequences.label_names == {"mood": ("Happy", "happy", "sad")}
+    assert [remark.reason for remark in sequences.remarks] == [
+        "the label mood has the classes 'Happy' and 'happy', which are two"
+    ]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [r"anna\frame 1.png", " frame 1.png ", "./anna/frame 1.png", r"C:\data\anna\frame 1.png", "/x/anna/frame 1"],
+)
+def test_paths_as_other_tools_and_machines_write_them(folder, frame):
+    (folder / "labels.csv").write_text(f"sequence,frame,age\nanna,{frame},3\n")
+    assert of(folder).frame_labels["age"][0] == 3
+
+
+@pytest.mark.parametrize("frame", ["/x/frame 1.png", r"C:\frame 1.png", "b/frame 1.png", "/anna/x/frame 1.png"])
+def test_a_path_that_ends_otherwise_is_no_path_here(folder, frame):
+    (folder / "labels.csv").write_text(f"sequence,frame,age\nanna,{frame},3\n")
+    with pytest.raises(UserError, match="line 2: there is no anna"):
+        of(folder)
 
 
 def test_numbers_of_classes_are_classes_if_it_is_said(folder):
