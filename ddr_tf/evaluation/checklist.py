@@ -35,6 +35,12 @@ CHECKS = (
         "train longer, with a longer DDR.kl_warmup_steps; Augmentation.blend = 0; see that frames differ.",
     ),
     Check(
+        "z changes nothing",
+        lambda v: v["dynamic_gain"] < 0.1,
+        "frames are reconstructed {dynamic_gain:.2f} dB better with their own z than with that of another frame",
+        "a lower train.learning_rate, or less train.augmentation; see that the frames of a sequence differ.",
+    ),
+    Check(
         "collapse of f",
         lambda v: v["active_units_static"] == 0 or v["static_retrieval_accuracy"] < 0.1,
         "f has {active_units_static:.0f} active units, and finds its own sequence in {static_retrieval_accuracy:.0%}",
@@ -145,6 +151,8 @@ def _facts(
         facts["worst_leakage_dynamic"] = max(leaks)
     if "prior_pose_coverage" in metrics:
         facts["prior_pose_coverage_ceiling"] = metrics["prior_pose_coverage"].ceiling
+    if "reconstruction_psnr" in metrics and metrics["reconstruction_psnr"].chance is not None:
+        facts["dynamic_gain"] = facts["reconstruction_psnr"] - metrics["reconstruction_psnr"].chance
     if "swap_psnr" in metrics:
         facts["swap_gap"] = facts["reconstruction_psnr"] - facts["swap_psnr"]
     if "swap_neighbours_psnr" in metrics and "swap_conditioned_psnr" in metrics:

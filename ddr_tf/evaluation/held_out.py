@@ -185,6 +185,7 @@ class Swaps(NamedTuple):
       truths: Each float32 `[P, N, H, W, C]`, A in the poses of B; see `SequenceDataset.swap_truths`.
       source: float32 `[P, N, H, W, C]`, the frames of B.
       reconstruction: float32 `[P, N, H, W, C]`, of the frames of B.
+      other_dynamic: float32 `[P, N, H, W, C]`, the same, each with z of the next of them.
       swapped: transfer, or `NEIGHBOURS` -> float32 `[P, N, H, W, C]`.
     """
 
@@ -194,6 +195,7 @@ class Swaps(NamedTuple):
     truths: list[np.ndarray]
     source: np.ndarray
     reconstruction: np.ndarray
+    other_dynamic: np.ndarray
     swapped: dict[str, np.ndarray]
 
 
@@ -261,6 +263,7 @@ def draw_swaps(
         truths=[as_float(tf.constant(truth)).numpy() for truth in truths],
         source=as_float(frames_b).numpy(),
         reconstruction=np.asarray(model.decode(codes_b["static_mean"], codes_b["dynamic_mean"])),
+        other_dynamic=np.asarray(model.decode(codes_b["static_mean"], tf.roll(codes_b["dynamic_mean"], -1, axis=1))),
         swapped=swapped,
     )
 

@@ -74,12 +74,16 @@ def measure_swaps(sequences: SequenceDataset, swaps: Swaps) -> dict[str, Measure
     """Reconstructions, and swaps where the true frames are known: `swap_*` for z as it is, and the other transfers.
 
     Returns:
-      PSNRs in dB and SSIMs, whose chance level is that of the frames of B as they are; accuracies as fractions where
-      poses are known, see `swap_accuracies`.
+      PSNRs in dB and SSIMs, whose chance level is that of the frames of B as they are, or for reconstructions that with
+      z of another frame of B. Accuracies as fractions where poses are known, see `swap_accuracies`.
     """
     measurements = {
-        "reconstruction_psnr": Measurement(float(psnr(swaps.reconstruction, swaps.source).mean())),
-        "reconstruction_ssim": Measurement(float(ssim(swaps.reconstruction, swaps.source).mean()), ceiling=1.0),
+        f"reconstruction_{name}": Measurement(
+            float(measure(swaps.reconstruction, swaps.source).mean()),
+            float(measure(swaps.other_dynamic, swaps.source).mean()),
+            ceiling,
+        )
+        for name, measure, ceiling in SIMILARITIES
     }
     if not swaps.truths:
         return measurements

@@ -27,11 +27,12 @@ RANK = 64  # rank of the product that the decoder starts from
 SHORTCUT_STDDEV = 1e-3  # of the first weights of dense layers that go past deeper ones
 CHUNK = 32  # frames that pass the convolutions at once when there may be many
 AGGREGATIONS = ("pairs", "pooled", "average", "product")  # how q(f | x_1..N) joins frames; see StaticPosterior
+Activation = Callable[[tf.Tensor], tf.Tensor]
 
 
 @tf.custom_gradient
 def leaky_relu(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """The activation of all convolutions that change the resolution.
+    """The activation of all convolutions that change the resolution; see `hidden_activation` for others.
 
     Its gradient is taken from its output, whose sign is that of its input: TensorFlow's own refers to the input, which
     is gone once bias and activation are fused into the convolution, so the graph optimiser logs an error and gives up.
@@ -340,11 +341,21 @@ class StandardPrior(layers.Layer):
         return tf.zeros(shape), tf.ones(shape)
 
 
-class DenseOfFrameAndStatic(layers.Layer):
-    """A dense ReLU layer over [y_i ; f] for each frame i: `[B, N, D]` and `[B, F]` -> `[B, N, units]`."""
+def hidden_activation(shortcuts: bool) -> Activation:
+    """Of the layers that z goes through: a ReLU; where there are shortcuts, a leaky one.
 
-    def __init__(self, units: int, initializer: str, **kwargs) -> None:
+    While shortcuts draw nearly all, the gradient of z may be noise for hundreds of steps. In clips of three dozen
+    people z drifted so far meanwhile that all of these units were off for every frame, and a ReLU stays so.
+    """
+    return leaky_relu if shortcuts else tf.nn.relu
+
+
+class DenseOfFrameAndStatic(layers.Layer):
+    """A dense layer over [y_i ; f] for each frame i, with an activation: `[B, N, D]`, `[B, F]` -> `[B, N, units]`."""
+
+    def __init__(self, units: int, initializer: str, activation: Activation, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.activation = activation
         self.of_frame = layers.Dense(units, dtype=self.dtype_policy)
         self.of_static = layers.Dense(units, use_bias=False, dtype=self.dtype_policy)
         self.initializer = initializer
@@ -358,19 +369,21 @@ class DenseOfFrameAndStatic(layers.Layer):
         self.of_static.build(static_shape)
 
     def call(self, frame: tf.Tensor, static: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(self.of_frame(frame) + self.of_static(static)[:, None])
+        return self.activation(self.of_frame(frame) + self.of_static(static)[:, None])
 
 
 class DynamicPosterior(layers.Layer):
     """Parameters of q(z_i | x_i, f): features `[B, N, h, w, K + P]` and f `[B, F]` -> 2 x `[B, N, Z]`.
 
-    The P channels of pixels are not used: with them, swaps of faces showed the right expression less often.
+    The P channels of pixels are not used: with them, swaps of faces showed the right expression less often. Where there
+    are any, the first layer is leaky, as `hidden_activation` says.
     """
 
     def __init__(self, dynamic_dim: int, dense_units: int, initializer: str, pixel_channels: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
         self.pixel_channels = pixel_channels
-        self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
+        activation = hidden_activation(shortcuts=pixel_channels > 0)
+        self.first = DenseOfFrameAndStatic(dense_units, initializer, activation, dtype=self.dtype_policy)
         self.dense = [
             layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
@@ -401,7 +414,8 @@ class Decoder(layers.Layer):
     every pose through the deconvolutions alone.
 
     With `shortcuts`, dense layers from f and from the second hidden layer straight to the logits add to them. What
-    aligned pictures have in common, as eigenfaces have it, takes hundreds of steps that way, and thousands without.
+    aligned pictures have in common, as eigenfaces have it, takes hundreds of steps that way, and thousands without. The
+    hidden layers are then leaky, as `hidden_activation` says.
     """
 
     def __init__(
@@ -419,9 +433,10 @@ class Decoder(layers.Layer):
         pixels = height * frame_width * channels
         self.shortcuts = [_shortcut(pixels, self.dtype_policy) for _ in range(2)] if shortcuts else []
         self.start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
-        self.first = DenseOfFrameAndStatic(dense_units, initializer, dtype=self.dtype_policy)
+        activation = hidden_activation(shortcuts)
+        self.first = DenseOfFrameAndStatic(dense_units, initializer, activation, dtype=self.dtype_policy)
         self.where = [
-            layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
+            layers.Dense(dense_units, activation=activation, kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(
                 self.start[0] * self.start[1] * RANK,
                 kernel_initializer=keras.initializers.VarianceScaling(1 / RANK),  # so that the sum over r is of order 1

@@ -23,7 +23,7 @@ def swaps_of(people, shown):
     frame = np.tile(np.arange(8), (30, 1))
     swapped = people.bank[shown(a, b)[:, None], frame + 8] / np.float32(255)
     source = people.bank[b[:, None], frame] / np.float32(255)
-    return Swaps(a, b, frame, [], source, source, {"direct": swapped})
+    return Swaps(a, b, frame, [], source, source, source, {"direct": swapped})
 
 
 def test_swaps_that_show_a_are_recognised_and_those_that_show_b_are_not():
@@ -74,7 +74,7 @@ def test_landmarks_follow_the_source_of_z_or_not():
     places = random.randint(1, 15, (10, 8, 2))
     source, dark = spots(places), np.zeros((10, 8, 16, 16, 1), np.float32)
     swaps = Swaps(
-        *[np.zeros(10, int)] * 2, np.zeros((10, 8), int), [], source, source, {"direct": source, "relative": dark}
+        *[np.zeros(10, int)] * 2, np.zeros((10, 8), int), [], *[source] * 3, {"direct": source, "relative": dark}
     )
     found = measure_landmarks(BrightSpot(), RandomDataset(), swaps, None)
     assert found["real_face_detected"].value == 1.0
@@ -95,6 +95,6 @@ def test_landmarks_are_read_from_z(random_sequences):
     dynamic = places[numbers][:, np.arange(16)].reshape(6, 2, 8, 2) / 16.0
     codes = Codes(numbers, frame, frame, np.zeros((6, 2, 3)), dynamic, 0.0)
     frames = spots(places[:, :8])
-    swaps = Swaps(*[np.zeros(8, int)] * 2, np.zeros((8, 8), int), [], frames, frames, {})
+    swaps = Swaps(*[np.zeros(8, int)] * 2, np.zeros((8, 8), int), [], *[frames] * 3, {})
     found = measure_landmarks(BrightSpot(), sequences, swaps, codes)
     assert found["probe_dynamic_to_landmarks"].value > 0.95

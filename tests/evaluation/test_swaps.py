@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.evaluation.held_out import direct_transfer, draw_swaps
+from ddr_tf.evaluation.image_quality import psnr, ssim
 from ddr_tf.evaluation.swaps import chance_of_accuracies, measure_swaps, swap_accuracies
 from evaluation_examples import puppets, tiny_model
 
@@ -19,6 +21,27 @@ def test_an_oracle_scores_the_ceiling_and_copies_of_the_source_only_the_pose():
     assert copied["identity"] < 0.1
     assert copied["skin"] < 0.5
     assert copied["pose"] > 0.9
+
+
+class Copies:
+    """z of a frame is the frame itself."""
+
+    def encode(self, frames):
+        pixels = tf.cast(frames, tf.float32) / 255
+        return {"static_mean": tf.zeros([len(pixels), 1]), "dynamic_mean": tf.reshape(pixels, [*pixels.shape[:2], -1])}
+
+    def decode(self, static, dynamic):
+        return tf.reshape(dynamic, [*dynamic.shape[:2], 32, 32, 3])
+
+
+def test_reconstructions_are_set_against_those_with_z_of_another_frame():
+    swaps = draw_swaps(Copies(), puppets(), seed=0, num_frames=4, num_pairs=8, transfers=direct_transfer)
+    found = measure_swaps(puppets(), swaps)
+    assert (found["reconstruction_psnr"].value, found["reconstruction_ssim"].value) == (120, pytest.approx(1))
+    others = np.roll(swaps.source, -1, axis=1)
+    assert found["reconstruction_psnr"].chance == pytest.approx(psnr(others, swaps.source).mean())
+    assert found["reconstruction_ssim"].chance == pytest.approx(ssim(others, swaps.source).mean())
+    assert found["reconstruction_psnr"].chance < 25
 
 
 def test_noise_scores_chance():

@@ -150,7 +150,7 @@ def test_pixels_follow_the_features_of_convolutions_and_tell_z_nothing():
 
 def test_dense_of_frame_and_static_is_dense_of_their_concatenation():
     frame, static = normal(2, 3, 4), normal(2, 5, seed=1)
-    layer = DenseOfFrameAndStatic(6, "glorot_uniform")
+    layer = DenseOfFrameAndStatic(6, "glorot_uniform", tf.nn.relu)
     layer.build(frame.shape, static.shape)
     kernel = tf.concat([layer.of_frame.kernel, layer.of_static.kernel], axis=0)
     both = tf.concat([frame, tf.repeat(static[:, None], 3, axis=1)], axis=-1)
@@ -187,6 +187,18 @@ def test_the_decoder_starts_from_the_product_of_where_and_what():
         logits = deconv(logits)
     found = decoder(static, dynamic)
     np.testing.assert_allclose(found, tf.reshape(logits, found.shape), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shortcuts", [False, True])
+def test_beside_shortcuts_hidden_layers_that_are_off_still_hear_of_z(shortcuts):
+    decoder = Decoder((16, 16, 3), width=5, dense_units=6, initializer="glorot_uniform", shortcuts=shortcuts)
+    decoder.build((None, 4), (None, None, 2))
+    decoder.first.of_frame.bias.assign(tf.fill([6], -100.0))
+    dynamic = tf.ones([1, 3, 2])
+    with tf.GradientTape() as tape:
+        tape.watch(dynamic)
+        logits = decoder(tf.ones([1, 4]), dynamic)
+    assert (tf.reduce_max(tf.abs(tape.gradient(logits, dynamic))) > 0) == shortcuts
 
 
 def test_shortcuts_add_dense_layers_of_f_and_of_the_hidden_layer_to_the_logits():
