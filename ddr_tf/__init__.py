@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
     from ddr_tf.serving.loading import LoadedModel
 
 __all__ = ["DDR", "FrameFolders", "MovingMNIST", "Puppets", "Sprites", "__version__", "load"]
-__version__ = "0.3.0.dev1"
+__version__ = "0.3.0.dev2"
 
 _MODULES = {
     "DDR": "ddr_tf.model.ddr",
