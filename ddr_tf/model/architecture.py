@@ -36,6 +36,7 @@ class Architecture:
       learned_prior: Whether p(z | f) is learned, or N(0, I).
       pixel_likelihood: The form of p(x | f, z), one of `PIXEL_LIKELIHOODS`.
       shortcuts: Whether dense layers go past the deep ones; see `networks.StaticPosterior` and `networks.Decoder`.
+      leaky: Whether hidden layers that z goes through are leaky; see `networks.hidden_activation`.
     """
 
     frame_shape: tuple[int, int, int]
@@ -51,6 +52,7 @@ class Architecture:
     narrowing: int = 1
     pixel_likelihood: str = "bernoulli"
     shortcuts: bool = False
+    leaky: bool = False
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""

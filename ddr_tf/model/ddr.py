@@ -80,6 +80,7 @@ class DDR(Bounds, keras.Model):
         narrowing: int = 1,
         kl_static_weight: float = 1.0,
         min_static_frames: int = 0,
+        leaky: bool = False,
         dtype: Any = "float32",
         xla: bool = False,
         noise_seed: int = 0,
@@ -118,6 +119,8 @@ class DDR(Bounds, keras.Model):
           kl_static_weight: Weight of KL(q(f | ..) || p(f)) in the loss after the warm-up; 1 for the bound itself. Below
             1 more of f is used, so that small differences between identities are learnt sooner. All metrics are those
             of the bound, at weight 1.
+          leaky: Whether hidden layers that z goes through are leaky, so that none of their units is off for good. For
+            clips; see `networks.hidden_activation`.
           dtype: "float32", or "mixed_bfloat16" for bfloat16 arithmetic with float32 weights and densities.
           xla: Whether XLA compiles the bound and its gradient in training. For GPUs: on CPUs it is slower.
           noise_seed: Seed of the reparameterisation noise of training.
@@ -146,6 +149,7 @@ class DDR(Bounds, keras.Model):
             narrowing,
             pixel_likelihood,
             shortcuts,
+            leaky,
         )
         self.options = TrainingOptions(
             kl_warmup_steps,
@@ -175,7 +179,7 @@ class DDR(Bounds, keras.Model):
             dtype=policy,
         )
         self.dynamic_posterior_net = DynamicPosterior(
-            sizes.dynamic_dim, units, initializer, sizes.pixel_channels, dtype=policy
+            sizes.dynamic_dim, units, initializer, sizes.pixel_channels, sizes.leaky, dtype=policy
         )
         self.dynamic_prior_net = (
             DynamicPrior(sizes.dynamic_dim, units, initializer, dtype=policy)
@@ -183,7 +187,14 @@ class DDR(Bounds, keras.Model):
             else StandardPrior(sizes.dynamic_dim, dtype=policy)
         )
         self.decoder = Decoder(
-            sizes.frame_shape, sizes.width, units, initializer, sizes.narrowing, sizes.shortcuts, dtype=policy
+            sizes.frame_shape,
+            sizes.width,
+            units,
+            initializer,
+            sizes.narrowing,
+            sizes.shortcuts,
+            sizes.leaky,
+            dtype=policy,
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -341,13 +341,13 @@ class StandardPrior(layers.Layer):
         return tf.zeros(shape), tf.ones(shape)
 
 
-def hidden_activation(shortcuts: bool) -> Activation:
-    """Of the layers that z goes through: a ReLU; where there are shortcuts, a leaky one.
+def hidden_activation(leaky: bool) -> Activation:
+    """Of the layers that z goes through: a ReLU, or a leaky one.
 
-    While shortcuts draw nearly all, the gradient of z may be noise for hundreds of steps. In clips of three dozen
-    people z drifted so far meanwhile that all of these units were off for every frame, and a ReLU stays so.
+    While f explains nearly all that is explained, the gradient of z may be noise for hundreds of steps. In clips of
+    three dozen people z drifted so far meanwhile that all of these units were off for every frame, and a ReLU stays so.
     """
-    return leaky_relu if shortcuts else tf.nn.relu
+    return leaky_relu if leaky else tf.nn.relu
 
 
 class DenseOfFrameAndStatic(layers.Layer):
@@ -375,15 +375,21 @@ class DenseOfFrameAndStatic(layers.Layer):
 class DynamicPosterior(layers.Layer):
     """Parameters of q(z_i | x_i, f): features `[B, N, h, w, K + P]` and f `[B, F]` -> 2 x `[B, N, Z]`.
 
-    The P channels of pixels are not used: with them, swaps of faces showed the right expression less often. Where there
-    are any, the first layer is leaky, as `hidden_activation` says.
+    The P channels of pixels are not used: with them, swaps of faces showed the right expression less often.
     """
 
-    def __init__(self, dynamic_dim: int, dense_units: int, initializer: str, pixel_channels: int = 0, **kwargs) -> None:
+    def __init__(
+        self,
+        dynamic_dim: int,
+        dense_units: int,
+        initializer: str,
+        pixel_channels: int = 0,
+        leaky: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         self.pixel_channels = pixel_channels
-        activation = hidden_activation(shortcuts=pixel_channels > 0)
-        self.first = DenseOfFrameAndStatic(dense_units, initializer, activation, dtype=self.dtype_policy)
+        self.first = DenseOfFrameAndStatic(dense_units, initializer, hidden_activation(leaky), dtype=self.dtype_policy)
         self.dense = [
             layers.Dense(dense_units, activation="relu", kernel_initializer=initializer, dtype=self.dtype_policy),
             layers.Dense(2 * dynamic_dim, dtype=self.dtype_policy),
@@ -414,8 +420,7 @@ class Decoder(layers.Layer):
     every pose through the deconvolutions alone.
 
     With `shortcuts`, dense layers from f and from the second hidden layer straight to the logits add to them. What
-    aligned pictures have in common, as eigenfaces have it, takes hundreds of steps that way, and thousands without. The
-    hidden layers are then leaky, as `hidden_activation` says.
+    aligned pictures have in common, as eigenfaces have it, takes hundreds of steps that way, and thousands without.
     """
 
     def __init__(
@@ -426,6 +431,7 @@ class Decoder(layers.Layer):
         initializer: str,
         narrowing: int = 1,
         shortcuts: bool = False,
+        leaky: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -433,7 +439,7 @@ class Decoder(layers.Layer):
         pixels = height * frame_width * channels
         self.shortcuts = [_shortcut(pixels, self.dtype_policy) for _ in range(2)] if shortcuts else []
         self.start = (height // DOWNSAMPLING, frame_width // DOWNSAMPLING, width)
-        activation = hidden_activation(shortcuts)
+        activation = hidden_activation(leaky)
         self.first = DenseOfFrameAndStatic(dense_units, initializer, activation, dtype=self.dtype_policy)
         self.where = [
             layers.Dense(dense_units, activation=activation, kernel_initializer=initializer, dtype=self.dtype_policy),

@@ -41,6 +41,7 @@ def test_get_config_keeps_what_was_given():
         learned_prior=False,
         pixel_likelihood="normal",
         shortcuts=True,
+        leaky=True,
         num_static_frames=2,
         narrowing=2,
         kl_static_weight=0.25,

@@ -189,16 +189,16 @@ def test_the_decoder_starts_from_the_product_of_where_and_what():
     np.testing.assert_allclose(found, tf.reshape(logits, found.shape), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shortcuts", [False, True])
-def test_beside_shortcuts_hidden_layers_that_are_off_still_hear_of_z(shortcuts):
-    decoder = Decoder((16, 16, 3), width=5, dense_units=6, initializer="glorot_uniform", shortcuts=shortcuts)
+@pytest.mark.parametrize("leaky", [False, True])
+def test_leaky_hidden_layers_that_are_off_still_hear_of_z(leaky):
+    decoder = Decoder((16, 16, 3), width=5, dense_units=6, initializer="glorot_uniform", leaky=leaky)
     decoder.build((None, 4), (None, None, 2))
     decoder.first.of_frame.bias.assign(tf.fill([6], -100.0))
     dynamic = tf.ones([1, 3, 2])
     with tf.GradientTape() as tape:
         tape.watch(dynamic)
         logits = decoder(tf.ones([1, 4]), dynamic)
-    assert (tf.reduce_max(tf.abs(tape.gradient(logits, dynamic))) > 0) == shortcuts
+    assert (tf.reduce_max(tf.abs(tape.gradient(logits, dynamic))) > 0) == leaky
 
 
 def test_shortcuts_add_dense_layers_of_f_and_of_the_hidden_layer_to_the_logits():
