@@ -38,7 +38,7 @@ CHECKS = (
         "z changes nothing",
         lambda v: v["dynamic_gain"] < 0.1,
         "frames are reconstructed {dynamic_gain:.2f} dB better with their own z than with that of another frame",
-        "DDR.leaky = True, a lower train.learning_rate, or less train.augmentation; see that the frames of a sequence differ.",
+        "DDR.leaky = True, a lower train.learning_rate, or less train.augmentation; see that frames differ.",
     ),
     Check(
         "collapse of f",
