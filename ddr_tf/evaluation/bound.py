@@ -39,7 +39,7 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
     of_some = {}
     if model.static_density is not None:
         # The mean over f of log q(f | ..) - log of the density is their KL, which has no closed form for a mixture.
-        log_density = model.sampling_density().log_prob(tf.concat(static, axis=0))
+        log_density = model.static_density.distribution().log_prob(tf.concat(static, axis=0))
         fitted_kl = float(tf.reduce_mean(tf.concat(log_posteriors, axis=0) - log_density)) / codes.frame.shape[-1]
         fitted_elbo = mean["elbo"] + mean["kl_static"] - fitted_kl
         of_some["elbo_with_fitted_density_nats_per_frame"] = Measurement(fitted_elbo)

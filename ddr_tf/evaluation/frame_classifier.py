@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
-from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
+from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch, in_parts
 from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.probes import as_classes
@@ -147,15 +147,15 @@ def measure_frame_classifier(
     numbers = random.choice(sequences.splits[HELD_OUT], num_sequences)
     frame = draw_frame_numbers(random, sequences, numbers, num_frames)
     frames = fetch(sequences, numbers, frame)
-    codes = model.encode(frames)
+    codes = in_parts(model.encode, frames)
     static, dynamic = codes["static_mean"], codes["dynamic_mean"]
     other_static = tf.random.stateless_normal(tf.shape(static), [seed, 0])
     noise = tf.random.stateless_normal(tf.shape(dynamic), [seed, 1])
     other_dynamic = codes["prior_mean"][:, None] + codes["prior_stddev"][:, None] * noise
     probabilities = {
         "real": classifier(_merged(as_float(frames))),
-        "fixed_dynamic": classifier(_merged(model.decode(other_static, dynamic))),
-        "fixed_static": classifier(_merged(model.decode(static, other_dynamic))),
+        "fixed_dynamic": classifier(_merged(in_parts(model.decode, other_static, dynamic))),
+        "fixed_static": classifier(_merged(in_parts(model.decode, static, other_dynamic))),
     }
     truth = classifier.truth(np.repeat(numbers, num_frames), frame.ravel())
     measurements = {}

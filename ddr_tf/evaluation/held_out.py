@@ -12,7 +12,7 @@ as in the last of these transfers that the model knows: `neighbours`.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ from ddr_tf.model.ddr import as_float, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
 
 NEIGHBOURS = "neighbours"  # in place of a transfer
-FRAMES_AT_ONCE = 128  # that are encoded
+FRAMES_AT_ONCE = 128  # that are encoded or decoded; memory grows with them
 SHOWN_FRAMES = 8  # of a pair that are swapped, at most; in random order, so those of more would say little more
 
 # Codes of A and B, and the frames of B -> transfer -> z, float32 [P, N, Z].
@@ -80,6 +80,23 @@ def fetch(sequences: SequenceDataset, numbers: np.ndarray, frame: np.ndarray) ->
     """Frames int `[S, N]` of sequences int `[S]`: uint8 `[S, N, H, W, C]`."""
     numbers = np.broadcast_to(numbers[:, None], frame.shape)
     return sequences.frames(tf.constant(numbers, tf.int32), tf.constant(frame, tf.int32))
+
+
+def in_parts(function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
+    """What a function makes of B sequences, `FRAMES_AT_ONCE` frames at a time.
+
+    Args:
+      function: Of tensors `[B', ..]`, such as a model's `encode` or `decode`; each row of its results depends on the
+        same row of its arguments alone.
+      *inputs: Each `[B, ..]`, the last one `[B, N, ..]`.
+
+    Returns:
+      As the function, with arrays `[B, ..]` in place of tensors.
+    """
+    step = max(1, FRAMES_AT_ONCE // inputs[-1].shape[1])
+    starts = range(0, len(inputs[0]), step)
+    parts = [function(*(values[start : start + step] for values in inputs)) for start in starts]
+    return tf.nest.map_structure(lambda *values: np.concatenate(values), *parts)
 
 
 class Codes(NamedTuple):
@@ -210,6 +227,9 @@ def direct_transfer(
 def density_transfers(model: DensityModel) -> Transfers:
     """All three transfers."""
 
+    def conditioned(static: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        return model.dynamic_posterior(model.features(frames), static).mean()
+
     def transfers(
         codes_a: dict[str, tf.Tensor], codes_b: dict[str, tf.Tensor], frames_b: tf.Tensor
     ) -> dict[str, tf.Tensor]:
@@ -220,7 +240,7 @@ def density_transfers(model: DensityModel) -> Transfers:
         return {
             **direct_transfer(codes_a, codes_b, frames_b),
             "relative": relative_transfer(codes_b["dynamic_mean"], source=prior_b, target=prior_a),
-            "conditioned": model.dynamic_posterior(model.features(frames_b), codes_a["static_mean"]).mean(),
+            "conditioned": in_parts(conditioned, codes_a["static_mean"], frames_b),
         }
 
     return transfers
@@ -248,13 +268,17 @@ def draw_swaps(
         raise UserError(f"Evaluation needs at least two held-out sequences; {sequences.name} has {len(held_out)}.")
     a, b, frame = _draw_pairs(random, sequences, num_pairs, num_frames)
     frames_b = fetch(sequences, b, frame)
-    codes_a = model.encode(fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))
-    codes_b = model.encode(frames_b)
+    codes_a = in_parts(model.encode, fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))
+    codes_b = in_parts(model.encode, frames_b)
     frame, frames_b = frame[:, :SHOWN_FRAMES], frames_b[:, :SHOWN_FRAMES]
     codes_b = {**codes_b, "dynamic_mean": codes_b["dynamic_mean"][:, :SHOWN_FRAMES]}
-    swapped = _swapped(model, codes_a, codes_b, frames_b, transfers)
-    neighbours = model.encode(fetch(sequences, a, draw_neighbours(random, sequences, a, num_frames)))
-    *_, swapped[NEIGHBOURS] = _swapped(model, neighbours, codes_b, frames_b, transfers).values()
+    swapped = {
+        name: in_parts(model.decode, codes_a["static_mean"], dynamic)
+        for name, dynamic in transfers(codes_a, codes_b, frames_b).items()
+    }
+    neighbours = in_parts(model.encode, fetch(sequences, a, draw_neighbours(random, sequences, a, num_frames)))
+    *_, dynamic = transfers(neighbours, codes_b, frames_b).values()
+    swapped[NEIGHBOURS] = in_parts(model.decode, neighbours["static_mean"], dynamic)
     truths = sequences.swap_truths(*(np.broadcast_to(owner[:, None], frame.shape) for owner in (a, b)), frame)
     return Swaps(
         static_sequence=a,
@@ -262,24 +286,10 @@ def draw_swaps(
         frame=frame,
         truths=[as_float(tf.constant(truth)).numpy() for truth in truths],
         source=as_float(frames_b).numpy(),
-        reconstruction=np.asarray(model.decode(codes_b["static_mean"], codes_b["dynamic_mean"])),
-        other_dynamic=np.asarray(model.decode(codes_b["static_mean"], tf.roll(codes_b["dynamic_mean"], -1, axis=1))),
+        reconstruction=in_parts(model.decode, codes_b["static_mean"], codes_b["dynamic_mean"]),
+        other_dynamic=in_parts(model.decode, codes_b["static_mean"], np.roll(codes_b["dynamic_mean"], -1, axis=1)),
         swapped=swapped,
     )
-
-
-def _swapped(
-    model: Autoencoder,
-    codes_a: dict[str, tf.Tensor],
-    codes_b: dict[str, tf.Tensor],
-    frames_b: tf.Tensor,
-    transfers: Transfers,
-) -> dict[str, np.ndarray]:
-    """`Swaps.swapped`."""
-    return {
-        name: np.asarray(model.decode(codes_a["static_mean"], dynamic))
-        for name, dynamic in transfers(codes_a, codes_b, frames_b).items()
-    }
 
 
 def transfer_prefix(transfer: str) -> str:

@@ -44,9 +44,6 @@ class DensityModel(Autoencoder, Protocol):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Samples of f and z."""
 
-    def sampling_density(self) -> tfd.Distribution:
-        """What f of samples is drawn from: `static_density` if there is one."""
-
     def static_posterior(self, features: tf.Tensor) -> tfd.Distribution:
         """q(f | x_1..N)."""
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
-from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
+from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch, in_parts
 from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.prior import coverage
@@ -20,7 +20,6 @@ VALID_WITHIN = 1.0  # dB below the median of reconstructions
 IDENTITIES_AT_ONCE = 8  # identities whose frames are compared with all images at a quarter of their sides
 NUM_CANDIDATES = 16  # frames that an image is compared with at full size
 IMAGES_AT_ONCE = 16  # images that are compared at full size
-SEQUENCES_AT_ONCE = 16  # sequences that are encoded
 SUFFIXES = {FITTED: "", STANDARD: "_standard"}  # of the names of metrics
 
 
@@ -188,12 +187,12 @@ def _images(
     yield _reconstructions(model, sequences, seed, num_frames, count)
     for density in SUFFIXES:
         codes = model.sample_codes(count, 1, tf.constant([seed, 0]), density)
-        yield _as_bytes(model.decode(*codes))
+        yield _as_bytes(in_parts(model.decode, *codes))
 
 
-def _as_bytes(frames: tf.Tensor) -> np.ndarray:
+def _as_bytes(frames: np.ndarray) -> np.ndarray:
     """The first frame of each sequence, rounded: float `[B, N, H, W, C]` -> uint8 `[B, H, W, C]`."""
-    return np.rint(255 * np.asarray(frames[:, 0])).astype(np.uint8)
+    return np.rint(255 * frames[:, 0]).astype(np.uint8)
 
 
 def _reconstructions(
@@ -202,9 +201,6 @@ def _reconstructions(
     """One frame of each of `count` draws of held-out sequences, reconstructed: uint8 `[count, H, W, C]`."""
     random = np.random.RandomState(seed)
     numbers = random.choice(sequences.splits[HELD_OUT], count)
-    images = []
-    for start in range(0, count, SEQUENCES_AT_ONCE):
-        chosen = numbers[start : start + SEQUENCES_AT_ONCE]
-        codes = model.encode(fetch(sequences, chosen, draw_frame_numbers(random, sequences, chosen, num_frames)))
-        images.append(_as_bytes(model.decode(codes["static_mean"], codes["dynamic_mean"][:, :1])))
-    return np.concatenate(images)
+    frames = fetch(sequences, numbers, draw_frame_numbers(random, sequences, numbers, num_frames))
+    codes = in_parts(model.encode, frames)
+    return _as_bytes(in_parts(model.decode, codes["static_mean"], codes["dynamic_mean"][:, :1]))

@@ -48,9 +48,9 @@ class Bounds:
     dynamic_density: DynamicDensity | None = None
 
     def sampling_density(self, name: str = FITTED) -> tfd.Distribution:
-        """What f of samples is drawn from: `static_density` if that is wanted and there is one, else p(f)."""
+        """What f of samples is drawn from: `static_density` of means if that is wanted and there is one, else p(f)."""
         if name == FITTED and self.static_density is not None:
-            return self.static_density.distribution()
+            return self.static_density.of_means.distribution()
         return self.static_prior()
 
     def sample_codes(
@@ -72,7 +72,7 @@ class Bounds:
         static = self.sampling_density(density).sample(count, seed=static_seed)
         prior = self.dynamic_prior(static)
         if density == FITTED and self.dynamic_density is not None:
-            places = self.dynamic_density.sample([count, num_frames], dynamic_seed)
+            places = self.dynamic_density.of_means.sample([count, num_frames], dynamic_seed)
             return static, prior.mean() + prior.stddev() * places
         dynamic = prior.sample(num_frames, seed=dynamic_seed)  # [N, B, 1, Z]
         return static, tf.transpose(dynamic[:, :, 0], [1, 0, 2])

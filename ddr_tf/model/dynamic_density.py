@@ -7,11 +7,13 @@ of normals is fitted to the places of frames of the training sequences once the 
 
     z = mu(f) + sigma(f) u,    p(u) = a mixture of normals
 
-With one normal, that is close to p(z | f) again. The places of held-out frames choose how many there are. It is ours,
-not the paper's; for the sources see `static_density`.
+With one normal, that is close to p(z | f) again. The places of held-out frames choose how many there are. Samples are
+drawn with the noise of q(z | x, f) taken off each normal, since codes of frames are means, too. It is ours, not the
+paper's; for the sources see `static_density`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import tensorflow as tf
 from ddr_tf.model.densities import tfd
 from ddr_tf.model.mixtures import (
     NormalMixture,
+    check_noise,
     check_shapes,
     independent_mixtures,
     likeliest_mixture,
@@ -39,10 +42,13 @@ class DynamicDensity:
     """The density of the place u of z under p(z | f); see the module.
 
     Attributes:
-      mixture: Of Z numbers.
+      mixture: Of Z numbers: of places of draws of q(z | x, f).
+      noise: The stddev of such places, median over frames: float32 `[Z]`, positive; None: not known, as in files of
+        before it was kept.
     """
 
     mixture: NormalMixture
+    noise: np.ndarray | None = None
 
     @property
     def dynamic_dim(self) -> int:
@@ -52,6 +58,13 @@ class DynamicDensity:
     def distribution(self) -> tfd.Distribution:
         """Of u: batch shape [], event shape [Z]."""
         return independent_mixtures([self.mixture])
+
+    @functools.cached_property
+    def of_means(self) -> "DynamicDensity":
+        """The density of places of means of q(z | x, f); the same one where the noise of draws is not known."""
+        if self.noise is None:
+            return self
+        return DynamicDensity(self.mixture.without_noise(np.diag(np.square(self.noise, dtype=np.float64))))
 
     def sample(self, shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         """Draws of u, the same for the same seed: float32 `[*shape, Z]`.
@@ -68,7 +81,8 @@ class DynamicDensity:
 
     def save(self, path: Path) -> None:
         """Writes an `.npz` file, whole or not at all."""
-        write_arrays(path, self.mixture._asdict())
+        noise = {} if self.noise is None else {"noise": self.noise}
+        write_arrays(path, self.mixture._asdict() | noise)
 
     @classmethod
     def load(cls, path: Path) -> "DynamicDensity":
@@ -79,17 +93,19 @@ class DynamicDensity:
         """
         with named_if_damaged(path, "z", "p(z | f)"):
             arrays = read_arrays(path)
-            density = cls(NormalMixture(*(arrays[name] for name in NormalMixture._fields)))
+            density = cls(NormalMixture(*(arrays[name] for name in NormalMixture._fields)), arrays.get("noise"))
             check_shapes(density.mixture.shapes())
+            check_noise(density.noise, density.dynamic_dim)
         return density
 
 
-def fit_dynamic_density(training: np.ndarray, held_out: np.ndarray, seed: int) -> DynamicDensity:
+def fit_dynamic_density(training: np.ndarray, held_out: np.ndarray, noise: np.ndarray, seed: int) -> DynamicDensity:
     """Fits the density to places of frames of training sequences.
 
     Args:
       training: float `[n, Z]`, places of at least two frames of training sequences.
       held_out: float `[R, Z]`, of held-out sequences, at least one.
+      noise: float `[Z]`, the stddev of the place of a frame.
       seed: Of which places are fitted to, if there are more than `MAX_PLACES`.
     """
     from threadpoolctl import threadpool_limits
@@ -98,4 +114,4 @@ def fit_dynamic_density(training: np.ndarray, held_out: np.ndarray, seed: int) -
     training, held_out = (places[random.permutation(len(places))[:MAX_PLACES]] for places in (training, held_out))
     with threadpool_limits(1):  # the matrices are small; waiting for other threads takes longer than their help saves
         _, mixture = likeliest_mixture(training, held_out, COMPONENTS, covariances=("full",), min_stddev=MIN_STDDEV)
-    return DynamicDensity(NormalMixture.of(mixture))
+    return DynamicDensity(NormalMixture.of(mixture), noise.astype(np.float32))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 MIN_DRAWS_PER_NORMAL = 8
+MIN_VARIANCE = 0.05  # of the noise, that a normal keeps when the noise is taken off; with none it would be a point
 MAX_BYTES = 1_000_000_000  # of the parameters of a density in a file; with F = 1,000 they have a third of that
 
 
@@ -60,6 +61,16 @@ class NormalMixture(NamedTuple):
         count, dimensions = len(self.weights), self.means.shape[1]
         return list(zip(self, ((count,), (count, dimensions), (count, dimensions, dimensions)), strict=True))
 
+    def without_noise(self, noise: np.ndarray) -> "NormalMixture":
+        """The density of numbers of which this is the density with independent noise of covariance `[D, D]` added."""
+        root = np.linalg.cholesky(noise)
+        inverse = np.linalg.inv(root)
+        # In these coordinates the noise is standard normal.
+        variances, directions = np.linalg.eigh(inverse @ self.scales @ self.scales.swapaxes(1, 2) @ inverse.T)
+        directions = root @ directions * np.sqrt(np.maximum(variances - 1, MIN_VARIANCE))[:, None]
+        scales = np.linalg.cholesky(directions @ directions.swapaxes(1, 2))
+        return self._replace(scales=scales.astype(np.float32))
+
     def padded(self, count: int) -> "NormalMixture":
         """The same density with this many components, those added of weight 0."""
         added = count - len(self.weights)
@@ -93,6 +104,14 @@ def check_shapes(expected: Sequence[tuple[np.ndarray, tuple[int, ...]]]) -> None
     for array, shape in expected:
         if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
             raise ValueError(f"{array.dtype} {list(array.shape)}, not finite float32 {list(shape)}")
+
+
+def check_noise(noise: np.ndarray | None, size: int) -> None:
+    """Raises ValueError unless stddevs of noise, where there are any, are positive float32 `[size]`."""
+    if noise is not None:
+        check_shapes([(noise, (size,))])
+        if (noise <= 0).any():
+            raise ValueError("noise that is not positive")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -15,9 +15,14 @@ that depend on each other all the same form a group (Cardoso, "Multidimensional 
 
 With one group this is a mixture of normals over f, and with one normal it is a normal. The f of held-out sequences
 choose among all of these. With several groups, samples combine the parts of different sequences anew.
+
+What is fitted is the density of f ~ q(f | x_1..N), which the bound needs, and in which each f carries the noise of its
+posterior. Codes of frames are means without it, and so are samples: they are drawn from the same density with the noise
+taken off each normal.
 """
 
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -30,6 +35,7 @@ import tensorflow_probability as tfp
 
 from ddr_tf.model.mixtures import (
     NormalMixture,
+    check_noise,
     check_shapes,
     independent_mixtures,
     likeliest_mixture,
@@ -81,23 +87,37 @@ class StaticDensity:
       offset: float32 `[F]`.
       mixing: float32 `[F, F]`, invertible.
       groups: The densities of s_1, s_2, .., whose numbers of dimensions add up to F.
+      noise: The stddev of q(f | x_1..N), median over sequences: float32 `[F]`, positive; None: not known, as in files
+        of before it was kept.
     """
 
     offset: np.ndarray
     mixing: np.ndarray
     groups: Sequence[NormalMixture]
+    noise: np.ndarray | None = None
 
     def distribution(self) -> tfd.Distribution:
-        """Batch shape [], event shape [F]."""
+        """Of draws of q(f | x_1..N): batch shape [], event shape [F]."""
         independent = independent_mixtures(self.groups)
         mixing = tfb.ScaleMatvecLU(*tf.linalg.lu(tf.constant(self.mixing)))
         return tfd.TransformedDistribution(independent, tfb.Shift(tf.constant(self.offset))(mixing))
+
+    @functools.cached_property
+    def of_means(self) -> "StaticDensity":
+        """The density of means of q(f | x_1..N); the same one where the noise of draws is not known."""
+        if self.noise is None:
+            return self
+        unmixed = np.linalg.inv(self.mixing.astype(np.float64)) * self.noise
+        ends = np.cumsum([group.means.shape[1] for group in self.groups])[:-1]
+        parts = zip(self.groups, np.split(unmixed, ends), strict=True)
+        return dataclasses.replace(self, groups=[group.without_noise(rows @ rows.T) for group, rows in parts])
 
     def save(self, path: Path) -> None:
         """Writes an `.npz` file, whole or not at all."""
         arrays = {
             f"{name}_{g}": array for g, group in enumerate(self.groups) for name, array in group._asdict().items()
         }
+        arrays |= {} if self.noise is None else {"noise": self.noise}
         write_arrays(path, dict(offset=self.offset, mixing=self.mixing) | arrays)
 
     @classmethod
@@ -111,10 +131,11 @@ class StaticDensity:
             arrays = read_arrays(path)
             count = sum(name.startswith("weights_") for name in arrays)
             groups = [NormalMixture(*(arrays[f"{name}_{g}"] for name in NormalMixture._fields)) for g in range(count)]
-            density = cls(arrays["offset"], arrays["mixing"], groups)
+            density = cls(arrays["offset"], arrays["mixing"], groups, arrays.get("noise"))
             size = sum(group.means.shape[1] for group in groups)
             of_groups = [expected for group in groups for expected in group.shapes()]
             check_shapes([(density.offset, (size,)), (density.mixing, (size, size)), *of_groups])
+            check_noise(density.noise, size)
         return density
 
 
@@ -164,7 +185,10 @@ def fit_static_density(training: StaticPosteriors, held_out: StaticPosteriors, s
                 break
             best = refined
     groups = [NormalMixture.of(mixture) for mixture in best.mixtures]
-    return StaticDensity(offset.astype(np.float32), best.mixing.astype(np.float32), groups)
+    noise = np.median(training.stddev, axis=0)
+    return StaticDensity(
+        *(array.astype(np.float32) for array in (offset, best.mixing)), groups, noise.astype(np.float32)
+    )
 
 
 def _independent_directions(

@@ -23,7 +23,7 @@ def fitted_densities(
     codes = [drawn_codes(ddr, dataset, split, num_frames, seed) for split in (TRAIN, HELD_OUT)]
     return (
         fit_static_density(*(StaticPosteriors(of["static_mean"], of["static_stddev"]) for of in codes), seed),
-        fit_dynamic_density(*(drawn_places(of, seed) for of in codes), seed),
+        fit_dynamic_density(*(drawn_places(of, seed) for of in codes), noise_of_places(codes[0]), seed),
     )
 
 
@@ -41,3 +41,8 @@ def drawn_places(codes: dict[str, np.ndarray], seed: int) -> np.ndarray:
     dynamic = codes["dynamic_mean"] + codes["dynamic_stddev"] * noise
     places = (dynamic - codes["prior_mean"][:, None]) / codes["prior_stddev"][:, None]
     return places.reshape(-1, places.shape[-1])
+
+
+def noise_of_places(codes: dict[str, np.ndarray]) -> np.ndarray:
+    """The stddev of the place of a frame, sigma(x, f) / sigma(f), median over frames: float `[Z]`."""
+    return np.median(codes["dynamic_stddev"] / codes["prior_stddev"][:, None], axis=(0, 1))

@@ -97,18 +97,22 @@ def test_samples_of_z_are_at_the_places_of_the_fitted_density(model):
     plain = model.sample_codes(50, 4, seed)
     islands = np.float32([[-2, 1], [1, 3]])
     scales = np.broadcast_to(0.01 * np.eye(2, dtype=np.float32), (2, 2, 2))
-    model.dynamic_density = DynamicDensity(NormalMixture(np.float32([0.25, 0.75]), islands, scales))
+    mixture = NormalMixture(np.float32([0.25, 0.75]), islands, scales)
+    model.dynamic_density = DynamicDensity(mixture)
     try:
         static, dynamic = model.sample_codes(50, 4, seed)
         standard = model.sample_codes(50, 4, seed, STANDARD)
+        model.dynamic_density = DynamicDensity(mixture, np.float32([0.01, 0.01]))
+        _, of_means = model.sample_codes(50, 4, seed)
     finally:
         model.dynamic_density = None
     for left, right in zip(standard, plain, strict=True):
         np.testing.assert_array_equal(left, right)
     np.testing.assert_array_equal(static, plain[0])
     prior = model.dynamic_prior(static)
-    places = ((dynamic - prior.mean()) / prior.stddev()).numpy()
+    places, places_of_means = (((z - prior.mean()) / prior.stddev()).numpy() for z in (dynamic, of_means))
     assert places.shape == (50, 4, 2)
     distances = np.linalg.norm(places[:, :, None] - islands, axis=-1)
     assert (distances.min(axis=-1) < 0.06).all()
+    assert (np.linalg.norm(places_of_means[:, :, None] - islands, axis=-1).min(axis=-1) < 0.02).all()
     assert np.mean(distances.argmin(axis=-1)) == pytest.approx(0.75, abs=0.12)

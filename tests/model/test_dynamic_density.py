@@ -16,7 +16,7 @@ def places(random, count):
 @pytest.fixture(scope="module")
 def density():
     random = np.random.RandomState(0)
-    return fit_dynamic_density(places(random, 2000), places(random, 500), seed=0)
+    return fit_dynamic_density(places(random, 2000), places(random, 500), np.full(2, STDDEV), seed=0)
 
 
 def test_islands_are_found_and_nothing_between_them(density):
@@ -24,6 +24,14 @@ def test_islands_are_found_and_nothing_between_them(density):
     distances = np.linalg.norm(samples[:, None] - ISLANDS, axis=-1)
     assert np.mean(distances.min(axis=1) < 4 * STDDEV) > 0.97
     assert np.bincount(distances.argmin(axis=1), minlength=12).min() > 40
+
+
+def test_samples_have_less_noise_than_draws_of_posteriors(density):
+    samples = density.of_means.sample([1000], seed=[0, 0]).numpy()
+    distances = np.linalg.norm(samples[:, None] - ISLANDS, axis=-1).min(axis=1)
+    assert np.median(distances) < 0.7 * STDDEV  # of draws: 1.18
+    unknown = DynamicDensity(density.mixture)
+    assert unknown.of_means is unknown
 
 
 def test_samples_are_of_the_distribution(density):
@@ -39,22 +47,24 @@ def test_samples_are_of_the_distribution(density):
 
 def test_a_normal_is_one_normal():
     random = np.random.RandomState(0)
-    density = fit_dynamic_density(random.standard_normal((3000, 2)), random.standard_normal((800, 2)), seed=0)
+    training, held_out = (random.standard_normal((count, 2)) for count in (3000, 800))
+    density = fit_dynamic_density(training, held_out, np.full(2, 0.1), seed=0)
     assert len(density.mixture.weights) == 1
     np.testing.assert_allclose(density.mixture.scales[0], np.eye(2), atol=0.05)
 
 
 @pytest.mark.parametrize("count", [2, 3])  # each sequence is drawn twice
 def test_few_places_are_enough(count):
-    samples = fit_dynamic_density(ISLANDS[:count], ISLANDS[:1], seed=0).distribution().sample(3, seed=[0, 0])
-    assert np.isfinite(samples).all()
+    density = fit_dynamic_density(ISLANDS[:count], ISLANDS[:1], np.full(2, STDDEV), seed=0)
+    for each in (density, density.of_means):
+        assert np.isfinite(each.distribution().sample(3, seed=[0, 0])).all()
 
 
 def test_what_is_saved_is_loaded(density, tmp_path):
     density.save(tmp_path / "density.npz")
     loaded = DynamicDensity.load(tmp_path / "density.npz")
     assert loaded.dynamic_dim == 2
-    for left, right in zip(density.mixture, loaded.mixture, strict=True):
+    for left, right in zip((*density.mixture, density.noise), (*loaded.mixture, loaded.noise), strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -65,8 +75,9 @@ def test_what_is_saved_is_loaded(density, tmp_path):
         lambda path: path.write_bytes(path.read_bytes()[:200]),
         lambda path: np.savez(path, weights=np.ones(1, np.float32)),
         lambda path: np.savez(path, weights=np.ones(1), means=np.zeros((1, 2)), scales=np.eye(2)[None]),
+        lambda path: np.savez(path, **dict(np.load(path)) | {"noise": np.float32([0.1, 0])}),
     ],
-    ids=["empty", "cut", "incomplete", "float64"],
+    ids=["empty", "cut", "incomplete", "float64", "noise"],
 )
 def test_a_damaged_file_is_named(density, tmp_path, damage):
     density.save(tmp_path / "density.npz")

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -38,6 +39,24 @@ def test_independent_parts_are_combined_anew():
     assert np.mean((found == 3).all(axis=1)) == pytest.approx(np.mean(parts[:, 0] == 3) ** 2, abs=0.03)
 
 
+def test_samples_have_less_noise_than_draws_of_posteriors():
+    random = np.random.RandomState(1)
+    posteriors = [of_two_parts(random.randint(4, size=(count, 2))) for count in (400, 100)]
+    density = fit_static_density(*posteriors, seed=0)
+    np.testing.assert_allclose(density.noise, posteriors[0].stddev[0], rtol=1e-6)
+    noisy, clean = (
+        nearest_parts(of.distribution().sample(1000, seed=[0, 0]).numpy())[1] for of in (density, density.of_means)
+    )
+    assert np.median(noisy) == pytest.approx(1.18 * STDDEV, rel=0.15)  # the median of a Rayleigh distribution
+    assert np.median(clean) < 0.4 * STDDEV
+
+
+def test_without_known_noise_samples_are_draws():
+    density = fit_static_density(*[of_two_parts(np.zeros((9, 2), int))] * 2, seed=0)
+    unknown = dataclasses.replace(density, noise=None)
+    assert unknown.of_means is unknown
+
+
 def test_a_normal_stays_a_normal():
     random = np.random.RandomState(0)
     scale = np.array([[2.0, 0.0], [1.5, 0.5]])
@@ -76,8 +95,10 @@ def test_what_is_saved_is_loaded(tmp_path):
     density = fit_static_density(posteriors, posteriors, seed=0)
     density.save(tmp_path / "density.npz")
     loaded = StaticDensity.load(tmp_path / "density.npz")
-    samples = [each.distribution().sample(4, seed=[1, 2]).numpy() for each in (density, loaded)]
+    samples = [each.of_means.distribution().sample(4, seed=[1, 2]).numpy() for each in (density, loaded)]
     np.testing.assert_array_equal(*samples)
+    dataclasses.replace(density, noise=None).save(tmp_path / "density.npz")
+    assert StaticDensity.load(tmp_path / "density.npz").noise is None
 
 
 def array_file(array):
@@ -106,14 +127,27 @@ def one_normal(**changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [dict(offset=[0, np.nan]), dict(mixing=np.eye(3)), dict(scales_0=np.eye(2)), dict(weights_0=np.ones((1, 1)))],
-    ids=["NaN", "mixing", "scales", "weights"],
+    [
+        dict(offset=[0, np.nan]),
+        dict(mixing=np.eye(3)),
+        dict(scales_0=np.eye(2)),
+        dict(weights_0=np.ones((1, 1))),
+        dict(noise=np.ones(3)),
+        dict(noise=[1, np.nan]),
+    ],
+    ids=["NaN", "mixing", "scales", "weights", "size of noise", "noise"],
 )
 def test_parameters_of_no_density_are_refused(tmp_path, changes):
     np.savez(tmp_path / "density.npz", **one_normal())
     assert StaticDensity.load(tmp_path / "density.npz").distribution().event_shape == [2]
     np.savez(tmp_path / "density.npz", **one_normal(**changes))
     with pytest.raises(UserError, match="not finite float32"):
+        StaticDensity.load(tmp_path / "density.npz")
+
+
+def test_noise_that_is_not_positive_is_refused(tmp_path):
+    np.savez(tmp_path / "density.npz", **one_normal(noise=[1, 0]))
+    with pytest.raises(UserError, match=r"density\.npz cannot be read \(noise that is not positive\)"):
         StaticDensity.load(tmp_path / "density.npz")
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from conftest import RandomDataset
 from ddr_tf.training import fitted_densities as module
-from ddr_tf.training.fitted_densities import drawn_codes, drawn_places, fitted_densities
+from ddr_tf.training.fitted_densities import drawn_codes, drawn_places, fitted_densities, noise_of_places
 from tiny import TINY
 
 DATASET = RandomDataset(frame_counts=(5,) * 12, held_out=4)
@@ -37,6 +37,8 @@ def test_places_are_those_under_the_prior():
     assert places.shape == (1500, 2)
     np.testing.assert_allclose(places.mean(axis=0), 2.0, atol=0.03)
     np.testing.assert_allclose(places.std(axis=0), 0.25, atol=0.02)
+    codes["dynamic_stddev"][0, 0] = 100.0  # one frame of which z says nothing
+    np.testing.assert_allclose(noise_of_places(codes), [0.25, 0.25])
 
 
 def test_the_densities_are_near_what_they_were_fitted_to(ddr):
