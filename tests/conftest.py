@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import gzip
+import os
 import socket
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.data.sprites import SHEETS
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+REAL_DATA = Path(os.environ.get("DDR_TF_TEST_DATA", Path(__file__).parents[1] / "data"))
 GIN = Path(__file__).parents[1] / "gin"
 
 # Before TensorFlow looks at its devices: two replicas on one CPU.
@@ -55,11 +56,11 @@ def random_sequences():
 
 
 @pytest.fixture(scope="session")
-def shared_data():
-    """The folder of real data beside the project, where there is one."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"{SHARED_DATA} is absent")
-    return SHARED_DATA
+def real_data():
+    """The data directory with real data, where there is one."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"{REAL_DATA} is absent")
+    return REAL_DATA
 
 
 def draw_sheet(path, seed):

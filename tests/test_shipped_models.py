@@ -83,11 +83,11 @@ def sprites_model():
     return ddr_tf.load(str(SPRITES))
 
 
-def test_sprites_are_swapped_as_well_as_their_card_says(sprites_model, shared_data):
+def test_sprites_are_swapped_as_well_as_their_card_says(sprites_model, real_data):
     card = json.loads((SPRITES / "1/assets.extra/model_card.json").read_text())
     assert "CC-BY-SA 3.0 and GPL 3.0" in card["dataset"]["licence"]
     assert "Luke Mehl" in (SPRITES / "1/assets.extra/AUTHORS.txt").read_text()
-    swapped = swap_psnr(sprites_model, Sprites(str(shared_data)), num_pairs=8)
+    swapped = swap_psnr(sprites_model, Sprites(str(real_data)), num_pairs=8)
     assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.5)
 
 
@@ -100,10 +100,10 @@ def test_models_reconstruct_their_example_frames(folder, least_psnr):
         assert psnr(model.reconstruct(frames), frames / np.float32(255)).mean() > least_psnr
 
 
-def test_moving_mnist_is_swapped_as_well_as_its_card_says(shared_data):
+def test_moving_mnist_is_swapped_as_well_as_its_card_says(real_data):
     card = json.loads((MOVING_MNIST / "1/assets.extra/model_card.json").read_text())
     assert card["dataset"]["licence"].startswith("CC-BY-SA 3.0")
-    sequences = MovingMNIST(str(shared_data), num_train=1, num_held_out=50)
+    sequences = MovingMNIST(str(real_data), num_train=1, num_held_out=50)
     swapped = swap_psnr(ddr_tf.load(str(MOVING_MNIST)), sequences, num_pairs=12)
     assert swapped == pytest.approx(card["evaluation"]["swap_conditioned_psnr"]["value"], abs=1.5)
 

@@ -96,9 +96,9 @@ def test_a_missing_folder_says_how_to_get_it(tmp_path):
         AffWild(str(tmp_path))
 
 
-@pytest.mark.shared_data
-def test_real_clips(shared_data):
-    sequences = AffWild(str(shared_data), folder="faces", size=32)
+@pytest.mark.real_data
+def test_real_clips(real_data):
+    sequences = AffWild(str(real_data), folder="faces", size=32)
     assert (sequences.num_sequences, len(sequences.splits["held_out"])) == (45, 9)
     assert sequences.frame_counts.sum() == 4217  # 4,226 files, of which 9 are copies of the one before
     assert {remark.kind for remark in sequences.remarks} == {"left out"}

@@ -75,10 +75,10 @@ def test_a_pattern_tells_sequences_and_labels_from_names(tmp_path):
     assert sequences.remarks[0].reason == "name_pattern does not match its name"
 
 
-@pytest.mark.shared_data
-def test_real_faces_with_labels_in_their_names(shared_data):
+@pytest.mark.real_data
+def test_real_faces_with_labels_in_their_names(real_data):
     sequences = FrameFolders(
-        str(shared_data / "cmu_faces"),
+        str(real_data / "cmu_faces"),
         size=32,
         channels=1,
         name_pattern=r".*/(?P<pose>[^_]+)_(?P<expression>[^_]+)_(?P<eyes>[^_]+)",

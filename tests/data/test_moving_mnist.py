@@ -159,9 +159,9 @@ def test_the_source_of_mnist_is_told(drawn_data, tmp_path, monkeypatch, capsys):
     assert "cache of Keras" in second
 
 
-@pytest.mark.shared_data
-def test_real_digits(shared_data):
-    dataset = MovingMNIST(str(shared_data), num_train=10, num_held_out=10)
+@pytest.mark.real_data
+def test_real_digits(real_data):
+    dataset = MovingMNIST(str(real_data), num_train=10, num_held_out=10)
     assert dataset.digits[10:].min() >= 60000
     assert dataset.render(dataset.digits, dataset.corners[:, 0]).max() > 150
 

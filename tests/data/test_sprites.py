@@ -119,12 +119,12 @@ def test_a_sheet_of_another_size_is_named(tmp_path):
         sprites.read_sheet(path)
 
 
-@pytest.mark.shared_data
-def test_the_real_sheets(shared_data):
+@pytest.mark.real_data
+def test_the_real_sheets(real_data):
     for sheets in SHEETS.values():
         for path, checksum in sheets:
-            assert hashlib.sha256((shared_data / "lpc" / path).read_bytes()).hexdigest() == checksum
-    dataset = Sprites(str(shared_data))
+            assert hashlib.sha256((real_data / "lpc" / path).read_bytes()).hexdigest() == checksum
+    dataset = Sprites(str(real_data))
     distinct = {frame.tobytes() for frame in dataset.render(np.full(178, 42), np.arange(178))}
     assert 164 <= len(distinct) <= 176
 

@@ -408,9 +408,9 @@ def test_workers_write_the_same(tmp_path):
         prepare(tmp_path / "in", tmp_path / "out", Settings(), 0)
 
 
-@pytest.mark.shared_data
-def test_faces_of_a_real_video(shared_data, tmp_path):
-    summary = prepare(shared_data / "videos" / "d20.mp4", tmp_path / "out", Settings(faces=True, step=8))
+@pytest.mark.real_data
+def test_faces_of_a_real_video(real_data, tmp_path):
+    summary = prepare(real_data / "videos" / "d20.mp4", tmp_path / "out", Settings(faces=True, step=8))
     assert (summary.sequences, summary.frames, summary.notes) == (1, 22, {})
     frames = np.stack([read(path) for path in sorted((tmp_path / "out" / "d20").iterdir())]).astype(float)
     assert frames.shape == (22, 112, 112, 3)
