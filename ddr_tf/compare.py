@@ -30,6 +30,7 @@ HEADLINES = (
     "swap_psnr_with_*_frames",
     *("parameters", "training_minutes", "training_frames_per_second", "training_peak_memory_mb"),
 )
+SUFFIXES = ("md", "json", "png", "pdf")  # of what `--out` writes
 DPI = 200  # of the learning curves
 
 
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> None:
         settings = evaluate.settings_of(flags, 1 if flags.over_training_seeds else 2)
         run_dirs = _named(flags.run_dirs)
+        flags.out = flags.out and re.sub(rf"\.({'|'.join(SUFFIXES)})$", "", flags.out)
         _check(run_dirs.values(), flags.out)
         from ddr_tf.evaluation.summary import check_patterns, metrics_table, read_evaluation
 
@@ -158,7 +160,7 @@ def _check(run_dirs: Iterable[Path], out: str | None) -> None:
     """Raises UserError for what would fail only after the evaluation."""
     if out and not Path(out).parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {Path(out).parent}.")
-    for suffix in ("md", "json", "png", "pdf") if out else ():
+    for suffix in SUFFIXES if out else ():
         cli.check_writable(Path(f"{out}.{suffix}"), "--out:")
     for run_dir in run_dirs:
         if not (run_dir / "model.keras").is_file():

@@ -86,6 +86,13 @@ def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: --out: {tmp_path / 'table.json'} cannot be written (Is a directory).\n"
 
 
+def test_a_suffix_of_out_is_not_doubled(tmp_path, capsys):
+    run = an_evaluated_run(tmp_path / "run", 0, 8, swap_psnr=20.0)
+    (tmp_path / "table.json").mkdir()
+    assert compare.main([run, "--out", str(tmp_path / "table.md")]) == 2
+    assert capsys.readouterr().err == f"error: --out: {tmp_path / 'table.json'} cannot be written (Is a directory).\n"
+
+
 def test_a_group_of_runs_without_a_common_name_has_that_of_the_first(tmp_path):
     assert compare._common_name(["left", "right"]) == "left"
     assert compare._common_name(["a_seed0", "a_seed1"]) == "a"

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
+from ddr_tf.errors import UserError
 from ddr_tf.files import open_regular
 
 ALIGNMENT = 64  # bytes
@@ -67,6 +68,8 @@ class ArrayDataset(SequenceDataset):
         """
         if isinstance(bank, list | tuple):
             bank = np.asarray(bank)
+        if not hasattr(bank, "shape"):
+            raise UserError(f"ArrayDataset takes an array of frames [n, H, W, C], not a {type(bank).__name__}.")
         super().__init__(frame_shape=tuple(bank.shape[1:]), **description)
         if bank.dtype != np.uint8 or len(bank.shape) != 4 or len(bank) != self.frame_counts.sum():
             raise ValueError(

@@ -35,6 +35,7 @@ MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
 REPORT = "remarks.tsv"
 NUM_SHOWN = 3  # remarks that are printed; all are in the report
 LABELS_FILE = "labels.csv"  # in the root; no frame
+SYSTEM_FOLDERS = frozenset(("@eaDir", "__MACOSX", "$RECYCLE.BIN"))  # thumbnails, shadows of files, what was deleted
 
 
 class FrameStore(NamedTuple):
@@ -191,6 +192,9 @@ def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remar
         seen.add((status.st_dev, status.st_ino))
         for entries in (subfolders, names):
             entries[:] = sorted((name for name in entries if not name.startswith(".")), key=natural_order)
+        for name in SYSTEM_FOLDERS.intersection(subfolders):
+            subfolders.remove(name)
+            unused.add(os.path.join(folder, name), f"a folder that systems leave ({name})")
         if not names and not subfolders:
             remarks.append(Remark(folder, "left out", "an empty folder"))
         for name in names:

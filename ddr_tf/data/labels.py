@@ -23,6 +23,11 @@ from ddr_tf.files import read_limited
 
 MAX_LABELS_BYTES = 1_000_000_000  # bytes of a file; three million frames with ten labels take a third of that
 SEPARATORS = ",;\t|"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the first bytes of what Excel calls Unicode text
+FILE = "file"
+FILE_COLUMNS = (FILE, "frame", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path")
+SENTINELS = (-1, -9, -99, -999, -9999)  # numbers that often stand for "not known" where no other is below 0
+MIN_DIFFERENT = 10  # values of a label, all different, that are classes by mistake
 MAX_CLASS_NUMBERS = 10  # a label with no more values than this, all whole numbers, may well be of classes
 Labels = dict[str, list[str | None]]
 
@@ -70,7 +75,9 @@ class _Places:
         self._known: dict[tuple[int, str], _Rows] = {}
         self._first = np.cumsum([0, *map(len, store.files)]).tolist()
         self.num_sequences, self.num_frames = len(store.ids), len(self._files)
+        self._rows_of_files: _Rows | None = None
         root = root.resolve()
+        self._root_name = _plain(root.name)
         not_used = [os.path.relpath(remark.path, root) for remark in store.remarks if remark.kind != "noted"]
         self._not_used = {_plain(name) for file in not_used for name in (file, without_suffix(file))}
 
@@ -95,8 +102,35 @@ class _Places:
         return None
 
     def _find_sequence(self, sequence: str) -> list[int]:
-        """Numbers of the sequences that a name may mean."""
-        return next(filter(None, map(self._sequences.find, _spellings(sequence))), [])
+        """Numbers of the sequences that a name, or the path of a folder, may mean."""
+        names = [*_spellings(sequence), self._under_root(sequence)]
+        return next(filter(None, map(self._sequences.find, names)), [])
+
+    def _under_root(self, path: str) -> str:
+        """A path as it is under the root, whose own name it may begin with, or that of a folder of another machine."""
+        parts = [part for part in _spellings(path)[-1].split("/") if part not in ("", ".")]
+        roots = [place for place, part in enumerate(parts[:-1]) if _plain(part) == self._root_name]
+        return "/".join(parts[roots[-1] + 1 if roots else 0 :])
+
+    def find_file(self, path: str) -> int | None:
+        """The row of the frame with this path under the root; None for what is there, but not used.
+
+        Raises:
+          LookupError: As of `find`.
+        """
+        if self._rows_of_files is None:
+            rows = list(zip(self._files, range(self.num_frames), strict=True))
+            self._rows_of_files = _Rows([*rows, *((without_suffix(file), row) for file, row in rows)])
+        names = [*_spellings(path), self._under_root(path)]
+        found = next(filter(None, map(self._rows_of_files.find, names)), [])
+        if len(found) > 1:
+            raise LookupError(f"{path} may be {' and '.join(self._files[row] for row in found[:2])}; write the suffix.")
+        if found:
+            return found[0]
+        if not {_plain(name) for name in names} & self._not_used:
+            alike = difflib.get_close_matches(names[-1], self._files, n=1)
+            raise LookupError(f"there is no {path}" + (f"; did you mean {alike[0]}?" if alike else "."))
+        return None
 
     def _find_frame(self, sequence: int, frame: str) -> list[int]:
         """Rows of the frames that a name may mean: a file's own name before one without its suffix, then its path."""
@@ -147,7 +181,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     """Labels from a CSV file with a header line.
 
     A column `sequence` names the sequence; a column `frame`, if there is one, names the frame, by the name of its file
-    or its path under the root, with or without suffix. Any other column is a label: of frames if there is a column
+    or its path under the root, with or without suffix. Instead of both, one of `FILE_COLUMNS` may hold paths of files
+    under the root. Any other column is a label: of frames if there is a column
     `frame`, else of sequences; but a first column without a name is the index that pandas writes, and is passed over.
     Columns are separated by what separates `sequence` from the next one: a comma, a semicolon, a tab or a bar.
 
@@ -163,7 +198,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
         something twice (with the line's number).
     """
     try:
-        text = read_limited(path, MAX_LABELS_BYTES).decode("utf-8-sig")
+        content = read_limited(path, MAX_LABELS_BYTES)
+        text = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
         if "\0" in text:
             raise ValueError("it holds NUL characters")
     except (OSError, ValueError) as error:
@@ -171,7 +207,7 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     try:
         header, rows, separator = _table(text)
         columns = _columns(header, path)
-        of_frames = "frame" in header
+        of_frames = "frame" in header or FILE in header
         places = _Places(store, path.parent)
         labels: Labels = {
             column: [None] * (places.num_frames if of_frames else places.num_sequences) for column in columns
@@ -201,19 +237,24 @@ def _table(text: str) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
     separator = _separator(line, marks) or marks[0]
     rows = _numbered(file, separator, number)
     _, header = next(rows, (0, []))
-    return _header(header), rows, separator
+    header = _header(header)
+    while header and not header[-1]:  # columns of Excel that hold nothing
+        header.pop()
+    return header, rows, separator
 
 
 def _separator(line: str, marks: str) -> str | None:
     """Which of some marks separates `sequence` from another column in a line."""
     headers = {mark: _header(next(csv.reader([line.strip("\r\n")], delimiter=mark), [])) for mark in marks}
-    return next((mark for mark, names in headers.items() if "sequence" in names and len(names) > 1), None)
+    return next((mark for mark, names in headers.items() if {"sequence", FILE} & {*names} and len(names) > 1), None)
 
 
 def _header(cells: list[str]) -> list[str]:
     """The names of columns; those of the columns that are no labels in lower case."""
     names = [cell.strip() for cell in cells]
-    return [name.lower() if name.lower() in ("sequence", "frame") else name for name in names]
+    names = [name.lower() if name.lower() in ("sequence", "frame") else name for name in names]
+    files = [name for name in names if name.lower() in FILE_COLUMNS]
+    return [FILE if name in files else name for name in names] if "sequence" not in names and len(files) == 1 else names
 
 
 def _numbered(file: TextIO, separator: str, lines_before: int) -> Iterator[tuple[int, list[str]]]:
@@ -231,7 +272,7 @@ def _numbered(file: TextIO, separator: str, lines_before: int) -> Iterator[tuple
             return
         except csv.Error as error:
             raise csv.Error(f"from line {number} on: {error}") from error
-        if row:
+        if any(cell.strip() for cell in row):
             yield number, row
 
 
@@ -242,9 +283,9 @@ def _columns(header: list[str], path: Path) -> list[str]:
       UserError: If it is no header, with the reason.
     """
     first = 1 if header[:1] == [""] else 0
-    columns = [column for column in header[first:] if column not in ("sequence", "frame")]
+    columns = [column for column in header[first:] if column not in ("sequence", "frame", FILE)]
     twice = [column for column in header if header.count(column) > 1]
-    if "sequence" not in header:
+    if not {"sequence", FILE} & {*header}:
         reason = f"it begins with '{', '.join(header)[:80]}'" if header else "it is empty"
     elif not columns:
         reason = "there is no label"
@@ -263,11 +304,14 @@ def _fill(
     """Puts the cells of a table into the lists of its labels."""
     lines: dict[int, int] = {}  # for each thing, the line that names it
     for line, row in rows:
-        if len(row) > len(header):
+        if any(cell.strip() for cell in row[len(header) :]):
             raise UserError(f"{path}, line {line}: there are {len(row)} cells, but {len(header)} columns.")
         cells = dict(zip(header, row, strict=False))
         try:
-            place = places.find(cells.get("sequence", ""), cells.get("frame", "") if "frame" in header else None)
+            if FILE in header:
+                place = places.find_file(cells.get(FILE, ""))
+            else:
+                place = places.find(cells.get("sequence", ""), cells.get("frame", "") if "frame" in header else None)
         except LookupError as error:
             raise UserError(f"{path}, line {line}: {error}") from error
         if place is None:
@@ -337,6 +381,10 @@ def label_remarks(
             reason := _like_a_quantity(label_names[name]) if is_class else _like_classes(numbers)
         ):
             reasons.append(f"the label {name} is {reason}")
+        elif name not in class_labels and (
+            reason := _not_meant(label_names[name], texts[name]) if is_class else _with_sentinel(numbers)
+        ):
+            reasons.append(f"the label {name} {reason}")
         if is_class and (pair := _alike(label_names[name])):
             reasons.append(f"the label {name} has the classes '{pair[0]}' and '{pair[1]}', which are two")
         if table.decimal_comma and not is_class and (example := _like_thousands(texts[name])):
@@ -363,6 +411,22 @@ def _alike(words: Sequence[str]) -> tuple[str, str] | None:
     """Two words that differ in capitals alone."""
     seen: dict[str, str] = {}
     return next(((seen[key], word) for word in words if seen.setdefault(key := word.casefold(), word) != word), None)
+
+
+def _not_meant(words: Sequence[str], texts: Iterable[str | None]) -> str | None:
+    """What to say of classes each of which occurs once."""
+    known = set(words)
+    if len(words) < MIN_DIFFERENT or len(words) < sum(text is not None and text.strip() in known for text in texts):
+        return None
+    return f"has {len(words)} classes, each of one value (as '{words[0]}'); dates and numbers with units are words"
+
+
+def _with_sentinel(values: np.ndarray) -> str | None:
+    """What to say of a quantity that is below 0 at one value alone, which may mean something else."""
+    negative = np.unique(values[values < 0])
+    if len(negative) != 1 or negative[0] not in SENTINELS or not (values > 0).any():
+        return None
+    return f"has the value {negative[0]:g} and no other below 0; if that stands for not known, write NA"
 
 
 def _like_classes(values: np.ndarray) -> str | None:

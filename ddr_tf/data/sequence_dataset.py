@@ -5,7 +5,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +74,11 @@ def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, n
     order = np.random.RandomState(SPLIT_SEED).permutation(num_sequences)
     count = min(max(1, round(num_sequences * held_out_fraction)), num_sequences - 1)
     return {TRAIN: np.sort(order[count:]), HELD_OUT: np.sort(order[:count])}
+
+
+def _items(labels: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
+    """Labels by their names; also of a table of pandas."""
+    return () if labels is None else labels.items()
 
 
 class SequenceDataset(abc.ABC):
@@ -148,17 +153,19 @@ class SequenceDataset(abc.ABC):
         self.name = name
         self.frame_shape = tuple(frame_shape)
         self.frame_counts = np.asarray(frame_counts, np.int32)
+        if self.frame_counts.ndim != 1:
+            raise UserError(f"{name}: frame_counts must be a list or an array, of one number for each sequence.")
         self.splits = {split: self._split_numbers(split, sequences) for split, sequences in splits.items()}
         self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
-        self.static_labels = {label: self._label(label, values) for label, values in (static_labels or {}).items()}
-        self.frame_labels = {label: self._label(label, values) for label, values in (frame_labels or {}).items()}
+        self.static_labels = {label: self._label(label, values) for label, values in _items(static_labels)}
+        self.frame_labels = {label: self._label(label, values) for label, values in _items(frame_labels)}
         check_names(self.static_labels, self.frame_labels)
         self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
         self.remarks = tuple(remarks)
         self.pose_numbers = None if pose_numbers is None else np.asarray(pose_numbers, np.int32)
         if len(self.frame_shape) == 3 and self.frame_shape[-1] not in (1, 3):
             raise UserError(f"{name}: frames have 1 or 3 channels, not {self.frame_shape[-1]}: grey or colour.")
-        if self.frame_counts.ndim != 1 or (self.frame_counts < 1).any():
+        if (self.frame_counts < 1).any():
             raise ValueError(f"{name}: every sequence needs at least one frame.")
         if len(set(self.ids)) != len(self.ids):
             raise ValueError(f"{name}: ids must be unique.")
@@ -168,8 +175,16 @@ class SequenceDataset(abc.ABC):
     def _split_numbers(self, split: str, sequences: np.ndarray) -> np.ndarray:
         """The sequences of a split as int32 numbers, be they given so or as a mask."""
         sequences = np.asarray(sequences)
-        if sequences.dtype != bool:
+        if sequences.dtype.kind in "iu" or not sequences.size:
+            numbers, counts = np.unique(sequences, return_counts=True)
+            if (counts > 1).any():
+                raise UserError(f"{self.name}: split '{split}' names sequence {numbers[counts > 1][0]} more than once.")
             return sequences.astype(np.int32)
+        if sequences.dtype != bool:
+            raise UserError(
+                f"{self.name}: split '{split}' must be a list or an array of numbers of sequences, or a mask; got "
+                f"{sequences.dtype}."
+            )
         if sequences.shape != self.frame_counts.shape:
             raise UserError(
                 f"{self.name}: the mask of split '{split}' is of the shape {list(sequences.shape)}, but there are "

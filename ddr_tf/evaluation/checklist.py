@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.report import MIN_GAIN
 from ddr_tf.evaluation.summary import OTHER_NUM_FRAMES
 
 MIN_IDENTITIES = 200  # with fewer training sequences, held-out ones usually do worse than they need to
@@ -36,7 +37,7 @@ CHECKS = (
     ),
     Check(
         "z changes nothing",
-        lambda v: v["dynamic_gain"] < 0.1,
+        lambda v: v["dynamic_gain"] < MIN_GAIN,
         "frames are reconstructed {dynamic_gain:.2f} dB better with their own z than with that of another frame",
         "DDR.leaky = True, a lower train.learning_rate, or less train.augmentation; see that frames differ.",
     ),

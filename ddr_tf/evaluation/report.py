@@ -40,6 +40,7 @@ QUESTIONS = (
 )
 # The word for a value that has come this far from chance to ceiling.
 GRADES = ((0.9, "very good"), (0.7, "good"), (0.4, "fair"), (-math.inf, "poor"))
+MIN_GAIN = 0.1  # dB of reconstructions above their chance level, without which z changes nothing
 
 
 class Group(NamedTuple):
@@ -92,13 +93,24 @@ def report(metrics: Mapping[str, Metric], remarks: Sequence[str] | None = None, 
       remarks: Lines of `checklist.conspicuous`; None: nobody has looked.
       everything: Whether to print all metrics, those of other numbers of frames among them.
     """
-    sections = [summary_table(metrics)]
+    shown, suffix = (metrics, "") if everything else _without_suffix(metrics)
+    sections = [summary_table(_without_suffix(metrics)[0])]
+    if suffix:
+        sections.insert(0, f"Metrics are those that end with {suffix}.\n")
     if remarks:
         sections.append("Conspicuous:\n" + "".join(f"- {remark}\n" for remark in remarks))
     elif remarks is not None:
         sections.append("Nothing is conspicuous.\n")
-    sections += [f"{name}\n\n{table}" for name, table in _group_tables(metrics, everything)]
+    sections += [f"{name}\n\n{table}" for name, table in _group_tables(shown, everything)]
     return "\n".join(sections)
+
+
+def _without_suffix(metrics: Mapping[str, Metric]) -> tuple[Mapping[str, Metric], str]:
+    """Metrics by plain names: if there are none of `STANDARD_NUM_FRAMES`, those of the next number, and its suffix."""
+    if any(_answer(question, metrics) for question in QUESTIONS):
+        return metrics, ""
+    suffix = next((found[0] for found in map(OTHER_NUM_FRAMES.search, metrics) if found), "")
+    return {name.removesuffix(suffix): metric for name, metric in metrics.items()}, suffix
 
 
 def summary_table(metrics: Mapping[str, Metric]) -> str:
@@ -128,6 +140,10 @@ def _line(question: Question, name: str, metrics: Mapping[str, Metric]) -> list[
     digits = 1 if question.unit else 2
     cells = ["" if value is None else f"{value:,.{digits}f}" for value in (metric.value, metric.chance, ceiling)]
     cells[0] += f" {question.unit}" if question.unit else ""
+    reconstruction = metrics.get("reconstruction_psnr")
+    gain = math.inf if reconstruction is None else reconstruction.value - (reconstruction.chance or -math.inf)
+    if question.unit and gain < MIN_GAIN:  # frames and swaps are the same whatever z is
+        return [question.text, name, *cells, GRADES[-1][1]]
     if None in (best, worst):
         return [question.text, name, *cells, ""]
     useless = not question.lower_is_better and metric.value <= worst  # where even the ceiling is no better than chance

@@ -144,7 +144,8 @@ def _value(metric: Metric | None) -> str:
     if metric is None:
         return ""
     digits = 0 if abs(metric.value) >= 10_000 else 1 if abs(metric.value) >= 100 else 3
-    error = "" if metric.standard_error is None else f" ± {metric.standard_error:,.{digits}f}"
+    counted = not digits and not metric.standard_error  # as parameters, which do not differ between seeds
+    error = "" if metric.standard_error is None or counted else f" ± {metric.standard_error:,.{digits}f}"
     return f"{metric.value:,.{digits}f}{error}"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from numbers import Integral
 
 import keras
 
@@ -12,6 +13,8 @@ from ddr_tf.model.networks import AGGREGATIONS, DOWNSAMPLING, MIN_STDDEV, num_pi
 
 def _at_least(minimum: int, **counts: int) -> None:
     for name, count in counts.items():
+        if not isinstance(count, Integral) or isinstance(count, bool):
+            raise UserError(f"DDR.{name} must be a whole number, got {count!r}.")
         if count < minimum:
             wanted = "0 or more" if minimum == 0 else f"at least {minimum}"
             raise UserError(f"DDR.{name} must be {wanted}, got {count}.")
@@ -56,6 +59,8 @@ class Architecture:
 
     def __post_init__(self) -> None:
         """Raises UserError if a setting is not possible."""
+        if len(self.frame_shape) != 3 or not all(isinstance(side, int) for side in self.frame_shape):
+            raise UserError(f"DDR.frame_shape must be (height, width, channels), got {self.frame_shape}.")
         sides = self.frame_shape[:2]
         if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in sides):
             raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {self.frame_shape}.")

@@ -15,6 +15,7 @@ of the KL terms, gradient clipping, and the options of a normal likelihood, of s
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -136,7 +137,7 @@ class DDR(Bounds, keras.Model):
         super().__init__(name=name, trainable=trainable, dtype=policy_name)
         self.supports_jit = False  # XLA compiles the bound alone, if `xla` says so
         self.architecture = Architecture(
-            tuple(frame_shape),
+            tuple(np.atleast_1d(frame_shape).tolist()),
             static_dim,
             dynamic_dim,
             width,
@@ -310,11 +311,11 @@ class DDR(Bounds, keras.Model):
           `prior_mean`, `prior_stddev` `[B, Z]` of p(z | f).
 
         Raises:
-          UserError: If frames are neither uint8 nor floats in [0, 1].
+          UserError: If frames are neither uint8 nor floats in [0, 1], or of another shape.
         """
         frames = tf.convert_to_tensor(frames)
         if tf.executing_eagerly():
-            _check_frames(frames)
+            self._check_frames(frames)
         # Traced once for any B and N, and not for those of the first call as well.
         self._encode.get_concrete_function(tf.TensorSpec([None, None, *self.frame_shape], frames.dtype))
         return self._encode(frames)
@@ -349,15 +350,61 @@ class DDR(Bounds, keras.Model):
         """As in `keras.Model`, without its warning that a `tf.data.Dataset` cannot be shuffled.
 
         Raises:
-          UserError: If frames, of a `tf.data.Dataset` those of the first batch, are not uint8 or floats in [0, 1].
+          UserError: If frames to train on or to validate with, of a `tf.data.Dataset` or `keras.utils.PyDataset` those
+            of the first batch, are not uint8 or floats in [0, 1], or of another shape; if there are weights of samples
+            or classes; or if the bound is NaN at the end of an epoch.
         """
+        given = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
+        for name in ("sample_weight", "class_weight"):
+            if given.get(name) is not None:
+                raise UserError(
+                    f"fit takes no {name}: all sequences count alike. Leave some out, or draw some oftener."
+                )
+        for data in (x, given.get("validation_data")):
+            self._check_first(data)
         if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)
-            for batch in x.take(1):
-                _check_frames(_without_targets(batch))
-        elif isinstance(x, (np.ndarray, tf.Tensor)):
-            _check_frames(x)
-        return super().fit(x, *args, **kwargs)
+            given.setdefault("shuffle", False)
+        given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), _StopAtNaN()]
+        return super().fit(**given)
+
+    def _check_first(self, data: Any) -> None:
+        """Raises UserError for what `fit` cannot use, as far as the first batch shows it."""
+        if isinstance(data, tf.data.Dataset):
+            for batch in data.take(1):
+                self._check_frames(_without_targets(batch), views=True)
+        elif isinstance(data, keras.utils.PyDataset):
+            self._check_frames(_without_targets(data[0]))
+        elif isinstance(data, tuple):  # with targets, which are not used
+            self._check_first(data[0])
+        elif isinstance(data, list):
+            raise UserError("fit takes an array [S, N, H, W, C] of all sequences, not a list; np.stack makes it one.")
+        elif isinstance(data, (np.ndarray, tf.Tensor)):
+            self._check_frames(data)
+
+    def _check_frames(self, frames: tf.Tensor | np.ndarray, views: bool = False) -> None:
+        """Raises UserError unless frames are uint8, or floats in [0, 1], `[B, N, H, W, C]`.
+
+        Args:
+          frames: Whatever they are.
+          views: Whether they may be `[B, 2, N, H, W, C]`, too.
+        """
+        dtype, shape = tf.as_dtype(frames.dtype), tuple(frames.shape)
+        if len(shape) not in ((5, 6) if views else (5,)) or shape[-3:] != self.frame_shape or 0 in shape:
+            sizes = ", ".join(map(str, self.frame_shape))
+            advice = "; frames[None] makes one sequence a batch" if shape[1:] == self.frame_shape else ""
+            raise UserError(f"Frames must have the shape [B, N, {sizes}], B and N from 1; got {list(shape)}{advice}.")
+        if dtype == tf.uint8:
+            return
+        if not dtype.is_floating:
+            raise UserError(
+                f"Frames must be uint8, or floats in [0, 1], got {dtype.name}; convert them to one of these."
+            )
+        frames = tf.convert_to_tensor(frames)
+        if tf.reduce_any(tf.math.is_nan(frames)):
+            raise UserError("Float frames must be in [0, 1], got NaN.")
+        least, most = (float(end(frames)) for end in (tf.reduce_min, tf.reduce_max))
+        if least < 0 or most > 1:
+            raise UserError(f"Float frames must be in [0, 1], got values from {least:g} to {most:g}.")
 
     def kl_weight(self, step: tf.Tensor) -> tf.Tensor:
         """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
@@ -465,16 +512,17 @@ class DDR(Bounds, keras.Model):
         super()._maybe_symbolic_build()
 
 
-def _check_frames(frames: tf.Tensor | np.ndarray) -> None:
-    """Raises UserError unless frames are uint8, or floats in [0, 1]; others would be taken for the latter."""
-    dtype = tf.as_dtype(frames.dtype)
-    if dtype == tf.uint8:
-        return
-    if not dtype.is_floating:
-        raise UserError(f"Frames must be uint8, or floats in [0, 1], got {dtype.name}; convert them to one of these.")
-    least, most = (float(end(frames)) for end in (tf.reduce_min, tf.reduce_max))
-    if least < 0 or most > 1:
-        raise UserError(f"Float frames must be in [0, 1], got values from {least:g} to {most:g}.")
+class _StopAtNaN(keras.callbacks.Callback):
+    """Ends `fit` with an error after an epoch in which the bound became NaN."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raises UserError."""
+        nan = [name for name, value in (logs or {}).items() if np.isnan(value)]
+        if nan:
+            raise UserError(
+                f"{nan[0]} is NaN after epoch {epoch + 1}: frames are not all in [0, 1], or the learning rate is too "
+                "high."
+            )
 
 
 def _without_targets(data: Any) -> tf.Tensor:

@@ -4,7 +4,7 @@ import glob
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,6 +157,13 @@ class FrameReader:
             return _scaled(self._image(given, account))
         if isinstance(given, (str, os.PathLike)):
             return self._read_path(local_path(given), account)
+        if tf.is_symbolic_tensor(given):
+            raise UserError(
+                "frames are a tensor without values, as in the map of a tf.data.Dataset or in a tf.function; call the "
+                "model from tf.numpy_function there."
+            )
+        if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+            raise UserError("frames are an array of which a part is masked; say what is there with .filled(value).")
         if _is_array(given):
             array = _as_array(given)
             if array.ndim and array.dtype.kind in "UTO":  # paths or images, as NumPy and pandas hold them
@@ -164,7 +171,14 @@ class FrameReader:
             return _scaled(array)
         if _is_nested_numbers(given):
             return _scaled(_as_array(given))
-        if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
+        if isinstance(given, (bytes, bytearray)) or hasattr(given, "read"):
+            raise UserError(
+                f"frames may not be encoded images in memory, or open files; got {type(given).__name__}. Pillow opens "
+                "them: Image.open(io.BytesIO(data)), or Image.open(file)."
+            )
+        if isinstance(given, Set):
+            raise UserError("frames in a set have no order, so no code could be told from another; give a list.")
+        if not isinstance(given, Iterable) or isinstance(given, Mapping):
             raise UserError(f"frames must be arrays, images, or paths of files or folders; got {type(given).__name__}.")
         if isinstance(given, tf.data.Dataset) and given.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise UserError("The tf.data.Dataset never ends; give a part of it, as its .take(n) for n elements.")
@@ -237,7 +251,7 @@ class FrameReader:
         try:
             pixels = to_frame(upright(image, channels, value_range), self._format.size, self._format.fit)
         except ValueError as error:
-            raise UserError(f"The image {image} cannot be used: {error}.") from error
+            raise UserError(f"A Pillow image of mode {image.mode} cannot be used: {error}.") from error
         account.saw("a Pillow image", max_of_16_bits(image), in_colour=False)
         return pixels
 
@@ -336,7 +350,8 @@ def _matches(pattern: Path, account: _Account) -> list[Path]:
 
 def _is_array(given: Any) -> bool:
     """Whether NumPy takes it as an array: of NumPy, TensorFlow, PyTorch, JAX; or a number."""
-    return hasattr(given, "__array__") or hasattr(given, "__array_interface__") or isinstance(given, (int, float))
+    is_like_one = hasattr(given, "__array__") or hasattr(given, "__array_interface__")
+    return is_like_one or isinstance(given, (int, float, memoryview))
 
 
 def _is_nested_numbers(given: Any) -> bool:

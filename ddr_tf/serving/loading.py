@@ -98,7 +98,10 @@ class LoadedModel:
       name: Of the exported model or the run.
       frame_shape: (H, W, C).
       static_dim, dynamic_dim: F, Z.
+      origin: What `load` was called with; None: it was not.
     """
+
+    origin: tuple[str, tuple[float, float] | None] | None = None
 
     def __init__(self, signatures: Mapping[str, Signature], image_settings: Mapping[str, Any], name: str = "") -> None:
         """Keeps the functions.
@@ -114,6 +117,12 @@ class LoadedModel:
         self.frame_shape = tuple(inputs["encode"]["frames"].shape[2:])
         self.static_dim, self.dynamic_dim = (inputs["decode"][code].shape[-1] for code in ("static", "dynamic"))
         self._read = FrameReader(self.frame_shape, **image_settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To pickle it, as for other processes, is to load it there again."""
+        if self.origin is None:
+            raise UserError("Only a model that ddr_tf.load has loaded can be pickled or copied.")
+        return load, self.origin
 
     def __repr__(self) -> str:
         height, width, channels = self.frame_shape
@@ -243,6 +252,8 @@ class LoadedModel:
 
     def _call(self, signature: str, single: bool, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         outputs = call(self._signatures[signature], inputs)
+        if not all(np.isfinite(value).all() for value in outputs.values()):
+            raise UserError(f"{signature} gave NaN or infinite numbers: its codes are too far from those of any frame.")
         return {name: value[0] for name, value in outputs.items()} if single else outputs
 
     def _static(self, codes: Any) -> np.ndarray:
@@ -332,4 +343,6 @@ def load(path: str | PathLike, value_range: tuple[float, float] | None = None) -
         name = version.resolve().parent.name if version.name.isdecimal() else version.resolve().name
     if value_range is not None:
         settings["value_range"] = value_range
-    return LoadedModel(signatures, settings, name)
+    model = LoadedModel(signatures, settings, name)
+    model.origin = str(folder.resolve()), value_range
+    return model

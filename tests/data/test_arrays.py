@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ddr_tf.data.arrays import ArrayDataset, aligned_array, map_npy, shared_tensor
+from ddr_tf.errors import UserError
 
 SPLITS = {"train": [0, 2], "held_out": [1]}
 
@@ -58,6 +59,11 @@ def test_a_shared_tensor_is_the_same_memory():
     tensor = shared_tensor(array)
     array[2, 4, 6] = 9
     assert tensor.numpy()[2, 4, 6] == 9
+
+
+def test_a_generator_is_no_array():
+    with pytest.raises(UserError, match=r"takes an array of frames .*, not a generator"):
+        ArrayDataset((frame for frame in ()), name="x", frame_counts=[1, 1], splits={"train": [0], "held_out": [1]})
 
 
 def test_lists_of_frames_are_refused_as_other_arrays_are():

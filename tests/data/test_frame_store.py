@@ -147,6 +147,15 @@ def test_what_is_not_used_is_counted_by_kind(folder):
     }
 
 
+def test_folders_that_systems_leave_are_passed_over_and_told(folder):
+    for name in ("@eaDir", "__MACOSX/anna"):
+        draw_image(folder / name / "1.png", 1)
+    sequences = of(folder)
+    assert not any("@eaDir" in name or "__MACOSX" in name for name in sequences.ids)
+    reasons = {Path(remark.path).name: remark.reason for remark in sequences.remarks}
+    assert reasons == {name: f"a folder that systems leave ({name})" for name in ("@eaDir", "__MACOSX")}
+
+
 def test_the_report_holds_nothing_that_a_terminal_would_obey(folder, capsys):
     (folder / "anna/\x1b[31mred\n.png").write_bytes(b"")
     of(folder, max_bad_fraction=0.1)

@@ -31,7 +31,7 @@ def test_labels_of_sequences_and_of_frames_from_csv(folder):
     [
         ("name,age\nanna,3\n", "needs a header line with 'sequence'"),
         ("sequence\nanna\n", "the names of labels"),
-        ("sequence,age,\nanna,3,\n", "the names of labels"),
+        ("sequence,,age\nanna,,3\n", "the names of labels"),
         ("", "needs a header line"),
         ("sequence,age\nanna,3\nanne,4\n", r"labels.csv, line 3: there is no anne"),
         ("sequence,frame,age\nanna,frame 99,3\n", r"line 2: there is no anna/frame 99"),
@@ -81,6 +81,39 @@ def test_tables_of_other_tools(folder, mark):
     assert sequences.frame_labels["town"][:6].tolist() == [1, -1, 0, -1, -1, -1]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_columns_and_rows_of_excel_that_hold_nothing_are_passed_over(folder, encoding):
+    text = "sequence,age,town,,\nanna,31,Ulm,,\nb/deep,3,Bonn\n,,,,\n,,\n"
+    (folder / "labels.csv").write_text(text, encoding=encoding)
+    sequences = of(folder)
+    np.testing.assert_array_equal(sequences.static_labels["age"], [31, 3, np.nan])
+    assert sequences.label_names == {"town": ("Bonn", "Ulm")}
+
+
+@pytest.mark.parametrize("name", ["anna/", "./anna", "{root}/anna", r"C:\data\{root}\anna", "/data/{root}/anna/"])
+def test_sequences_may_be_named_by_the_path_of_their_folder(folder, name):
+    (folder / "labels.csv").write_text(f"sequence,age\n{name.format(root=folder.name)},3\n")
+    assert of(folder).static_labels["age"][0] == 3
+
+
+@pytest.mark.parametrize("name", ["other/anna", "/anna/x", "/data/other/anna"])
+def test_the_path_of_a_folder_elsewhere_is_none_here(folder, name):
+    (folder / "labels.csv").write_text(f"sequence,age\n{name},3\n")
+    with pytest.raises(UserError, match="line 2: there is no "):
+        of(folder)
+
+
+@pytest.mark.parametrize("column", ["file", "Filename", "path", "image", "frame"])
+@pytest.mark.parametrize("path", ["anna/frame 1.png", "./anna/frame 1", r"D:\{root}\anna\frame 1.png"])
+def test_a_table_of_files_needs_no_sequences(folder, column, path):
+    (folder / "labels.csv").write_text(f"{column},age\n{path.format(root=folder.name)},3\nanna/frame 2.png,4\n")
+    sequences = of(folder)
+    assert sequences.frame_labels["age"][:2].tolist() == [3, 4]
+    (folder / "labels.csv").write_text(f"{column},age\nanna/frame 99.png,3\n")
+    with pytest.raises(UserError, match=r"line 2: there is no anna/frame 99.png; did you mean anna/frame 9.png\?"):
+        of(folder)
+
+
 def test_the_index_that_pandas_writes_is_passed_over(folder):
     (folder / "labels.csv").write_text(",sequence,age\n0,anna,31\n1,b/deep ,\n")
     assert list(of(folder).static_labels) == ["age"]
@@ -110,6 +143,27 @@ def test_words_among_numbers_are_remarked_on(folder, cells, said, capsys):
         assert said in remarks[0].reason
         assert said in capsys.readouterr().out
         assert of(folder, class_labels=("age",)).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([f"2024-01-{day:02}" for day in range(1, 13)], "has 12 classes, each of one value (as '2024-01-01')"),
+        ([f"{years} years" for years in range(20, 32)], "has 12 classes, each of one value (as '20 years')"),
+        (["-999", *map(str, range(30, 41))], "has the value -999 and no other below 0; if that stands for not known"),
+        (["-5", *map(str, range(30, 41))], None),
+        (["-1", "-9", *map(str, range(30, 40))], None),
+        (["red", "blue"] * 6, None),
+    ],
+)
+def test_values_that_were_hardly_meant_so_are_remarked_on(folder, cells, said):
+    lines = [f"anna,frame {i + 1},{cell}\n" for i, cell in enumerate(cells)]
+    (folder / "labels.csv").write_text("sequence,frame,what\n" + "".join(lines))
+    reasons = [remark.reason for remark in of(folder).remarks]
+    assert len(reasons) == bool(said)
+    if said:
+        assert reasons[0].startswith(f"the label what {said}")
+        assert not of(folder, class_labels=("what",)).remarks
 
 
 def test_words_that_differ_in_capitals_are_remarked_on(folder):
@@ -244,7 +298,8 @@ def test_what_stands_before_the_header_is_passed_over(folder, before):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sequence,age,\nanna,3,\n", "column 3 has no name, so remove it or name it"),
+        ("sequence,,age\nanna,,3\n", "column 2 has no name, so remove it or name it"),
+        ("sequence,age,\nanna,3,4\n", "line 2: there are 3 cells, but 2 columns"),
         ("sequence,age,age\nanna,3,4\n", "'age' is there twice, so rename one"),
         ("name,age\nanna,3\n", "it begins with 'name, age'"),
         ("", "it is empty"),

@@ -25,6 +25,24 @@ def test_splits_never_mix_and_exist(splits, message):
         Described("x", (16, 16, 1), np.array([4, 4, 4]), splits)
 
 
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": [0.0, 0.5], "held_out": [1]}, "must be a list or an array of numbers of sequences, or a mask"),
+        ({"train": [0, 0, 1], "held_out": [2]}, "split 'train' names sequence 0 more than once"),
+        ({"train": {0, 1}, "held_out": [2]}, "split 'train' must be a list or an array"),
+    ],
+)
+def test_splits_are_different_numbers(splits, message):
+    with pytest.raises(UserError, match=message):
+        Described("x", (16, 16, 1), np.array([4, 4, 4]), splits)
+
+
+def test_one_number_of_frames_for_all_is_refused():
+    with pytest.raises(UserError, match="of one number for each sequence"):
+        Described("x", (16, 16, 1), 12, {"train": [0], "held_out": [1]})
+
+
 def test_a_sequence_without_frames_is_refused():
     with pytest.raises(ValueError, match="at least one frame"):
         Described("x", (16, 16, 1), np.array([4, 0]), {"train": [0], "held_out": [1]})

@@ -32,6 +32,30 @@ def test_swaps_no_better_than_chance_are_poor_even_if_reconstructions_are_no_bet
     assert rows(summary_table(blurred))["Are swaps the true frames?"][-1] == "poor"
 
 
+def test_nothing_is_praised_where_z_changes_nothing():
+    still = METRICS | {"reconstruction_psnr": Metric(19.6, 0.1, 19.6), "swap_psnr": Metric(19.1, 0.1, 10.5)}
+    lines = rows(summary_table(still))
+    assert [lines[question][-1] for question in ("Are frames reconstructed?", "Are swaps the true frames?")] == [
+        "poor",
+        "poor",
+    ]
+    alive = METRICS | {"reconstruction_psnr": Metric(27.0, 0.1, 19.6)}
+    assert rows(summary_table(alive))["Are swaps the true frames?"][-1] == "very good"
+
+
+def test_the_first_number_of_frames_is_reported_where_the_usual_one_is_missing():
+    counted = {"parameters": Metric(5.0)}
+    for count, better in ((4, 0.0), (2, -1.0)):
+        for name in ("reconstruction_psnr", "swap_psnr", "swap_identity_accuracy"):
+            counted[f"{name}_with_{count}_frames"] = METRICS[name]._replace(value=METRICS[name].value + better)
+    text = report(counted, [])
+    assert text.startswith("Metrics are those that end with _with_4_frames.\n")
+    assert not any(row[0].startswith("swap") for row in rows(summary_table(counted)).values())
+    lines = rows("\n".join(line for line in text.splitlines() if line.startswith("|")))
+    assert lines["Are swaps the true frames?"][:2] == ["swap_psnr", "26.0 dB"]
+    assert "with_2_frames" not in text and "with_2_frames" in report(counted, [], everything=True)
+
+
 def test_every_metric_is_in_a_group_and_other_numbers_of_frames_only_if_asked_for():
     short, long = report(METRICS, []), report(METRICS, ["blur: it is. Do that."], everything=True)
     assert "swap_psnr_with_2_frames" not in short and "swap_psnr_with_2_frames" in long

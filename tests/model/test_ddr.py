@@ -136,6 +136,11 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_outputs_in_float32(shortc
         (np.full((2, 2, 16, 16, 1), -1.0), r"must be in \[0, 1\], got values from -1 to -1"),
         (np.ones((2, 2, 16, 16, 1), np.int64), r"must be uint8, or floats in \[0, 1\], got int64"),
         (np.ones((2, 2, 16, 16, 1), bool), r"must be uint8, or floats in \[0, 1\], got bool"),
+        (np.full((2, 2, 16, 16, 1), np.nan), r"must be in \[0, 1\], got NaN"),
+        (np.ones((2, 16, 16, 1)), r"shape \[B, N, 16, 16, 1\].*; got \[2, 16, 16, 1\]; frames\[None\] makes one"),
+        (np.ones((2, 2, 32, 32, 1)), r"got \[2, 2, 32, 32, 1\]\."),
+        (np.ones((2, 2, 1, 16, 16)), r"got \[2, 2, 1, 16, 16\]\."),
+        (np.ones((0, 2, 16, 16, 1)), r"B and N from 1; got \[0, 2"),
     ],
 )
 def test_frames_of_another_range_are_refused(frames, message):
@@ -146,3 +151,58 @@ def test_frames_of_another_range_are_refused(frames, message):
     for given in (frames, tf.data.Dataset.from_tensors(frames)):
         with pytest.raises(UserError, match=message):
             model.fit(given, verbose=0)
+    good = np.ones((2, 2, 16, 16, 1), np.float32)
+    for given in (frames, (frames, frames), tf.data.Dataset.from_tensors(frames)):
+        with pytest.raises(UserError, match=message):
+            model.fit(good, validation_data=given, verbose=0)
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, *batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+def test_what_fit_cannot_use_is_refused():
+    model = DDR((16, 16, 1), **TINY)
+    model.compile("adam")
+    good = np.ones((2, 2, 16, 16, 1), np.float32)
+    for call, message in (
+        (lambda: model.fit(good, sample_weight=np.ones(2)), "takes no sample_weight"),
+        (lambda: model.fit(good, class_weight={0: 1.0}), "takes no class_weight"),
+        (lambda: model.fit([good]), "not a list; np.stack makes it one"),
+        (lambda: model.fit(Batches(200 * good)), "got values from 200 to 200"),
+        (lambda: model.fit(Batches(good, np.nan * good), verbose=0), "elbo is NaN after epoch 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_callbacks_and_positional_arguments_of_fit_count():
+    model = DDR((16, 16, 1), **TINY)
+    model.compile("adam")
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    frames_in = np.ones((4, 2, 16, 16, 1), np.uint8)
+    model.fit(frames_in, None, 2, 3, 0, callback)
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes", "message"),
+    [
+        ((32, 32), {}, r"frame_shape must be \(height, width, channels\), got \(32, 32\)"),
+        (32, {}, r"frame_shape must be .*, got \(32,\)"),
+        ((16, 16, 1), {"static_dim": "8"}, "DDR.static_dim must be a whole number, got '8'"),
+        ((16, 16, 1), {"width": 8.0}, r"DDR.width must be a whole number, got 8\.0"),
+    ],
+)
+def test_sizes_of_another_kind_are_refused(shape, sizes, message):
+    with pytest.raises(UserError, match=message):
+        DDR(shape, **TINY | sizes)

@@ -1,5 +1,7 @@
 """Frames as people have them."""
 
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -126,7 +128,11 @@ def test_grey_frames_need_no_axis_of_channels():
         (".", "There are no images in .; encode_folder reads the folders in it, each as a sequence"),
         ("*a*", r"There are no files \*a\*, only folders; encode_folder reads the folder that they are in"),
         (None, "got NoneType"),
-        (b"abc", "got bytes"),
+        (b"abc", r"got bytes. Pillow opens them: Image\.open\(io\.BytesIO\(data\)\)"),
+        (io.BytesIO(b"abc"), "got BytesIO. Pillow opens them"),
+        ({"a", "b"}, "have no order"),
+        (np.ma.masked_array(FRAMES[0] / 255, FRAMES[0] > 100), r"a part is masked; say what is there with \.filled"),
+        (Image.new("F", (9, 9), 1e9), "A Pillow image of mode F cannot be used"),
         ({"frames": FRAMES}, "got dict"),
         ([FRAMES[0, :2], FRAMES[1]], r"different numbers of frames \(2, 5\); give them one at a time"),
         ([FRAMES[0, 0], FRAMES[1]], r"The frames have different shapes: \[5, 16, 16, 3\], \[16, 16, 3\]"),

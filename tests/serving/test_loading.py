@@ -1,5 +1,7 @@
 """`ddr_tf.load`, on a run and on its export."""
 
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import ddr_tf
@@ -132,6 +135,12 @@ def test_a_version_is_loaded_by_its_folder(folder):
     np.testing.assert_array_equal(version.encode(FRAMES).dynamic_mean, newest.encode(FRAMES).dynamic_mean)
 
 
+def test_it_can_be_pickled_and_copied(model):
+    codes = model.encode(FRAMES)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.encode(FRAMES).static_mean, codes.static_mean)
+
+
 def test_it_says_what_it_is(model):
     assert repr(model) == f"<LoadedModel {model.name}: frames 16 x 16 x 3, f of 4 and z of 2 numbers>"
     assert model.name in ("quickstart", "puppets")
@@ -237,6 +246,11 @@ def test_wrong_input_is_one_line_that_says_what(model, folder, tmp_path):
         (lambda: model.sample(seed="a"), "seed must be a whole number"),
         (lambda: model.encode(Image.new("RGB", (0, 5))), "it has no pixels"),
         (lambda: model.decode(np.full(4, 1e39), np.zeros((1, 2))), "static must be finite"),
+        (lambda: model.decode(np.full(4, 3e38), np.zeros((1, 2))), "decode gave NaN or infinite numbers"),
+        (
+            lambda: tf.function(model.encode, autograph=False)(FRAMES),
+            "frames are a tensor without values.* call the model from tf.numpy_function",
+        ),
         (lambda: model.encode("x" * 5000), "longer than the name of a file may be"),
         (lambda: model.encode(tmp_path / "nowhere"), "There is no folder"),
         (lambda: model.encode(tmp_path / "empty"), "There are no images in"),
