@@ -41,7 +41,7 @@ def evaluate_model(
       name -> metric; docs/evaluation.md explains each. Swaps are those of the *direct* transfer.
 
     Raises:
-      UserError: If scikit-learn is missing, there are fewer than two held-out sequences, an argument is something else,
+      UserError: If there are fewer than two held-out sequences, an argument is something else,
         or a function returns something of another shape or numbers that are not finite.
     """
     settings = checked(sequences, settings)

@@ -11,8 +11,8 @@ import numpy as np
 from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes
+from ddr_tf.evaluation.lazy import scikit_learn
 from ddr_tf.evaluation.metric import Measurement
-from ddr_tf.evaluation.optional import scikit_learn
 from ddr_tf.evaluation.probes import as_classes, as_numbers, explained, probe, probe_presence
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES
 

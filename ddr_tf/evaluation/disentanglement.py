@@ -12,8 +12,8 @@ import numpy as np
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes
+from ddr_tf.evaluation.lazy import scikit_learn
 from ddr_tf.evaluation.metric import Measurement
-from ddr_tf.evaluation.optional import scikit_learn
 from ddr_tf.evaluation.probes import as_classes, as_numbers
 
 NUM_TREES = 20  # each tree may split by any dimension, so that a perfect one takes all the importance
@@ -44,9 +44,6 @@ def dci(codes: np.ndarray, labels: Mapping[str, np.ndarray], identities: np.ndar
       codes: float `[n, D]`, D at least 2.
       labels: At least two. name -> `[n]`: int, classes, all known; or float, numbers, all known.
       identities: int `[n]`; those that are tested on are not fitted on.
-
-    Raises:
-      UserError: If scikit-learn is not installed.
     """
     shown = np.random.RandomState(0).permutation(np.unique(identities))
     tested = np.isin(identities, shown[: max(1, round(TEST_FRACTION * len(shown)))])
@@ -99,9 +96,6 @@ def mutual_information_gap(codes: np.ndarray, labels: Mapping[str, np.ndarray]) 
 
     Returns:
       0 to 1: 1 if one dimension tells all of a label and the others nothing.
-
-    Raises:
-      UserError: If scikit-learn is not installed.
     """
     from scipy.stats import entropy
 

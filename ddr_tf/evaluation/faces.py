@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.evaluation.held_out import Codes, Swaps, fetch, transfer_prefix
+from ddr_tf.evaluation.lazy import scikit_learn
 from ddr_tf.evaluation.metric import Measurement
-from ddr_tf.evaluation.optional import scikit_learn
 from ddr_tf.evaluation.probes import MAX_ITERATIONS, MAX_ROWS, explained
 from ddr_tf.model.ddr import as_float
 from ddr_tf.preparation.face_detector import FaceDetector
@@ -37,9 +37,6 @@ def measure_recognition(
     Returns:
       `swap_recognised_accuracy` and of the other transfers, and `reconstruction_recognised_accuracy` (as B): fractions;
       what no pair allows is left out, as where sequences have too few frames.
-
-    Raises:
-      UserError: If scikit-learn is not installed.
     """
     known, frame = _draw_free_frames(sequences, swaps, max_sequences, num_frames)
     if len(known) < 2:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.evaluation.optional import scikit_learn
+from ddr_tf.evaluation.lazy import scikit_learn
 from ddr_tf.model.bounds import as_float
 
 MAX_PSNR = 120.0  # dB, the value for equal frames

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ddr_tf.evaluation.optional import scikit_learn
+from ddr_tf.evaluation.lazy import scikit_learn
 
 NUM_FOLDS = 5  # folds of the cross-validation, each with identities of its own
 HIDDEN_UNITS = 64  # in the small MLP
@@ -89,9 +89,6 @@ def probe(
     Returns:
       1 if labels can be read without an error, 0 if no better than a guess, below 0 if worse; None if fewer than two
       classes are left.
-
-    Raises:
-      UserError: If scikit-learn is not installed.
     """
     sklearn = scikit_learn()
     codes, labels, identities = _subset(codes, labels, identities)
@@ -132,9 +129,6 @@ def probe_presence(
 
     Returns:
       As of `probe`; None if something is present, or absent, in fewer than `NUM_FOLDS` identities.
-
-    Raises:
-      UserError: If scikit-learn is not installed.
     """
     sklearn = scikit_learn()
     codes, present, identities = _subset(codes, present, identities)
@@ -170,9 +164,6 @@ def explained(
     Returns:
       1 if the numbers can be read without an error, 0 if no better than their mean, below 0 if worse; None if they
       are all the same, or known of fewer than `NUM_FOLDS` identities.
-
-    Raises:
-      UserError: If scikit-learn is not installed.
     """
     sklearn = scikit_learn()
     known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)

