@@ -16,20 +16,21 @@ def resolve(path: str | Path) -> Path:
     """The folder of a run or of an exported model.
 
     Args:
-      path: Of the folder; or the name of one in `saved_models/` here, or of a model that comes with ddr_tf. A folder
-        here that holds no model, such as one of images, does not hide those.
+      path: Of the folder; or the name of one in `saved_models/` here, or of a model that comes with ddr_tf, perhaps with
+        a version ("puppets/1"). A folder here that holds no model, such as one of images, does not hide those.
 
     Raises:
       UserError: If there is no such folder; it says which there are.
     """
     place = local_path(path)
-    named = [folder / place for folder in (Path(FOLDER), *PLACES)] if len(place.parts) == 1 else []
+    is_name = len(place.parts) == 1 or (len(place.parts) == 2 and place.name.isdecimal())
+    named = [folder / place for folder in (Path(FOLDER), *PLACES)] if is_name else []
     there = [candidate for candidate in (place, *named) if candidate.is_dir()]
     if place.exists() and place not in there:  # a file
         return place
     if there:
         return next(filter(_holds_model, there), there[0])
-    if named:
+    if len(place.parts) == 1:
         names = ", ".join(model_names()) or "none"
         raise UserError(f"There is no folder {place}, and no exported model of that name; there are: {names}.")
     names = _folders(place.parent)

@@ -22,6 +22,9 @@ def test_a_path_comes_first_then_what_is_here_then_what_came_along(here):
     (here / "b").mkdir()
     assert shipped.resolve("b").resolve() == here / "b"
     assert shipped.resolve(here / "runs/c") == here / "runs/c"
+    assert shipped.resolve("b/1").resolve() == here.parent / "package/saved_models/b/1"
+    with pytest.raises(UserError, match="There is no folder b/3"):
+        shipped.resolve("b/3")
     assert shipped.model_names() == ["a", "b"]
 
 
