@@ -16,8 +16,8 @@ def resolve(path: str | Path) -> Path:
     """The folder of a run or of an exported model.
 
     Args:
-      path: Of the folder; or the name of one in `saved_models/` here, or of a model that comes with ddr_tf, perhaps with
-        a version ("puppets/1"). A folder here that holds no model, such as one of images, does not hide those.
+      path: Of the folder; or the name of one in `saved_models/` here, or of a model that comes with ddr_tf, perhaps
+        with a version ("puppets/1"). A folder here that holds no model, such as one of images, does not hide those.
 
     Raises:
       UserError: If there is no such folder; it says which there are.
