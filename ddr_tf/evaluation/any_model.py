@@ -41,8 +41,8 @@ def evaluate_model(
       name -> metric; docs/evaluation.md explains each. Swaps are those of the *direct* transfer.
 
     Raises:
-      UserError: If there are fewer than two held-out sequences, an argument is something else,
-        or a function returns something of another shape or numbers that are not finite.
+      UserError: If there are fewer than two held-out sequences, an argument is something else, or a function returns
+        something of another shape or numbers that are not finite.
     """
     settings = checked(sequences, settings)
     model = _NumPyModel(encode, decode, sequences.frame_shape)

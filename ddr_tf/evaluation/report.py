@@ -93,15 +93,14 @@ def report(metrics: Mapping[str, Metric], remarks: Sequence[str] | None = None, 
       remarks: Lines of `checklist.conspicuous`; None: nobody has looked.
       everything: Whether to print all metrics, those of other numbers of frames among them.
     """
-    shown, suffix = (metrics, "") if everything else _without_suffix(metrics)
-    sections = [summary_table(_without_suffix(metrics)[0])]
-    if suffix:
-        sections.insert(0, f"Metrics are those that end with {suffix}.\n")
+    plain, suffix = _without_suffix(metrics)
+    sections = [f"Metrics are those that end with {suffix}.\n"] if suffix else []
+    sections.append(summary_table(plain))
     if remarks:
         sections.append("Conspicuous:\n" + "".join(f"- {remark}\n" for remark in remarks))
     elif remarks is not None:
         sections.append("Nothing is conspicuous.\n")
-    sections += [f"{name}\n\n{table}" for name, table in _group_tables(shown, everything)]
+    sections += [f"{name}\n\n{table}" for name, table in _group_tables(metrics if everything else plain, everything)]
     return "\n".join(sections)
 
 

@@ -186,9 +186,7 @@ def fit_static_density(training: StaticPosteriors, held_out: StaticPosteriors, s
             best = refined
     groups = [NormalMixture.of(mixture) for mixture in best.mixtures]
     noise = np.median(training.stddev, axis=0)
-    return StaticDensity(
-        *(array.astype(np.float32) for array in (offset, best.mixing)), groups, noise.astype(np.float32)
-    )
+    return StaticDensity(np.float32(offset), np.float32(best.mixing), groups, np.float32(noise))
 
 
 def _independent_directions(
