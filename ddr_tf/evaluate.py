@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ddr_tf.evaluation.metric import Metric
     from ddr_tf.evaluation.settings import Settings
 
-FRAME_COUNTS = (8, 2, 4, 16)
-
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     """Adds the flags that say how to evaluate."""
@@ -26,10 +24,9 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         "--num_frames",
         type=int,
         nargs="+",
-        default=FRAME_COUNTS,
         metavar="N",
-        help="frames that a static code is computed from; several, to see what more frames give (default: "
-        f"{' '.join(map(str, FRAME_COUNTS))})",
+        help="frames that a static code is computed from; several, as 8 2 4 16, to see what more frames give (default: "
+        "8, and 4 or 2 where sequences are too short for all metrics with 8)",
     )
     flags.add_argument("--faces", action="store_true", help="frames show faces: compare their landmarks, too")
 
@@ -47,11 +44,11 @@ def settings_of(flags: argparse.Namespace, least_seeds: int = 2) -> "Settings":
     if flags.seeds < least_seeds:
         why = " (the standard error needs them)" if least_seeds > 1 else ""
         raise UserError(f"--seeds must be at least {least_seeds}{why}, got {flags.seeds}.")
-    if min(flags.num_frames) < 1:
+    if flags.num_frames and min(flags.num_frames) < 1:
         raise UserError(f"--num_frames must be at least 1, got {min(flags.num_frames)}.")
     from ddr_tf.evaluation.settings import Settings
 
-    return Settings(num_seeds=flags.seeds, frame_counts=tuple(flags.num_frames), faces=flags.faces)
+    return Settings(num_seeds=flags.seeds, frame_counts=flags.num_frames and tuple(flags.num_frames), faces=flags.faces)
 
 
 def parser() -> argparse.ArgumentParser:

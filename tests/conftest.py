@@ -8,6 +8,7 @@ import os
 import socket
 from pathlib import Path
 
+import ddr_tf  # noqa: F401  # isort: skip  # before TensorFlow, for which it sets environment variables
 import gin
 import numpy as np
 import pytest
@@ -26,6 +27,17 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 tf.config.list_logical_devices()  # now; so no test changes for others how many threads an operation has
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Has graphs run as they are: to optimize them takes longer than to run a tiny model a few times.
+
+    Those that are served are optimized, and those of commands that run in a process of their own. A hook, since shared
+    fixtures are made before any fixture of a single test.
+    """
+    served = "serving" in item.path.parts or item.path.stem in ("test_serve", "test_export", "test_docs")
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not served})
 
 
 @pytest.fixture(autouse=True)

@@ -233,7 +233,8 @@ def bindings(drawn_data):
     ]
 
 
-SLOW = ("sprites_small.gin", "sprites_short.gin")  # to composite the sheets once is enough
+# To composite the sheets once, and to build what changes most of the model, is enough.
+SLOW = ("sprites_small.gin", "sprites_short.gin", "ml_vae.gin", "pooled.gin", "distinct_frames.gin")
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,7 @@ def test_every_dependency_has_its_reason():
     assert [name for name in re.findall(r"`([a-z][\w-]+)`", table) if name not in names] == []
 
 
+@pytest.mark.slow
 def test_the_example_that_trains_without_gin(tmp_path, monkeypatch):
     page = (ROOT / "README.md").read_text()
     code = re.search(r"<!-- train example -->\n```python\n(.*?)```", page, re.DOTALL)[1]

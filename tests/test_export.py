@@ -120,6 +120,7 @@ def test_the_card_says_what_it_is(exported, run_dir):
     assert "DDR.static_dim = 4" in text
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_exported_unless_the_last_is_asked_for(tmp_path, run_dir):
     run = shutil.copytree(run_dir, tmp_path / "run")
     last = keras.models.load_model(run / "model.keras", compile=False)

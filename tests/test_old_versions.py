@@ -88,6 +88,7 @@ def test_an_old_exported_model_is_used_and_has_its_densities(old_model):
     assert runs.load_sequences(old_model / "1/assets.extra").name == "puppets"
 
 
+@pytest.mark.slow
 def test_a_model_of_an_old_run_can_be_trained_by_keras(old_run):
     import ddr_tf.training  # noqa: F401
 
@@ -96,6 +97,7 @@ def test_a_model_of_an_old_run_can_be_trained_by_keras(old_run):
     assert np.isfinite(model.fit(FRAMES[None], verbose=0).history["elbo"]).all()
 
 
+@pytest.mark.slow
 def test_an_old_exported_model_is_served_but_for_what_it_lacks(old_model):
     frames = (FRAMES[None] / 255).astype(np.float32)
     with served(old_model) as (_, url):

@@ -101,6 +101,7 @@ def test_shards_are_written_and_trained_from(folder, tmp_path, called, capsys):
     assert "faces: 2 train and 1 held-out sequences" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_frame_folders_are_trained_from(folder, tmp_path, capsys):
     assert train.main([*settings(folder), *params(*TINY), "--run_dir", str(tmp_path / "run")]) == 0
@@ -126,6 +127,7 @@ def test_mistakes_are_one_line(folder, called, tool, extra, message):
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_prepared_frames_become_shards(folder, tmp_path, called):
     where = (folder, "--out", tmp_path / "frames", "--shards", tmp_path / "shards")
     status, _, error = called("prepare_frames.py", *where)

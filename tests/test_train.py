@@ -74,6 +74,7 @@ def test_other_settings_in_the_same_folder_are_refused(ended, tmp_path, capsys):
     assert "already finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_an_augmented_run_goes_on(tmp_path, capsys):
     augmented = ("train.augmentation=@Augmentation", "Augmentation.tone=0.3", "train.num_neighbours=2")

@@ -10,7 +10,7 @@ from ddr_tf.data.sequence_dataset import SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.evaluation.held_out import direct_transfer
 from ddr_tf.evaluation.metric import Measurement, Metric
-from ddr_tf.evaluation.protocol import checked, draw_held_out, measure_codes_and_swaps, over_draws
+from ddr_tf.evaluation.protocol import checked, draw_held_out, measure_codes_beside, measure_frames, over_draws
 from ddr_tf.evaluation.settings import Settings
 from ddr_tf.model.ddr import as_float
 
@@ -49,7 +49,7 @@ def evaluate_model(
 
     def measure(seed: int, num_frames: int) -> dict[str, Measurement]:
         draw = draw_held_out(model, sequences, settings, seed, num_frames, direct_transfer)
-        return measure_codes_and_swaps(sequences, settings, draw)
+        return measure_codes_beside(lambda: measure_frames(sequences, settings, draw), sequences, settings, draw)
 
     return over_draws(measure, sequences, settings, progress)
 

@@ -15,7 +15,6 @@ from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch, in_parts
 from ddr_tf.evaluation.interfaces import DensityModel
 from ddr_tf.evaluation.metric import Measurement
 from ddr_tf.evaluation.probes import as_classes
-from ddr_tf.model.ddr import as_float
 
 EPOCHS = 6
 CHANNELS = (16, 32, 64, 64)  # channels of its convolutions
@@ -73,10 +72,14 @@ class FrameClassifier:
         }
 
     def __call__(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """What it sees in frames, float `[n, H, W, C]` in [0, 1]: name of a label -> probabilities, float `[n, K]`."""
-        pixels = np.round(frames * 255).astype(np.uint8)
-        probabilities = keras.tree.flatten(self._network.predict(pixels, batch_size=256, verbose=0))
-        return dict(zip(self.labels, probabilities, strict=True))
+        """What it sees in frames uint8, or float in [0, 1], `[..., H, W, C]`.
+
+        Returns:
+          Name of a label -> probabilities, float `[n, K]`, n being the product of the leading dimensions.
+        """
+        pixels = np.reshape(frames, (-1, *self._sequences.frame_shape))
+        pixels = pixels if pixels.dtype == np.uint8 else np.round(pixels * 255).astype(np.uint8)
+        return dict(zip(self.labels, keras.tree.flatten(self._network.predict_on_batch(pixels)), strict=True))
 
 
 def _known(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -152,10 +155,14 @@ def measure_frame_classifier(
     other_static = tf.random.stateless_normal(tf.shape(static), [seed, 0])
     noise = tf.random.stateless_normal(tf.shape(dynamic), [seed, 1])
     other_dynamic = codes["prior_mean"][:, None] + codes["prior_stddev"][:, None] * noise
+
+    def seen(static: tf.Tensor, dynamic: tf.Tensor) -> dict[str, np.ndarray]:
+        return classifier(np.asarray(model.decode(static, dynamic)))
+
     probabilities = {
-        "real": classifier(_merged(as_float(frames))),
-        "fixed_dynamic": classifier(_merged(in_parts(model.decode, other_static, dynamic))),
-        "fixed_static": classifier(_merged(in_parts(model.decode, static, other_dynamic))),
+        "real": in_parts(lambda part: classifier(part.numpy()), frames),
+        "fixed_dynamic": in_parts(seen, other_static, dynamic),
+        "fixed_static": in_parts(seen, static, other_dynamic),
     }
     truth = classifier.truth(np.repeat(numbers, num_frames), frame.ravel())
     measurements = {}
@@ -171,9 +178,3 @@ def measure_frame_classifier(
             for name, value in generated.items():
                 measurements[f"judge_{kind}_{named}_{name}"] = Measurement(value, levels[name], real[name])
     return measurements
-
-
-def _merged(frames: tf.Tensor) -> np.ndarray:
-    """`[B, N, H, W, C]` -> `[B N, H, W, C]`."""
-    frames = np.asarray(frames)
-    return frames.reshape(-1, *frames.shape[2:])

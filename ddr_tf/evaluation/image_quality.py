@@ -58,19 +58,16 @@ def nearest(frames: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     Returns:
       Numbers of candidates, int `[n]`.
     """
-    from threadpoolctl import threadpool_limits
-
     frames, candidates = (images.reshape(len(images), -1) for images in (frames, candidates))
     telling = (candidates != candidates[0]).any(axis=0)  # other pixels are as far from all candidates
     if not telling.any():
         return np.zeros(len(frames), int)
     compare, shown = scikit_learn().metrics.pairwise_distances_argmin_min, frames[:, telling]
     places, distances = [], []
-    with threadpool_limits(1):  # threads only wait for each other at this size
-        for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
-            part = candidates[start : start + CANDIDATES_AT_ONCE, telling]
-            place, distance = compare(shown, part / np.float32(255 if part.dtype == np.uint8 else 1))
-            places.append(start + place)
-            distances.append(distance)
+    for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
+        part = candidates[start : start + CANDIDATES_AT_ONCE, telling]
+        place, distance = compare(shown, part / np.float32(255 if part.dtype == np.uint8 else 1))
+        places.append(start + place)
+        distances.append(distance)
     best = np.argmin(distances, axis=0)
     return np.array(places)[best, np.arange(len(frames))]

@@ -201,12 +201,9 @@ def _predictions(
     estimators: tuple, folds: Any, codes: np.ndarray, targets: np.ndarray, identities: np.ndarray
 ) -> Iterator[np.ndarray]:
     """What each of several scikit-learn estimators, fitted when it is asked for, says of other identities."""
-    from threadpoolctl import threadpool_limits
-
     sklearn = scikit_learn()
     for estimator in estimators:
-        # Ignores warnings that a fit could go on or that a fold lacks a class. At this size, more threads only wait.
-        with warnings.catch_warnings(action="ignore"), threadpool_limits(1):
+        with warnings.catch_warnings(action="ignore"):  # that a fit could go on or that a fold lacks a class
             predicted = sklearn.model_selection.cross_val_predict(
                 sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), estimator),
                 codes,

@@ -5,11 +5,15 @@ it is deterministic. Where the dataset knows the true frame of a swap (identity 
 compared with it, so no classifier is needed. See `held_out` for how swaps are made.
 """
 
+import dataclasses
 import sys
+import warnings
 from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ddr_tf.data.sequence_dataset import HELD_OUT, SequenceDataset
@@ -28,6 +32,8 @@ from ddr_tf.evaluation.samples import measure_samples
 from ddr_tf.evaluation.settings import STANDARD_NUM_FRAMES, Settings
 from ddr_tf.evaluation.swaps import measure_swaps
 from ddr_tf.preparation.face_detector import FaceDetector
+
+FEWER_FRAMES = (4, 2)  # N where sequences are too short for `STANDARD_NUM_FRAMES`
 
 
 class Draw(NamedTuple):
@@ -70,17 +76,23 @@ def evaluate(
     if STANDARD_NUM_FRAMES in settings.frame_counts:
         if progress:
             print("training the frame classifier, comparing samples", file=sys.stderr)
-        classifier = FrameClassifier(sequences, seed=0, num_frames=settings.classifier_frames)
-        if sequences.shared_poses:
-            seeds = range(settings.num_seeds)
-            of_samples = measure_samples(model, sequences, seeds, STANDARD_NUM_FRAMES, settings.samples)
+        with ThreadPool(1) as thread:
+            trained = thread.apply_async(FrameClassifier, (sequences, 0, settings.classifier_frames))
+            if sequences.shared_poses:
+                seeds = range(settings.num_seeds)
+                of_samples = measure_samples(model, sequences, seeds, STANDARD_NUM_FRAMES, settings.samples)
+            classifier = trained.get()
 
     def measure(seed: int, num_frames: int) -> dict[str, Measurement]:
         draw = draw_held_out(model, sequences, settings, seed, num_frames, density_transfers(model))
+        return measure_codes_beside(lambda: measure_others(draw), sequences, settings, draw)
+
+    def measure_others(draw: Draw) -> dict[str, Measurement]:
+        seed, num_frames = draw.seed, draw.num_frames
         measurements = measure_densities(model, sequences, settings, draw)
         if of_samples and num_frames == STANDARD_NUM_FRAMES:  # they do not depend on N
             measurements |= of_samples[seed]
-        measurements |= measure_codes_and_swaps(sequences, settings, draw)
+        measurements |= measure_frames(sequences, settings, draw)
         if detector:
             measurements |= measure_landmarks(
                 detector, sequences, draw.swaps, draw.codes, settings.landmark_pairs, settings.probe_iterations
@@ -95,14 +107,26 @@ def evaluate(
 
 
 def checked(sequences: SequenceDataset, settings: Settings | None) -> Settings:
-    """The settings, or the defaults; raises UserError at once, and not after minutes, for what cannot be measured."""
+    """The settings, or the defaults, with `frame_counts`.
+
+    Raises:
+      UserError: At once, and not after minutes, for what cannot be measured.
+    """
     if not isinstance(sequences, SequenceDataset):
         kind = sequences if isinstance(sequences, type) else type(sequences)
         what = f"the class {kind.__name__}; call it" if kind is sequences else f"something of type {kind.__name__}"
         raise UserError(f"sequences must be a dataset, as Puppets() or ArrayDataset(...); got {what}.")
     if not isinstance(settings, Settings | None):
         raise UserError(f"settings must be ddr_tf.evaluation.Settings(...) or None, got {settings!r}.")
-    return settings or Settings()
+    settings = settings or Settings()
+    return dataclasses.replace(settings, frame_counts=settings.frame_counts or _frame_counts(sequences))
+
+
+def _frame_counts(sequences: SequenceDataset) -> tuple[int, ...]:
+    """`Settings.frame_counts` where none are given."""
+    wanted, counts = min(NUM_FOLDS, len(sequences.splits[HELD_OUT])), (STANDARD_NUM_FRAMES, *FEWER_FRAMES)
+    enough = [count for count in counts if _num_with_frames(sequences, 2 * count) >= wanted]
+    return tuple(dict.fromkeys((STANDARD_NUM_FRAMES, *enough[:1])))
 
 
 def over_draws(
@@ -133,12 +157,16 @@ def over_draws(
         disable=not progress,
         unit="draw",
     )
-    for num_frames, seed in bar:
-        bar.set_description(f"N = {num_frames}, seed {seed}")
-        suffix = "" if num_frames == STANDARD_NUM_FRAMES else f"_with_{num_frames}_frames"
-        for name, measurement in measure(seed, num_frames).items():
-            if np.isfinite(measurement.value):
-                measurements.setdefault(name + suffix, []).append(measurement)
+    # For both threads of `measure_codes_beside`, as what one sets of either holds for the other: matrices are so small
+    # that threads only wait for each other, and fits that could go on and folds that lack a class need no warning.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="sklearn")
+        for num_frames, seed in bar:
+            bar.set_description(f"N = {num_frames}, seed {seed}")
+            suffix = "" if num_frames == STANDARD_NUM_FRAMES else f"_with_{num_frames}_frames"
+            for name, measurement in measure(seed, num_frames).items():
+                if np.isfinite(measurement.value):
+                    measurements.setdefault(name + suffix, []).append(measurement)
     return {name: Metric.over_seeds(of_seeds) for name, of_seeds in measurements.items()}
 
 
@@ -183,18 +211,32 @@ def draw_held_out(
     )
 
 
-def measure_codes_and_swaps(sequences: SequenceDataset, settings: Settings, draw: Draw) -> dict[str, Measurement]:
-    """The metrics that need no density of the model; what z tells, for the first N for which there are enough frames.
+def measure_codes_beside(
+    measure: Callable[[], dict[str, Measurement]], sequences: SequenceDataset, settings: Settings, draw: Draw
+) -> dict[str, Measurement]:
+    """What a function measures, and the metrics of codes: a third of the time if one had to wait for the other."""
+    with ThreadPool(1) as thread:
+        of_codes = thread.apply_async(_measure_codes, (sequences, settings, draw))
+        return measure() | of_codes.get()
+
+
+def _measure_codes(sequences: SequenceDataset, settings: Settings, draw: Draw) -> dict[str, Measurement]:
+    """The metrics of codes alone; what z tells, for the first N for which there are enough frames.
 
     For z is of one frame, and depends on N by f alone.
     """
-    measurements = {}
-    if draw.codes is not None:
-        first = next(count for count in settings.frame_counts if _num_with_frames(sequences, 2 * count) >= 2)
-        measurements |= measure_codes(draw.codes, sequences, settings.probe_iterations, draw.num_frames == first)
-        if draw.num_frames == STANDARD_NUM_FRAMES:
-            measurements |= measure_disentanglement(draw.codes, sequences)
-    measurements |= measure_swaps(sequences, draw.swaps)
+    if draw.codes is None:
+        return {}
+    first = next(count for count in settings.frame_counts if _num_with_frames(sequences, 2 * count) >= 2)
+    measurements = measure_codes(draw.codes, sequences, settings.probe_iterations, draw.num_frames == first)
+    if draw.num_frames == STANDARD_NUM_FRAMES:
+        measurements |= measure_disentanglement(draw.codes, sequences)
+    return measurements
+
+
+def measure_frames(sequences: SequenceDataset, settings: Settings, draw: Draw) -> dict[str, Measurement]:
+    """The metrics of reconstructions and swaps."""
+    measurements = measure_swaps(sequences, draw.swaps)
     if not draw.swaps.truths:
         measurements |= measure_recognition(
             sequences, draw.swaps, settings.recognised_sequences, settings.recognised_frames

@@ -17,7 +17,9 @@ class Settings:
 
     Attributes:
       num_seeds: Evaluation seeds, 0 to `num_seeds - 1`. Each draws its own pairs, frames and noise.
-      frame_counts: The numbers N of frames that f is computed from. For N other than `STANDARD_NUM_FRAMES` the names
+      frame_counts: The numbers N of frames that f is computed from. None: `STANDARD_NUM_FRAMES`, and where held-out
+        sequences have too few frames for codes from so many, the first of `protocol.FEWER_FRAMES` that they suffice
+        for. For N other than `STANDARD_NUM_FRAMES` the names
         of metrics end with `_with_N_frames`, and metrics of poses, of the frame classifier and the
         importance-weighted bound are left out. What z tells is measured for the first for which there are frames.
       faces: Whether frames show faces, so that their landmarks can be found.
@@ -38,7 +40,7 @@ class Settings:
     """
 
     num_seeds: int = 3
-    frame_counts: tuple[int, ...] = (STANDARD_NUM_FRAMES,)
+    frame_counts: tuple[int, ...] | None = None
     faces: bool = False
     num_pairs: int = 64
     max_sequences: int = 300
@@ -55,13 +57,14 @@ class Settings:
     landmark_pairs: int = 16
 
     def __post_init__(self) -> None:
-        if not isinstance(self.frame_counts, (tuple, list)) or not self.frame_counts:
+        frame_counts = (STANDARD_NUM_FRAMES,) if self.frame_counts is None else self.frame_counts
+        if not isinstance(frame_counts, (tuple, list)) or not frame_counts:
             raise UserError(
                 f"Settings.frame_counts must be one or more numbers of frames, as (8,) or (8, 2); got "
                 f"{self.frame_counts!r}."
             )
         numbers = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self) if field.type is int]
-        for name, number in [*numbers, *(("frame_counts", count) for count in self.frame_counts)]:
+        for name, number in [*numbers, *(("frame_counts", count) for count in frame_counts)]:
             least = LEAST.get(name, 1)
             if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
                 raise UserError(f"Settings.{name}: {number!r} is not a whole number of at least {least}.")

@@ -226,6 +226,7 @@ class FakeModel:
         return FakeTensor(np.zeros((*dynamic.array.shape[:2], 3, 32, 32)))
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page(monkeypatch, capsys):
     torch = types.ModuleType("torch")
     torch.from_numpy, torch.no_grad = FakeTensor, lambda: lambda function: function

@@ -6,7 +6,7 @@ import pytest
 from conftest import RandomDataset
 from ddr_tf.data.moving_mnist import MovingMNIST
 from ddr_tf.evaluation.image_quality import best_of_truths, psnr
-from ddr_tf.evaluation.protocol import evaluate, over_draws
+from ddr_tf.evaluation.protocol import checked, evaluate, over_draws
 from ddr_tf.evaluation.settings import Settings
 from evaluation_examples import FEW, puppets, tiny_model
 
@@ -56,7 +56,8 @@ def test_either_digit_may_follow_either_trajectory(drawn_data):
 def test_without_true_frames_there_is_what_needs_none():
     model, settings = tiny_model((16, 16, 1)), Settings(num_seeds=2)
     few = RandomDataset()
-    assert set(evaluate(model, few, settings)) == {"reconstruction_psnr", "reconstruction_ssim"}
+    eight = dataclasses.replace(settings, frame_counts=(8,))
+    assert set(evaluate(model, few, eight)) == {"reconstruction_psnr", "reconstruction_ssim"}
     more = RandomDataset(frame_counts=(16,) * 8, held_out=6)
     found = evaluate(model, more, settings)
     assert {"elbo_nats_per_frame", "static_consistency", "order_dependence", "active_units_static"} <= found.keys()
@@ -66,11 +67,28 @@ def test_without_true_frames_there_is_what_needs_none():
     assert parts[0] < -parts[1] - parts[2]
 
 
+@pytest.mark.parametrize(
+    ("frame_counts", "held_out", "wanted"),
+    [
+        ([16] * 8, 6, (8,)),
+        ([16] * 5 + [4] * 10, 14, (8,)),
+        ([16] * 4 + [14] * 4, 6, (8, 4)),
+        ([14] * 4 + [4] * 3, 6, (8, 2)),
+        ([9, 9], 1, (8, 4)),
+        ([3] * 8, 6, (8,)),
+    ],
+)
+def test_shorter_sequences_are_measured_with_as_many_frames_as_they_have(frame_counts, held_out, wanted):
+    sequences = RandomDataset(frame_counts[::-1], held_out=held_out)
+    assert checked(sequences, None).frame_counts == wanted
+    assert checked(sequences, Settings(frame_counts=(3,))).frame_counts == (3,)
+
+
 def test_it_is_said_which_labels_no_probe_reads(capsys):
     few = RandomDataset()
     few.static_labels = {"name": np.arange(6), "town": np.arange(6) % 2}
     few.frame_labels = {"word": np.arange(few.frame_counts.sum())}
     few.label_names = {name: ("a", "b") for name in ("name", "town", "word")}
-    over_draws(lambda *_: {}, few, Settings(num_seeds=1), progress=True)
+    over_draws(lambda *_: {}, few, Settings(num_seeds=1, frame_counts=(8,)), progress=True)
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "classes" in line]
     assert said == "The label word has 48 classes, more than 20, so no probe reads it."

@@ -184,6 +184,7 @@ def test_what_fit_cannot_use_is_refused():
             call()
 
 
+@pytest.mark.slow
 def test_callbacks_and_positional_arguments_of_fit_count():
     model = DDR((16, 16, 1), **TINY)
     model.compile("adam")

@@ -11,7 +11,7 @@ from hostile_clients import run_load
 MB_OF_LIMITS = 512 * 2**20 / 1e6  # of `Limits.held_bytes`
 
 
-@pytest.mark.parametrize("seconds", [15, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [8, pytest.param(600, marks=pytest.mark.slow)])
 def test_others_are_answered_and_memory_is_bounded(saved_model, seconds):
     command = [sys.executable, "-m", "ddr_tf.serve", "--saved_model", saved_model, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -48,6 +48,7 @@ def test_fine_tuning_needs_frames_of_the_same_size(finished, tmp_path):
         train(str(tmp_path / "run"), **settings | {"initial_model": str(tmp_path)})
 
 
+@pytest.mark.slow
 def test_frames_for_f_alone_are_not_decoded(tmp_path):
     model = functools.partial(TINY, num_static_frames=3)
     train(str(tmp_path / "run"), **SETTINGS | {"model": model, "num_frames": 4})

@@ -100,6 +100,7 @@ def test_threads_stay_as_they_are_where_tensorflow_has_been_used():
     assert tf.config.threading.get_intra_op_parallelism_threads() == 0
 
 
+@pytest.mark.slow
 def test_operations_have_one_core_each_if_batches_can_be_divided_among_all():
     code = (
         "import sys; from ddr_tf.training import devices;"

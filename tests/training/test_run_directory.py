@@ -88,6 +88,7 @@ def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
     assert (run_dir / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_run_stopped_before_its_final_model_is_finished_the_next_time(tmp_path, monkeypatch):
     settings = SETTINGS | {"steps": 2, "checkpoint_every": 2}
 

@@ -28,11 +28,16 @@ def test_one_and_two_replicas_give_the_same_weights(clip):
 @pytest.mark.parametrize(
     ("devices", "settings"),
     [
-        (one_device, {}),
         (one_device, dict(num_static_frames=1)),
-        (one_device, dict(min_static_frames=1)),
-        (two_devices, {}),
-        pytest.param(two_devices, dict(xla=True), marks=pytest.mark.slow),
+        *(
+            pytest.param(devices, settings, marks=pytest.mark.slow)
+            for devices, settings in (
+                (one_device, {}),
+                (one_device, dict(min_static_frames=1)),
+                (two_devices, {}),
+                (two_devices, dict(xla=True)),
+            )
+        ),
     ],
 )
 def test_splits_give_the_same_weights(devices, settings):
