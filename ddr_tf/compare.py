@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _named(run_dirs: Sequence[str]) -> dict[str, Path]:
-    """Runs by the names of their folders, or by their whole paths where two folders have the same name."""
+    """Runs by the names of their folders, or by their whole paths where two folders have the same name.
+
+    Raises:
+      UserError: If one is given twice.
+    """
+    twice = [path for path, count in Counter(Path(run_dir).resolve() for run_dir in run_dirs).items() if count > 1]
+    if twice:
+        raise UserError(f"The run {twice[0]} is given twice; compare different ones.")
     names = [Path(run_dir).resolve().name for run_dir in run_dirs]
     if len(set(names)) < len(names):
         names = run_dirs

@@ -72,6 +72,8 @@ def default_data_dir() -> str:
 def path_flag(text: str) -> str:
     """A path that a command line takes, with `~` expanded, for argparse's `type`."""
     try:
+        if not text.strip():
+            raise UserError("a path is empty; name a file or a folder")
         return str(files.local_path(text))
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
@@ -133,6 +135,8 @@ def find_gin_file(name: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if path.is_dir():
+        raise UserError(f"{name} is a folder; name a gin file, as {path / 'quickstart.gin'}.")
     raise UserError(_sentence(f"There is no gin file {name}{_nearest(path.name, _gin_files_near(path))}"))
 
 

@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
+TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".json", ".xls", ".xlsx", ".ods", ".parquet"))
+
 
 def natural_order(text: str) -> list[tuple[bool, int, str]]:
     """Key by which "frame 10" comes after "frame 9"."""
@@ -76,4 +78,5 @@ class Unused:
 def unknown_kind(path: str) -> str:
     """In words, the kind of a file that is none of those that are used, by its suffix."""
     suffix = os.path.splitext(path)[1].lower()
-    return f"not an image by name or content ({suffix})" if suffix else "not an image by name or content (no suffix)"
+    kind = f"not an image by name or content ({suffix or 'no suffix'})"
+    return f"{kind}; labels are read from labels.csv in the root alone" if suffix in TABLE_SUFFIXES else kind

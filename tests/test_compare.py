@@ -79,6 +79,12 @@ def test_a_pattern_that_matches_no_metric_is_refused(tmp_path, capsys, patterns,
     assert compare.main([run, *flags]) == 0  # the default may match nothing
 
 
+def test_a_run_that_is_given_twice_is_refused(tmp_path, capsys):
+    run = an_evaluated_run(tmp_path / "run", 0, 8, swap_psnr=20.0)
+    assert compare.main([run, f"{run}/../run"]) == 2
+    assert f"The run {run} is given twice" in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, capsys):
     run = an_evaluated_run(tmp_path / "run", 0, 8, swap_psnr=20.0)
     (tmp_path / "table.json").mkdir()

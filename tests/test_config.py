@@ -263,3 +263,8 @@ def test_shipped_files_build_what_they_name(path, drawn_data, bindings, tmp_path
     assert model(frames)["reconstruction"].shape == frames.shape
     assert model.get_config()["static_dim"] == gin.query_parameter("DDR.static_dim")
     assert {"steps", "batch_size", "learning_rate", "checkpoint_every"} <= settings.keys()
+
+
+def test_a_folder_is_no_gin_file():
+    with pytest.raises(UserError, match="is a folder; name a gin file"):
+        config.find_gin_file(str(GIN))

@@ -176,6 +176,7 @@ def test_the_diagram_needs_a_folder(called):
     assert error == "error: --out: /nowhere/model_light.svg cannot be written (No such file or directory).\n"
 
 
+@pytest.mark.slow
 def test_a_server_is_measured(server_url):
     few = ("--seconds", "0.1", "--frames", "2", "--clients", "1", "2")
     answer = run("benchmark_serving.py", "--model", "puppets", "--url", server_url, *few)

@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
 from ddr_tf.images import MAX_DECODING_MB, FrameFormat
 
+SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"))
 FILE_NAME = "file name"  # of a frame, as its `pose_label`
 
 
@@ -93,12 +94,17 @@ class FrameFolders(ArrayDataset):
         labels = described(table, class_labels)
         frame_labels = labels.get("frame_labels", {})
         values = labels.get("static_labels", {}) | frame_labels
-        remarks = label_remarks(table, values, labels["label_names"], class_labels, folder / LABELS_FILE)
+        path = folder / LABELS_FILE if (folder / LABELS_FILE).exists() else folder
+        remarks = label_remarks(table, values, labels["label_names"], class_labels, path)
+        if reason := _like_sequences(table, store, name_pattern):
+            remarks.append(Remark(str(folder), "noted", reason))
         if pose_label == FILE_NAME:
             pose_numbers, reason = poses_in_names(store, _names_not_used(folder, store, name_pattern))
             remarks += [Remark(str(folder), "noted", reason)] if reason else []
         else:
             pose_numbers = poses_in_label(frame_labels, pose_label)
+        if reason := _like_splits(store.ids, held_out):
+            remarks.append(Remark(str(folder), "noted", reason))
         for remark in remarks:
             print(f"{remark.path}: {remark.reason}", flush=True)
         self.content = store.content
@@ -133,6 +139,33 @@ def _labels(folder: Path, store: FrameStore, name_pattern: str | None) -> LabelT
     if twice := in_names.keys() & (table.sequences.keys() | table.frames.keys()):
         raise UserError(f"The label '{min(twice)}' is in {path} and in name_pattern; rename one.")
     return table._replace(frames=table.frames | in_names)
+
+
+def _like_sequences(table: LabelTable, store: FrameStore, name_pattern: str | None) -> str:
+    """What to say of a group of a pattern without `sequence` that is the same in all names of a sequence; or ""."""
+    if name_pattern is None or "sequence" in (groups := re.compile(name_pattern).groupindex):
+        return ""
+    ends = np.cumsum(list(map(len, store.files)))[:-1]
+    for name in groups:
+        values = np.array(table.frames[name], object)
+        if len(set(table.frames[name])) > 1 and all(len(set(part)) == 1 for part in np.split(values, ends)):
+            return (
+                f"the group {name} of name_pattern never changes within a sequence; if it should tell sequences apart, "
+                "call it sequence; if it is a label of sequences, put it into labels.csv"
+            )
+    return ""
+
+
+def _like_splits(ids: Sequence[str], held_out: str | None) -> str:
+    """What to say of folders that are called as splits are, and are not used as such; or ""."""
+    tops = {name.partition("/")[0] for name in ids}
+    if held_out is not None or len(tops) < 2 or not {top.casefold() for top in tops} <= SPLIT_NAMES:
+        return ""
+    last = min((top for top in tops if "train" not in top.casefold()), default=min(tops))
+    return (
+        f"the folders {' and '.join(sorted(tops))} are called as splits are, but sequences are held out at random from "
+        f"all of them; FrameFolders.held_out = '{last}/.*' holds out those of one"
+    )
 
 
 def _frame_name(file: str) -> str:

@@ -34,6 +34,7 @@ FORMAT = 3  # of what is in the cache
 MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
 REPORT = "remarks.tsv"
 NUM_SHOWN = 3  # remarks that are printed; all are in the report
+NOT_MATCHED = "name_pattern does not match its name"
 LABELS_FILE = "labels.csv"  # in the root; no frame
 SYSTEM_FOLDERS = frozenset(("@eaDir", "__MACOSX", "$RECYCLE.BIN"))  # thumbnails, shadows of files, what was deleted
 
@@ -283,9 +284,14 @@ def _check_usable(store: FrameStore, root: Path, min_frames: int, max_bad_fracti
             f"{max_bad_fraction}; for example {path}: {reason}. All are listed in {report}."
         )
     if not store.ids:
+        unmatched = [remark.path for remark in store.remarks if remark.reason == NOT_MATCHED]
+        why = ""
+        if unmatched:
+            first = os.path.splitext(os.path.relpath(unmatched[0], root))[0]
+            why = f"; name_pattern does not match {len(unmatched):,} of {images + len(unmatched):,} names, as '{first}'"
         raise UserError(
             f"There is no sequence of at least {min_frames} images under {root}; a sequence is a folder of images, or "
-            f"what name_pattern says. {report} lists what was found."
+            f"what name_pattern says{why}. {report} lists what was found."
         )
 
 
@@ -398,7 +404,7 @@ class _Writer:
             if sequence is not None:
                 sequences.setdefault(sequence, []).append(path)
             elif is_named_as_image(path):
-                self._remark(path, "left out", "name_pattern does not match its name")
+                self._remark(path, "left out", NOT_MATCHED)
             else:
                 self._unused.add(str(self._root / path), unknown_kind(path))
         return sequences

@@ -382,7 +382,9 @@ def label_remarks(
         ):
             reasons.append(f"the label {name} is {reason}")
         elif name not in class_labels and (
-            reason := _not_meant(label_names[name], texts[name]) if is_class else _with_sentinel(numbers)
+            reason := _not_meant(label_names[name], texts[name]) or _with_units(label_names[name])
+            if is_class
+            else _with_sentinel(numbers)
         ):
             reasons.append(f"the label {name} {reason}")
         if is_class and (pair := _alike(label_names[name])):
@@ -450,6 +452,16 @@ def _like_a_quantity(words: Sequence[str]) -> str | None:
     return (
         f"of classes, since {len(others)} of its {len(words)} values are no numbers (as {shown}); if it is a quantity, "
         "leave those cells empty; if not, name it in FrameFolders.class_labels"
+    )
+
+
+def _with_units(words: Sequence[str]) -> str | None:
+    """What to say of classes all of whose words begin with a number, or a sign before one."""
+    if len(words) < 2 or not all(re.match(r"[^\w\s]?\s?\d", word) for word in words):
+        return None
+    return (
+        f"is of classes, since its numbers have units, signs or spaces (as '{words[0]}'); if it is a quantity, write "
+        "plain numbers; if not, name it in FrameFolders.class_labels"
     )
 
 

@@ -336,8 +336,32 @@ class DDR(Bounds, keras.Model):
         }
 
     def decode(self, static: tf.Tensor, dynamic: tf.Tensor) -> tf.Tensor:
-        """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1]."""
+        """Mean frame of p(x | f, z) for f `[B, F]`, z `[B, N, Z]`: float32 `[B, N, H, W, C]` in [0, 1].
+
+        Raises:
+          UserError: If f or z is of another shape.
+        """
+        static, dynamic = (tf.cast(tf.convert_to_tensor(code), tf.float32) for code in (static, dynamic))
+        shapes = static.shape, dynamic.shape
+        ranks = static.shape.rank == 2 and dynamic.shape.rank == 3
+        if tf.executing_eagerly() and not (
+            ranks and shapes == ((len(dynamic), self.static_dim), (len(static), dynamic.shape[1], self.dynamic_dim))
+        ):
+            raise UserError(
+                f"decode takes f [B, F = {self.static_dim}] and z [B, N, Z = {self.dynamic_dim}], of the same B; got "
+                f"{list(shapes[0])} and {list(shapes[1])}."
+            )
         return self._decode(static, dynamic)
+
+    def save(self, filepath: Any, *args, **kwargs) -> None:
+        """As in `keras.Model`.
+
+        Raises:
+          UserError: For HDF5, which Keras would write but could not read again.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise UserError(f"{filepath}: Keras could not read the model from HDF5 again; save it as a .keras file.")
+        super().save(filepath, *args, **kwargs)
 
     @functools.cached_property
     def _decode(self) -> tf.types.experimental.PolymorphicFunction:
@@ -352,8 +376,15 @@ class DDR(Bounds, keras.Model):
         Raises:
           UserError: If frames to train on or to validate with, of a `tf.data.Dataset` or `keras.utils.PyDataset` those
             of the first batch, are not uint8 or floats in [0, 1], or of another shape; if there are weights of samples
-            or classes; or if the bound is NaN at the end of an epoch.
+            or classes, or `compile` was given a loss or metrics; or if the bound is NaN at the end of an epoch.
         """
+        compiled = self._compile_config.config if self.compiled else {}
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if compiled.get(name):
+                raise UserError(
+                    f"compile takes no {name}: what is maximised is the ELBO, and it and its terms are logged; "
+                    "model.compile(optimizer) is all."
+                )
         given = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
         for name in ("sample_weight", "class_weight"):
             if given.get(name) is not None:
@@ -369,6 +400,11 @@ class DDR(Bounds, keras.Model):
 
     def _check_first(self, data: Any) -> None:
         """Raises UserError for what `fit` cannot use, as far as the first batch shows it."""
+        if callable(getattr(data, "batches", None)):  # a `SequenceDataset`, or the class of one
+            raise UserError(
+                "fit takes batches of a dataset: "
+                "fit(sequences.batches('train', batch_size=16, num_frames=8, seed=0), steps_per_epoch=100)."
+            )
         if isinstance(data, tf.data.Dataset):
             for batch in data.take(1):
                 self._check_frames(_without_targets(batch), views=True)
@@ -388,6 +424,9 @@ class DDR(Bounds, keras.Model):
           frames: Whatever they are.
           views: Whether they may be `[B, 2, N, H, W, C]`, too.
         """
+        if isinstance(frames, dict):
+            advice = f"; dataset.map(lambda batch: batch[{min(frames, default='')!r}]) takes one out"
+            raise UserError(f"Frames must be an array, got a dict of {', '.join(frames) or 'nothing'}{advice}.")
         dtype, shape = tf.as_dtype(frames.dtype), tuple(frames.shape)
         if len(shape) not in ((5, 6) if views else (5,)) or shape[-3:] != self.frame_shape or 0 in shape:
             sizes = ", ".join(map(str, self.frame_shape))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import open_regular
-from ddr_tf.folders import Unused, natural_order, walk
+from ddr_tf.folders import TABLE_SUFFIXES, Unused, natural_order, walk
 from ddr_tf.images import (
     MAX_DECODING_MB,
     TooLargeError,
@@ -55,6 +55,11 @@ class Source:
     def is_video(self) -> bool:
         """Whether OpenCV is needed to read it."""
         return not self.images and self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    def names_of_frames(self) -> dict[int, str]:
+        """Names of images without suffix, which may say what they show, by number from 1; empty if some are alike."""
+        names = {number: path.stem for number, path in enumerate(self.images, 1)}
+        return names if len({name.casefold() for name in names.values()}) == len(names) else {}
 
 
 class UnusableSourceError(Exception):
@@ -143,7 +148,8 @@ def _is_usable(folder: str, name: str, unused: Unused) -> bool:
     if name.startswith("."):
         return False
     if suffix not in VIDEO_SUFFIXES and not is_named_as_image(path):
-        unused.add(path, f"neither a video nor an image by its suffix ({suffix or 'none'})")
+        table = "; a table of labels is not carried over, so copy it to the output" if suffix in TABLE_SUFFIXES else ""
+        unused.add(path, f"neither a video nor an image by its suffix ({suffix or 'none'}){table}")
     elif os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
         unused.add(path, "a FIFO, a socket or a device")
     else:

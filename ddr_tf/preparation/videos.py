@@ -26,6 +26,7 @@ from ddr_tf.preparation.opencv import opencv
 from ddr_tf.preparation.sources import Reader, Source, UnusableSourceError, find_sources
 
 MIN_FRAMES = 2  # frames of a sequence; a single frame says nothing about what changes
+MAX_SIZE = 16_384  # pixels
 CROP_SIZE = 112  # pixels, as in Aff-Wild2's cropped_aligned
 FACE_MARGIN = 0.2  # added on each side, as a fraction of the box, so that the whole head shows
 JPEG_QUALITY = 95
@@ -73,6 +74,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} is {value}, but must be at least 1.")
+        if self.size is not None and self.size > MAX_SIZE:
+            raise UserError(f"--size is {self.size}, but must be at most {MAX_SIZE:,}.")
         if self.image_type not in ("jpg", "png"):
             raise UserError(f"--image_type is {self.image_type!r}, but must be jpg or png.")
         if self.value_range is not None:
@@ -212,6 +215,7 @@ class Preparation:
         # The squares of faces are already those of the frames that were taken.
         taken = Taken(replace(self.settings, step=1, max_frames=None) if self.settings.faces else self.settings, areas)
         last = max(areas, default=0) if areas is not None else None
+        names = {} if self.settings.boxes else reader.source.names_of_frames()  # boxes are of numbers
         count = missed = 0
         for number, frame in self._read(reader, taken, last):
             if areas is not None:
@@ -222,7 +226,7 @@ class Preparation:
             if frame is None:
                 missed += 1
                 continue
-            path = folder / f"{number:05d}.{self.settings.image_type}"
+            path = folder / f"{names.get(number, f'{number:05d}')}.{self.settings.image_type}"
             Image.fromarray(frame).save(path, quality=JPEG_QUALITY, subsampling=0)
             count += 1
         return count, [*notes, f"{missed} boxes lie outside the frame" if missed else ""]
@@ -289,7 +293,10 @@ def claim(out: Path, settings: Mapping[str, object]) -> None:
         if path.exists():
             before = read_json(path)
             differing = [name for name in settings if before.get(name) != settings[name]]
-            if differing:
+            made = {entry.name for entry in out.iterdir()} - {SETTINGS_FILE, SKIPPED_FILE, LOCK_FILE}
+            if differing and not made:  # an earlier attempt came to nothing
+                write_json(path, settings)
+            elif differing:
                 changes = ", ".join(f"{name} was {before.get(name)}, is {settings[name]}" for name in differing)
                 raise UserError(f"{out} was prepared with other settings ({changes}); use those, or another --out.")
         else:
@@ -324,7 +331,8 @@ def alone_in(out: Path) -> Iterator[None]:
 def prepare(source: Path, out: Path, settings: Settings, workers: int | None = None) -> Summary:
     """Turns videos and folders of images into frame folders `<out>/<sequence>/<frame>.<image_type>`.
 
-    Frames are named by their number in the source, counted from 1. Sequences that are there already are left as they
+    Frames of a folder of images keep their names, without suffix, if no two are alike; others are named by their number
+    in the source, counted from 1, as all are with boxes. Sequences that are there already are left as they
     are, so that an interrupted preparation is continued by the same call. What gave no sequence, or one in part, is
     listed in `<out>/skipped.tsv`, as is what else the input holds.
 

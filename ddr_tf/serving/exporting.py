@@ -29,11 +29,17 @@ def write_saved_model(model: DDR, directory: Path, weights: str = "float32") -> 
       model: A trained model.
       directory: An empty folder.
       weights: See `Signatures`.
+
+    Raises:
+      UserError: If it cannot be written, as on a full disk.
     """
     signatures = Signatures(model, weights)
     root = tf.Module()
     root.weights = signatures.weights  # what the functions use must be reachable from what is saved
-    tf.saved_model.save(root, str(directory), signatures=signatures.functions())
+    try:
+        tf.saved_model.save(root, str(directory), signatures=signatures.functions())
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{directory} could not be written: {str(error).splitlines()[0]}") from error
 
 
 def example_inputs(model: DDR) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A trained model for users: frames of any kind in, NumPy arrays out, from a run or an exported model."""
 
+import math
 import operator
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
+from ddr_tf.memory import check_memory
 from ddr_tf.model import FITTED, STANDARD
 from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
@@ -248,6 +250,8 @@ class LoadedModel:
             "frames_per_sequence": _int32(_whole(frames_per_sequence, "frames_per_sequence"), "frames_per_sequence"),
             "seed": np.array([_whole(seed, "seed") & 0x7FFFFFFF, 0], np.int32),
         }
+        frames = int(number["count"]) * int(number["frames_per_sequence"])
+        check_memory(4 * frames * math.prod(self.frame_shape), f"{frames:,} frames")
         return Samples(**self._call("sample_standard" if is_apart else "sample", False, **number))
 
     def _call(self, signature: str, single: bool, **inputs: np.ndarray) -> dict[str, np.ndarray]:

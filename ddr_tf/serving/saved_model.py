@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ddr_tf import files, startup
+from ddr_tf import files, shipped, startup
 from ddr_tf.errors import UserError
 from ddr_tf.runs import digest
 
@@ -38,6 +38,11 @@ def find_saved_model(directory: Path) -> Path:
     """
     version = list(versions(directory).values() or [directory])[-1]
     if not (version / SAVED_MODEL).is_file():
+        if directory.suffix == ".keras" and directory.is_file() and not shipped.is_run(directory.parent):
+            raise UserError(
+                f"{directory} is a model of Keras: read it by keras.models.load_model, after import ddr_tf.training; "
+                "python -m ddr_tf.export makes what is loaded here of a run."
+            )
         why = files.why_no_folder(directory) or f"there is no {version / SAVED_MODEL}"
         raise UserError(f"{directory} holds no SavedModel ({why}).")
     return version

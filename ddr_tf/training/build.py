@@ -1,9 +1,12 @@
 """From settings to a model that is ready for its first step."""
 
+import math
+
 import keras
 
 from ddr_tf import runs, shipped
 from ddr_tf.errors import UserError
+from ddr_tf.memory import check_memory
 from ddr_tf.model.architecture import TrainingOptions
 from ddr_tf.model.ddr import DDR
 from ddr_tf.training.devices import Devices
@@ -22,9 +25,12 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
       frame_shape: (H, W, C) of the dataset.
 
     Raises:
-      UserError: If a setting of the model is not possible, by itself or with these.
+      UserError: If a setting of the model is not possible, by itself or with these, or a batch is larger than memory.
     """
     devices.check_batch_size(settings.batch_size)
+    count = settings.frames_per_step
+    words = f"Batches of train.batch_size x train.num_frames = {settings.batch_size:,} x {settings.num_frames:,} frames"
+    check_memory(4 * count * math.prod(frame_shape), words)
     with devices.strategy.scope():
         keras.utils.set_random_seed(settings.seed & 0x7FFFFFFF)
         ddr = _begin(settings, frame_shape)

@@ -197,3 +197,41 @@ def test_numbers_of_numpy_and_one_class_label_are_taken(folder):
     sequences = of(folder, size=np.int64(16), class_labels="kind")
     assert sequences.frame_shape == (16, 16, 3)
     assert sequences.label_names == {"kind": ("1",)}
+
+
+def test_folders_that_are_called_as_splits_are_remarked_on(tmp_path, capsys):
+    for split in ("train", "val", "Test"):
+        for name in ("a", "b"):
+            for number in (1, 2):
+                draw_image(tmp_path / "root" / split / name / f"{number}.png", number)
+    of(tmp_path / "root", min_frames=2)
+    said = capsys.readouterr().out
+    assert "the folders Test and train and val are called as splits are" in said
+    assert "FrameFolders.held_out = 'Test/.*' holds out those of one" in said
+    sequences = of(tmp_path / "root", min_frames=2, held_out="Test/.*")
+    assert "called as splits" not in capsys.readouterr().out
+    assert [sequences.ids[number] for number in sequences.splits["held_out"]] == ["Test/a", "Test/b"]
+
+
+def test_a_pattern_that_tells_no_sequences_is_remarked_on(tmp_path):
+    for name in ("s1", "s2"):
+        for number in (1, 2):
+            draw_image(tmp_path / name / f"{number}.png", number)
+    pattern = r"(?P<seq>s\d)/(?P<what>\d)"
+    (reason,) = [
+        one.reason for one in of(tmp_path, min_frames=2, name_pattern=pattern).remarks if "group" in one.reason
+    ]
+    assert reason.startswith("the group seq of name_pattern never changes within a sequence; if it should tell")
+    right = of(tmp_path, min_frames=2, name_pattern=pattern.replace("seq", "sequence"))
+    assert not [one for one in right.remarks if "group" in one.reason]
+    with pytest.raises(UserError, match=r"name_pattern does not match 4 of 4 names, as 's1/1'"):
+        of(tmp_path, min_frames=2, name_pattern=r"x\d/.*")
+
+
+def test_tables_of_other_names_are_told(tmp_path):
+    for name in ("a", "b"):
+        for number in (1, 2):
+            draw_image(tmp_path / name / f"{number}.png", number)
+    (tmp_path / "labels.tsv").write_text("sequence\tage\n")
+    (remark,) = [one for one in of(tmp_path, min_frames=2).remarks if one.path.endswith(".tsv")]
+    assert "labels are read from labels.csv in the root alone" in remark.reason

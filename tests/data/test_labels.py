@@ -154,6 +154,10 @@ def test_words_among_numbers_are_remarked_on(folder, cells, said, capsys):
         (["-5", *map(str, range(30, 41))], None),
         (["-1", "-9", *map(str, range(30, 40))], None),
         (["red", "blue"] * 6, None),
+        (["3 cm", "4 cm"] * 6, "is of classes, since its numbers have units, signs or spaces (as '3 cm')"),
+        (["$3", "$4"] * 6, "is of classes, since its numbers have units, signs or spaces (as '$3'); if it is"),
+        (["1 500", "2 500"] * 6, "is of classes, since its numbers have units, signs or spaces (as '1 500')"),
+        (["0:03", "3/4"] * 6, "is of classes, since its numbers have units, signs or spaces"),
     ],
 )
 def test_values_that_were_hardly_meant_so_are_remarked_on(folder, cells, said):

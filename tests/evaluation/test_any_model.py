@@ -16,7 +16,7 @@ from ddr_tf.evaluation import any_model
 from ddr_tf.evaluation.any_model import evaluate_model
 from evaluation_examples import FEW, puppets
 
-SETTINGS = dataclasses.replace(FEW, num_seeds=2, probe_iterations=50)
+SETTINGS = dataclasses.replace(FEW, num_seeds=1, probe_iterations=50)
 
 
 class Oracle:

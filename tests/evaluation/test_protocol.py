@@ -42,7 +42,7 @@ def test_either_digit_may_follow_either_trajectory(drawn_data):
     assert best_of_truths(psnr, mixed, truths) == pytest.approx(120)
     alternating = np.concatenate([truths[0][:, :2], truths[1][:, 2:]], axis=1)  # within a pair: wrong
     assert best_of_truths(psnr, alternating, truths) < 70
-    found = evaluate(tiny_model((64, 64, 1)), digits, dataclasses.replace(FEW, num_seeds=2))
+    found = evaluate(tiny_model((64, 64, 1)), digits, dataclasses.replace(FEW, num_seeds=1))
     assert {
         "swap_psnr",
         "swap_ssim",

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import RandomDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR, relative_transfer
 from ddr_tf.model.densities import diagonal_normal
@@ -177,11 +178,30 @@ def test_what_fit_cannot_use_is_refused():
         (lambda: model.fit(good, sample_weight=np.ones(2)), "takes no sample_weight"),
         (lambda: model.fit(good, class_weight={0: 1.0}), "takes no class_weight"),
         (lambda: model.fit([good]), "not a list; np.stack makes it one"),
+        (lambda: model.fit(tf.data.Dataset.from_tensors({"x": good})), r"a dict of x; dataset.map\(.*\['x'\]\) takes"),
+        (lambda: model.fit(RandomDataset()), r"fit takes batches of a dataset: fit\(sequences.batches\('train'"),
+        (lambda: model.fit(RandomDataset), "fit takes batches of a dataset"),
         (lambda: model.fit(Batches(200 * good)), "got values from 200 to 200"),
         (lambda: model.fit(Batches(good, np.nan * good), verbose=0), "elbo is NaN after epoch 1"),
     ):
         with pytest.raises(UserError, match=message):
             call()
+    for given in ({"loss": "mse"}, {"metrics": ["mae"]}):
+        model.compile("adam", **given)
+        with pytest.raises(UserError, match=f"compile takes no {min(given)}: what is maximised is the ELBO"):
+            model.fit(good)
+
+
+def test_what_decode_and_save_cannot_take_is_refused(tmp_path):
+    model = DDR((16, 16, 1), **TINY)
+    static, dynamic = np.zeros((2, 4)), np.zeros((2, 3, 2))
+    assert model.decode(static, dynamic).shape == (2, 3, 16, 16, 1)
+    for f, z in ((static[0], dynamic[0]), (static[:1], dynamic), (static[:, :3], dynamic), (static, dynamic[..., :1])):
+        with pytest.raises(UserError, match=r"decode takes f \[B, F = 4\] and z \[B, N, Z = 2\], of the same B; got"):
+            model.decode(f, z)
+    with pytest.raises(UserError, match="could not read the model from HDF5 again"):
+        model.save(tmp_path / "model.h5")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

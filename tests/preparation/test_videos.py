@@ -105,8 +105,8 @@ def test_step_limit_size_and_type(tmp_path):
     settings = Settings(step=3, max_frames=3, size=32, image_type="png")
     assert prepare(tmp_path / "in", tmp_path / "out", settings).frames == 5
     assert names(tmp_path / "out" / "clip") == ["00001.png", "00004.png", "00007.png"]
-    assert names(tmp_path / "out" / "images") == ["00001.png", "00004.png"]
-    pixels = read(tmp_path / "out" / "images" / "00004.png")
+    assert names(tmp_path / "out" / "images") == ["a1.png", "a11.png"]
+    pixels = read(tmp_path / "out" / "images" / "a11.png")
     assert pixels.shape == (32, 32, 3)
     # The central 64 of 96 columns, halved.
     np.testing.assert_allclose(square_in(pixels), ((12 - 16) / 2 + 2, 10, (28 - 16) / 2, 18), atol=2)
@@ -118,8 +118,32 @@ def test_folders_of_images_keep_their_pixels_in_natural_order(tmp_path):
     prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png"))
     assert names(tmp_path / "out") == ["preparation.json", "sub"]
     for number in range(1, 12):
-        pixels = read(tmp_path / "out" / "sub" / "clip" / f"{number:05d}.png")
+        pixels = read(tmp_path / "out" / "sub" / "clip" / f"frame{number}.png")
         np.testing.assert_array_equal(pixels, frame(number))
+
+
+def test_images_keep_their_names_as_they_may_say_what_is_shown(tmp_path):
+    for person, lacking in (("anna", "wink"), ("bob", "frown")):
+        poses = sorted({"frown", "neutral", "smile", "wink"} - {lacking})
+        make_images(tmp_path / "in" / person, [f"{pose}.png" for pose in poses])
+    make_images(tmp_path / "in" / "twice", ["a.png", "A.jpg"])
+    (tmp_path / "in" / "labels.csv").write_text("sequence,age\nanna,3\n")
+    summary = prepare(tmp_path / "in", tmp_path / "out", Settings(size=16))
+    assert names(tmp_path / "out" / "anna") == ["frown.jpg", "neutral.jpg", "smile.jpg"]
+    assert names(tmp_path / "out" / "bob") == ["neutral.jpg", "smile.jpg", "wink.jpg"]
+    assert names(tmp_path / "out" / "twice") == ["00001.jpg", "00002.jpg"]
+    assert "a table of labels is not carried over" in summary.unused["labels.csv"]
+
+
+def test_other_settings_are_taken_where_nothing_was_made(tmp_path):
+    make_images(tmp_path / "in" / "one", ["a.png"])
+    for size in (16, 32):
+        with pytest.raises(UserError, match="No sequence came of"):
+            prepare(tmp_path / "in", tmp_path / "out", Settings(size=size))
+    make_images(tmp_path / "in" / "two", ["a.png", "b.png"])
+    prepare(tmp_path / "in", tmp_path / "out", Settings(size=48))
+    with pytest.raises(UserError, match="size was 48, is 16"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings(size=16))
 
 
 def test_animations(tmp_path):
@@ -180,7 +204,7 @@ def test_what_is_broken_is_reported_and_the_rest_is_prepared(tmp_path):
     summary = prepare(tmp_path / "in", tmp_path / "out", Settings())
     assert tree(tmp_path / "in") == before
     assert names(tmp_path / "out") == ["good", "half", "images", "preparation.json", "skipped.tsv"]
-    assert names(tmp_path / "out" / "images") == ["00001.jpg", "00003.jpg"]
+    assert names(tmp_path / "out" / "images") == ["1.jpg", "3.jpg"]
     assert 15 < len(names(tmp_path / "out" / "half")) < 35
     assert summary.notes.keys() == {"half.avi", "images"}
     assert summary.notes["images"] == "1 images cannot be read, the first is 2.png"
@@ -528,7 +552,8 @@ def test_pictures_of_12_bits_are_told_and_read_in_their_range(tmp_path):
         summary = prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png", value_range=(0, 4095)))
         assert (summary.present, summary.remarks) == (present, {})
     for name in ("stack", "images"):
-        assert read(tmp_path / "out" / name / "00002.png")[0, :, 0].tolist() == [0] * 8 + [255] * 8
+        second = names(tmp_path / "out" / name)[1]
+        assert read(tmp_path / "out" / name / second)[0, :, 0].tolist() == [0] * 8 + [255] * 8
 
 
 def test_pictures_of_16_bits_get_no_remark(tmp_path):

@@ -272,3 +272,11 @@ def test_the_example_of_the_readme_runs(folder):
     answer = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.splitlines() == ["(4,) (3, 2)", "(3, 16, 16, 3) (4, 8, 16, 16, 3)"]
+
+
+def test_what_is_too_large_or_a_model_of_keras_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"^1,000,000,000 frames take 12,288 GB; this machine has .* Ask for fewer"):
+        ddr_tf.load("puppets").sample(10**8, 10)
+    (tmp_path / "other.keras").write_bytes(b"")
+    with pytest.raises(UserError, match="is a model of Keras: read it by "):
+        ddr_tf.load(tmp_path / "other.keras")

@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ddr_tf.errors import UserError
 from ddr_tf.evaluation.image_quality import psnr
 from ddr_tf.model.ddr import DDR
 from ddr_tf.serving.exporting import write_saved_model
 from ddr_tf.serving.weights import KeptWeight
+from tiny import TINY
 
 
 @pytest.mark.parametrize(("precision", "error"), [("float32", 0), ("float16", 2**-11), ("int8", 0.5 / 127)])
@@ -33,3 +35,12 @@ def test_a_model_in_int8_takes_a_quarter_of_the_space_and_draws_the_same(tmp_pat
         drawn.append(signatures["reconstruct"](frames=frames)["frames"].numpy())
     assert sizes[1] < 0.3 * sizes[0]
     assert psnr(drawn[1], drawn[0]).min() > 35
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "saved_model.pb.tmp; No space left on device\nand more")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(UserError, match=r"could not be written: saved_model\.pb\.tmp; No space left on device$"):
+        write_saved_model(TINY((16, 16, 1)), tmp_path)
