@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ddr_tf  # noqa: F401  # isort: skip  # before TensorFlow, for which it sets environment variables
 import gin
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -194,6 +195,7 @@ def saved_model(tmp_path_factory):
     from tiny import TINY
 
     folder = tmp_path_factory.mktemp("saved_models") / "puppets"
+    keras.utils.set_random_seed(0)
     write_saved_model(TINY((16, 16, 3)), folder / "3")
     return folder
 
