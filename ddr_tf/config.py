@@ -136,7 +136,7 @@ def find_gin_file(name: str) -> Path:
         if candidate.is_file():
             return candidate
     if path.is_dir():
-        raise UserError(f"{name} is a folder; name a gin file, as {path / 'quickstart.gin'}.")
+        raise UserError(f"{name} is a folder; name a gin file in it.")
     raise UserError(_sentence(f"There is no gin file {name}{_nearest(path.name, _gin_files_near(path))}"))
 
 
