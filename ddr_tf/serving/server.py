@@ -279,10 +279,10 @@ class Api:
             try:
                 async with asyncio.timeout(self._limits.stalled_seconds + size / MIB):
                     await response.prepare(request)
-                    for number in range(len(pieces)):
+                    for number in range(len(pieces) - 1):
                         await response.write(pieces[number])
                         pieces[number] = b""
-                    await response.write_eof()
+                    await response.write_eof(pieces[-1])  # unlike `write`, it waits for short pieces, too
             except TimeoutError:
                 if request.transport:
                     request.transport.abort()

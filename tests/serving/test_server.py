@@ -1,10 +1,12 @@
 """The development server, over HTTP, against the model itself."""
 
+import asyncio
 import base64
 import contextlib
 import gzip
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -19,7 +21,7 @@ from conftest import running
 from ddr_tf.serving.client import Client
 from ddr_tf.serving.limits import Limits
 from ddr_tf.serving.servable import Servable
-from ddr_tf.serving.server import EXPLORER, PAGES, application
+from ddr_tf.serving.server import EXPLORER, PAGES, application, serving
 
 random = np.random.RandomState(0)
 FRAMES = random.uniform(size=(2, 3, 16, 16, 3)).astype(np.float32)
@@ -370,3 +372,33 @@ def test_requests_whose_answers_nobody_reads_are_not_gathered(server_url):
         while sent < most:
             sent += client.send(many)
     assert sent < most
+
+
+@pytest.mark.parametrize("count", [10_000, 80_000])
+def test_an_answer_is_sent_to_its_end_before_the_server_ends(servable, monkeypatch, count):
+    monkeypatch.setattr(Servable, "__call__", lambda *_: {"a": np.zeros(count)})
+    body = json.dumps(asked("prior", static=ZEROS)).encode()
+    head = b"POST /v1/models/puppets:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def ask():
+        listener, client = socket.create_server(("127.0.0.1", 0)), socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # so that little of it is on its way
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        async with serving(application(servable), listener, 10):
+            reader, writer = await asyncio.open_connection(sock=client, limit=4096)
+            writer.write(head + body)
+            size = int(re.search(rb"Content-Length: (\d+)", await reader.readuntil(b"\r\n\r\n"))[1])
+            received = asyncio.create_task(read_slowly(reader))
+        found = await received
+        writer.close()
+        assert found == size
+
+    async def read_slowly(reader):
+        size = 0
+        while part := await reader.read(4096):
+            size += len(part)
+            await asyncio.sleep(0.01)
+        return size
+
+    asyncio.run(ask())
