@@ -152,7 +152,7 @@ def _all_but_seed(run_dir: Path) -> tuple:
     from ddr_tf.runs import OF_A_MACHINE, read_record
 
     record = read_record(run_dir)
-    others = OF_A_MACHINE | {"train.seed"}
+    others = OF_A_MACHINE | {"train.seed", "DDR.noise_seed"}  # the second of runs that were started from Python
     return record["data"], record["step"], *sorted(item for item in record["settings"].items() if item[0] not in others)
 
 

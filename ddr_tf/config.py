@@ -39,6 +39,7 @@ SHIPPED = next(
 
 # What the last `load` read. gin's own state is global, too.
 _sources: list[tuple[str, str]] = []  # description and text
+_called_now: list[str] = []  # names of what `call` calls, the innermost last
 _reading_now: list[Path] = []  # gin files, the innermost last; after an error the one that has it
 
 
@@ -204,7 +205,16 @@ def call(target: Callable[..., Any], **given: Any) -> Any:
       UserError: If a parameter without a default is not set.
     """
     _check_required(target.__name__)
-    return gin.get_configurable(target)(**given)
+    _called_now.append(target.__name__)
+    try:
+        return gin.get_configurable(target)(**given)
+    finally:
+        _called_now.pop()
+
+
+def is_called(name: str) -> bool:
+    """Whether `call` is calling a configurable of this name now; if not, what gin holds is of something else."""
+    return name in _called_now
 
 
 def bound_value(name: str) -> Any:
@@ -241,9 +251,22 @@ def operative_text() -> str:
 
 
 def operative() -> dict[str, str]:
-    """The same as a dictionary: "Name.parameter" -> value as written in gin."""
+    """The same as a dictionary: "Name.parameter" -> value as written in gin, with macros replaced by their values.
+
+    The macro that --data_dir sets stays as it is, since it says where things are on a machine.
+    """
     lines = gin.operative_config_str(max_line_length=1_000_000).splitlines()  # one line for each
-    return dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
+    values = dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
+    macros = {name: value for name, value in values.items() if "." not in name and name != _DATA_DIR}
+    text_or_macro = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|%(\w+)")
+
+    def replacement(found: re.Match[str]) -> str:
+        return without_macros(macros[found[1]]) if found[1] in macros else found[0]
+
+    def without_macros(value: str) -> str:
+        return text_or_macro.sub(replacement, value)
+
+    return {name: without_macros(value) for name, value in values.items() if name not in macros}
 
 
 def is_default(name: str, value: str) -> bool:

@@ -2,8 +2,19 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+SYSTEM_FOLDERS = frozenset(("@eaDir", "__MACOSX", "$RECYCLE.BIN"))  # thumbnails, shadows of files, what was deleted
+# What this program writes, by names that are all in the folder.
+OWN_FOLDERS = {
+    frozenset(("run.json", "config.gin")): "a run of ddr_tf.train",
+    frozenset(("saved_model.pb", "assets.extra")): "an exported model",
+    frozenset(("frames.npy", "index.json")): "a cache of frames",
+}
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv")
+)
+ARCHIVE_SUFFIXES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"))
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".json", ".xls", ".xlsx", ".ods", ".parquet"))
 
 
@@ -75,8 +86,21 @@ class Unused:
         return {path: ", ".join(kinds) for path, kinds in reasons.items()}
 
 
+def no_data(folder: str, names: Collection[str]) -> str | None:
+    """In words, why a folder below a root is not walked, by its path and all names in it; None: it may hold data."""
+    name = os.path.basename(folder)
+    if name in SYSTEM_FOLDERS:
+        return f"a folder that systems leave ({name})"
+    return next((kind for known, kind in OWN_FOLDERS.items() if known <= set(names)), None)
+
+
 def unknown_kind(path: str) -> str:
     """In words, the kind of a file that is none of those that are used, by its suffix."""
     suffix = os.path.splitext(path)[1].lower()
     kind = f"not an image by name or content ({suffix or 'no suffix'})"
-    return f"{kind}; labels are read from labels.csv in the root alone" if suffix in TABLE_SUFFIXES else kind
+    hints = {
+        TABLE_SUFFIXES: "labels are read from labels.csv in the root alone",
+        VIDEO_SUFFIXES: "tools/prepare_frames.py makes frames of videos",
+        ARCHIVE_SUFFIXES: "unpack it",
+    }
+    return "; ".join([kind, *(hint for suffixes, hint in hints.items() if suffix in suffixes)])

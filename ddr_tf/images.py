@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import mimetypes
 import os
 import threading
 from collections.abc import Collection, Iterator
@@ -23,14 +22,31 @@ MAX_PICTURES = 100_000  # of one file
 MAX_PIXELS = 10_000_000_000  # of all pictures of a file together; they take a minute or two to decode
 MAX_PIXELS_PER_BYTE = 1000  # of a file that is so large that this allows for more than `MAX_PIXELS`
 MIN_LARGEST = 16_384  # in images of 16 bits; if all values are smaller, they are dark, or have fewer bits
+# Marks of images that Pillow may not read, and where they are: HEIC and AVIF, JPEG XL, OpenEXR, TIFF, Radiance, DjVu.
+_OTHER_IMAGES = (
+    *((b"ftyp" + brand, 4) for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"avif", b"avis", b"crx ")),
+    *((b"\xff\x0a", 0), (b"\0\0\0\x0cJXL ", 0), (b"\x76\x2f\x31\x01", 0), (b"#?RADIANCE", 0), (b"AT&TFORM", 0)),
+    *((mark, 0) for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+)
+_OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jxl", ".svg"))  # of images that Pillow may not read
 _NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # other programs read them, or they hold no pixels
 _NO_SERIES = {"MPO", "PSD", "ICO", "ICNS", "CUR"}  # previews, layers and sizes of one picture
 # What decoders take for a pixel, apart from the result.
 _DECODER_BYTES = {"PNG": 0, "JPEG": 0, "BMP": 0, "PPM": 0, "WEBP": 16, "JPEG2000": 24, "AVIF": 16, "GIF": 12}
 _OTHER_DECODERS_BYTES = 4
 _ORIENTATION = 0x0112  # tag of EXIF
+_TURNS = {  # by the value of that tag
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SUBFILE_TYPE, _REDUCED = 254, 1  # tag of TIFF, and its bit for a smaller version of another page
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF, and its value where 0 is white
+ONLY_SMALLER = "it holds only smaller versions of a picture"
 _BLOCK = 1 << 20  # pixels that are converted at a time
 
 Image.init()  # Pillow registers its formats on demand
@@ -79,6 +95,10 @@ class TooLargeError(ValueError):
     """An image, whole or not, that would take more memory or time than is allowed."""
 
 
+class UnreadableError(ValueError):
+    """A file that the system did not give, or had no memory for; another time it may."""
+
+
 class _Budget:
     """Memory that threads share: one that asks for more than is left waits until others have given theirs back."""
 
@@ -104,10 +124,8 @@ _budget = _Budget()
 
 def is_named_as_image(path: str | os.PathLike) -> bool:
     """Whether the suffix is one of an image format, be it one that Pillow can read or not (as .heic and .svg)."""
-    kind = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
-    if kind is None:
-        return (mimetypes.guess_type(os.path.basename(path))[0] or "").startswith("image/")
-    return kind not in _NOT_FRAMES
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix in _OTHER_SUFFIXES or Image.registered_extensions().get(suffix, "PDF") not in _NOT_FRAMES
 
 
 @contextlib.contextmanager
@@ -131,15 +149,32 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Image.Image]]:
     except FileNotFoundError as error:
         raise ValueError("it has vanished, or is a link to nothing") from error
     except Exception as error:  # Pillow's decoders raise almost anything
-        raise ValueError(_reason(path, error)) from error
+        by_system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+        raise (UnreadableError if by_system else ValueError)(_reason(path, error)) from error
+
+
+def can_be_read(path: Path) -> bool:
+    """Whether the system gives a file's content."""
+    try:
+        with open_regular(path) as file:
+            file.read(1)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _reason(path: Path, error: Exception) -> str:
-    with contextlib.suppress(OSError):
-        if path.is_file() and path.stat().st_size == 0:
+    begin = b""
+    with contextlib.suppress(OSError, ValueError), open_regular(path) as file:
+        begin = file.read(12)
+        if not begin:
             return "empty file"
     reason = " ".join(str(error).split()) or f"damaged ({type(error).__name__})"
-    return "not an image" if reason.startswith("cannot identify") else reason
+    if not reason.startswith("cannot identify"):
+        return reason
+    if any(begin[place : place + len(mark)] == mark for mark, place in _OTHER_IMAGES):
+        return "an image of a kind that Pillow cannot read; convert it to PNG or JPEG"
+    return "not an image"
 
 
 def count_pictures(image: Image.Image) -> int:
@@ -160,7 +195,8 @@ def read_frame(path: Path, frame_format: FrameFormat) -> Frame:
     """Decodes an image file to a frame.
 
     EXIF rotation is applied; 16 bits become 8; what is transparent becomes black; of a file of several pictures the
-    first is taken.
+    first is taken. What is not named as an image and begins with a smaller version of a picture, as the raw files of
+    cameras do, is none.
 
     Args:
       path: The file.
@@ -174,7 +210,11 @@ def read_frame(path: Path, frame_format: FrameFormat) -> Frame:
     """
     with opened(path) as (file, image):
         count = count_pictures(image)
-        notes = [] if is_named_as_image(path) else ["an image in spite of its name"]
+        notes = []
+        if not is_named_as_image(path):
+            if _is_reduced(image):
+                raise ValueError(ONLY_SMALLER)
+            notes.append("an image in spite of its name")
         if count > 1:
             notes.append(f"the first of its {count} pictures is used")
         pixels, *depth = _frame_of(image, frame_format)
@@ -214,12 +254,17 @@ def each_picture(image: Image.Image, file_bytes: int) -> Iterator[tuple[int, Ima
             return
         if max(image.size) > MAX_SIDE:
             raise TooLargeError(f"picture {number} has a side of more than {MAX_SIDE:,} pixels")
-        if getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & _REDUCED:
+        if _is_reduced(image):
             continue
         pixels += image.width * image.height
         if pixels > max(MAX_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
             raise TooLargeError(f"its pictures have more than {MAX_PIXELS:,} pixels together (a decompression bomb?)")
         yield number, image
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    """Whether an open image is at a page of a TIFF that is a smaller version of another."""
+    return bool(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & _REDUCED)
 
 
 def _next_picture(image: Image.Image, number: int) -> bool:
@@ -283,7 +328,7 @@ def decoding_bytes(image: Image.Image) -> int:
     pixel = stored + _DECODER_BYTES.get(image.format, _OTHER_DECODERS_BYTES)
     if image.format == "PNG" and count_pictures(image) > 1:
         pixel += 8  # the one before, and what is put in its place
-    if image.getexif().get(_ORIENTATION, 1) != 1:
+    if _turn(image) is not None:
         pixel += stored
     if image.mode != "RGB":
         pixel += 4
@@ -364,8 +409,8 @@ def upright(image: Image.Image, channels: int, value_range: tuple[float, float] 
     if 0 in image.size:  # as Pillow makes them; no file is read as one
         raise ValueError("it has no pixels")
     image.load()
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    if (turn := _turn(image)) is not None:
+        image = image.transpose(turn)
     if _is_deep(image):
         if not (value_range or deep or image.mode.startswith("I;16")):
             raise ValueError("32 bits a pixel; what is black and what is white is not known; value_range can say so")
@@ -375,6 +420,14 @@ def upright(image: Image.Image, channels: int, value_range: tuple[float, float] 
         image = _on_black(image)
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes an image upright, by its EXIF data; None: nothing, or the data are damaged."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # Pillow raises almost anything; the picture may be sound, and every viewer shows it
+        return None
 
 
 def _on_black(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import GIN, RandomDataset, draw_image
 from ddr_tf import config
+from ddr_tf.data.augmentation import Augmentation
 from ddr_tf.data.shards import write_shards
 from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
@@ -268,3 +269,11 @@ def test_shipped_files_build_what_they_name(path, drawn_data, bindings, tmp_path
 def test_a_folder_is_no_gin_file():
     with pytest.raises(UserError, match="is a folder; name a gin file"):
         config.find_gin_file(str(GIN))
+
+
+def test_macros_are_recorded_as_their_values(gin_file):
+    config.load([gin_file("part = 0.25\nAugmentation.blend = %part\n")])
+    config.call(Augmentation)
+    recorded = config.operative()
+    assert recorded["Augmentation.blend"] == "0.25"
+    assert "part" not in recorded

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import mimetypes
 import os
 import struct
 import threading
@@ -8,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from conftest import draw_image
 from ddr_tf import images as images_module
@@ -337,3 +338,40 @@ def test_where_zero_is_white_it_becomes_white(tmp_path, dtype):
     frame_format = FRAMES._replace(channels=1, value_range=(0, 1) if dtype is np.float32 else None)
     found = read_frame(tmp_path / "a.tif", frame_format).pixels.ravel()
     np.testing.assert_array_equal(found, np.arange(256)[::-1])
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # as folders are read
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage-garbage", b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"])
+def test_damaged_exif_spoils_no_image(tmp_path, suffix, exif):
+    image = Image.fromarray(noise((16, 16, 3)))
+    image.save(tmp_path / f"a.{suffix}")
+    image.save(tmp_path / f"b.{suffix}", exif=exif)
+    np.testing.assert_array_equal(pixels(tmp_path / f"a.{suffix}"), pixels(tmp_path / f"b.{suffix}"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_orientations_are_those_of_pillow(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise((16, 16, 3))).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(pixels(tmp_path / "a.png"), np.asarray(ImageOps.exif_transpose(image)))
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [("a.heic", b"\0\0\0\x18ftypheic"), ("a.jpg", b"\0\0\0\x18ftypheic"), ("a.jxl", b"\xff\x0a"), ("a.tif", b"II+\0")],
+)
+def test_images_that_pillow_cannot_read_are_told_from_what_is_none(tmp_path, name, begin):
+    (tmp_path / name).write_bytes(begin + bytes(100))
+    assert is_named_as_image(tmp_path / name)
+    with pytest.raises(ValueError, match="of a kind that Pillow cannot read; convert it to PNG or JPEG"):
+        read_frame(tmp_path / name, FRAMES)
+
+
+def test_what_is_named_as_an_image_does_not_depend_on_the_system():
+    mimetypes.add_type("image/x-of-this-system", ".strange")
+    assert not is_named_as_image("a.strange")
+    assert not is_named_as_image("a.hdr")
+    assert is_named_as_image("a.svg")

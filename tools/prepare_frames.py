@@ -70,10 +70,13 @@ def main() -> int:
             cli.check_folder(Path(flags.shards), "--shards")
         summary = prepare(Path(flags.input), Path(flags.out), settings, flags.workers)
         if flags.shards:
-            from ddr_tf.data.frame_folders import FrameFolders
+            from ddr_tf.data.frame_folders import FILE_NAME, FrameFolders
             from ddr_tf.data.shards import write_shards
 
-            write_shards(FrameFolders(str(flags.out), flags.size), Path(flags.shards), workers=flags.workers)
+            # Numbers of frames say nothing of what is seen.
+            pose_label = FILE_NAME if summary.keeps_names else None
+            frames = FrameFolders(str(flags.out), flags.size, pose_label=pose_label)
+            write_shards(frames, Path(flags.shards), workers=flags.workers)
         print(f"{flags.out}: {summary}")
         if summary.skipped or summary.notes or summary.remarks or summary.unused:
             print(f"see {Path(flags.out) / SKIPPED_FILE}")

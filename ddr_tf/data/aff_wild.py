@@ -1,6 +1,8 @@
 """Aff-Wild and Aff-Wild2: aligned crops of the faces in videos, with valence and arousal (the paper, Appendix A)."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 from ddr_tf.config import configurable
 from ddr_tf.data.arrays import ArrayDataset
 from ddr_tf.data.frame_store import FrameStore, frame_size, load_frames
-from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, split_at_random
+from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, Remark, split_at_random
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path, open_regular, read_limited
 from ddr_tf.folders import walk
@@ -28,16 +30,27 @@ def find_annotations(folder: Path) -> dict[str, Path]:
     Aff-Wild2 has other annotations under the same names, which are passed over, as is what is no regular file.
     """
     annotations = {}
-    paths = sorted(Path(parent, name) for parent, _, names in walk(folder) for name in names if name.endswith(".txt"))
-    for path in paths:
+    for path in sorted(_text_files(folder)):
         try:
             with open_regular(path) as file:
                 header = file.readline(MAX_HEADER_BYTES)
         except (OSError, ValueError):
             continue
-        if header.decode("utf-8-sig", "replace").strip().lower() == HEADER:
+        if re.sub(r"\s", "", header.decode("utf-8-sig", "replace").lower()) == HEADER:
             annotations[path.stem] = path
     return annotations
+
+
+def _text_files(folder: Path) -> Iterator[Path]:
+    """The `.txt` files at any depth; links to folders are followed, but no loops."""
+    seen = set()
+    for parent, folders, names in walk(folder, follow_links=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from (Path(parent, name) for name in names if name.endswith(".txt"))
 
 
 def read_annotation(path: Path) -> np.ndarray:
@@ -145,6 +158,11 @@ class AffWild(ArrayDataset):
                 f"None of the {len(annotations)} annotations under {root / 'annotations'} is named as one of the "
                 f"{len(store.ids)} videos (they are named like '{store.ids[0]}')."
             )
+        remarks = list(store.remarks)
+        if not annotations and (root / "annotations").is_dir():
+            reason = f"no file in it begins with {HEADER}, so there are no labels; videos are held out at random"
+            remarks.append(Remark(str(root / "annotations"), "noted", reason))
+            print(f"{root / 'annotations'}: {reason}", flush=True)
         held_out = [HELD_OUT_FOLDER in annotations.get(video, root).relative_to(root).parts for video in store.ids]
         if all(held_out) or not any(held_out):
             splits = split_at_random(len(store.ids), held_out_fraction)
@@ -158,7 +176,7 @@ class AffWild(ArrayDataset):
             splits=splits,
             frame_labels=frame_labels(store, annotations) if annotations else {},
             ids=store.ids,
-            remarks=store.remarks,
+            remarks=remarks,
         )
         if folder == "aff_wild":  # other folders hold somebody's own videos
             self.licence = "Aff-Wild2: non-commercial research, by agreement with its authors"

@@ -1,6 +1,8 @@
 """Sequences whose frames lie one after the other in one array, in memory or in a memory-mapped file."""
 
 import math
+import mmap
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from ddr_tf.errors import UserError
 from ddr_tf.files import open_regular
 
 ALIGNMENT = 64  # bytes
+# So that a file may be larger than the memory; Python names it from 3.13 on.
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 def map_npy(path: Path) -> tf.Tensor:
@@ -24,7 +28,7 @@ def map_npy(path: Path) -> tf.Tensor:
     """
     open_regular(path).close()
     try:
-        array = np.load(path, mmap_mode="c")
+        array = np.load(path, mmap_mode="r")
     except (OSError, ValueError):
         raise
     except EOFError as error:
@@ -33,7 +37,19 @@ def map_npy(path: Path) -> tf.Tensor:
         raise ValueError(f"it is no whole .npy file ({type(error).__name__})") from error
     if not isinstance(array, np.memmap) or array.dtype != np.uint8 or not array.flags.c_contiguous:
         raise ValueError(f"it holds no uint8 array in C order, but {getattr(array, 'dtype', 'several arrays')}")
-    return shared_tensor(array)  # copy on write, since DLPack refuses what is read-only; nobody writes
+    return shared_tensor(_writable(path, array))
+
+
+def _writable(path: Path, array: np.memmap) -> np.ndarray:
+    """The same array, copied on write, since DLPack refuses what is read-only; nobody writes."""
+    private = (
+        dict(flags=mmap.MAP_PRIVATE | NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        if hasattr(mmap, "MAP_PRIVATE")
+        else dict(access=mmap.ACCESS_COPY)  # Windows
+    )
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, **private)
+    return np.frombuffer(memory, np.uint8, array.size, array.offset).reshape(array.shape)
 
 
 def aligned_array(shape: tuple[int, ...]) -> np.ndarray:

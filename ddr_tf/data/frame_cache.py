@@ -41,14 +41,17 @@ class FrameCache:
       folder: Where it is.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(
+        self, folder: Path, fingerprint: str, is_current: Callable[[dict[str, Any]], bool] = lambda known: True
+    ) -> None:
         """Reads and writes nothing.
 
         Args:
           folder: Its place.
           fingerprint: Of the files that the frames are made of; frames with another one are of no use.
+          is_current: Whether frames of which this is known are still what would be made.
         """
-        self.folder, self._fingerprint = folder, fingerprint
+        self.folder, self._fingerprint, self._is_current = folder, fingerprint, is_current
 
     def get(self, make: Callable[[Path], dict[str, Any]]) -> tuple[tf.Tensor, dict[str, Any]]:
         """The frames and what is known about them; made where they are missing, damaged, or of other files.
@@ -81,6 +84,8 @@ class FrameCache:
             index = read_json(self.folder / INDEX)
             known = index["known"]
             if index["fingerprint"] != self._fingerprint or index["digest"] != _digest(known):
+                return None
+            if not self._is_current(known):
                 return None
             path = self.folder / FRAMES
             if not _is_whole(path, index["bytes"], index["checksums"]):

@@ -27,16 +27,26 @@ from ddr_tf.data.frame_cache import FRAMES, FrameCache, default_cache_dir
 from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
-from ddr_tf.folders import Unused, escaped, natural_order, unknown_kind, walk
-from ddr_tf.images import FITS, Frame, FrameFormat, is_named_as_image, read_frame, read_pictures, remark_on_range
+from ddr_tf.folders import Unused, escaped, natural_order, no_data, unknown_kind, walk
+from ddr_tf.images import (
+    FITS,
+    ONLY_SMALLER,
+    Frame,
+    FrameFormat,
+    UnreadableError,
+    can_be_read,
+    is_named_as_image,
+    read_frame,
+    read_pictures,
+    remark_on_range,
+)
 
-FORMAT = 3  # of what is in the cache
+FORMAT = 4  # of what is in the cache
 MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
 REPORT = "remarks.tsv"
 NUM_SHOWN = 3  # remarks that are printed; all are in the report
 NOT_MATCHED = "name_pattern does not match its name"
 LABELS_FILE = "labels.csv"  # in the root; no frame
-SYSTEM_FOLDERS = frozenset(("@eaDir", "__MACOSX", "$RECYCLE.BIN"))  # thumbnails, shadows of files, what was deleted
 
 
 class FrameStore(NamedTuple):
@@ -114,6 +124,8 @@ def load_frames(
     _check_settings(frame_format, min_frames, max_bad_fraction)
     pattern = compiled(name_pattern, "name_pattern") if name_pattern is not None else None
     if not root.is_dir():
+        if root.is_file():
+            raise UserError(f"{root} is a file; name a folder of images (an archive has to be unpacked).")
         raise UserError(f"There is no folder {root}.")
     root = root.resolve()
     files, remarks, unused = list_files(root)
@@ -173,7 +185,8 @@ def compiled(pattern: str, setting: str) -> re.Pattern[str]:
 def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remark], list[Remark]]:
     """Every file under a folder that may be a frame, in natural order; symbolic links are followed, but no loops.
 
-    Hidden files and folders are passed over. Files that are not named as images are listed too: they are looked into.
+    Hidden files and folders are passed over, and so is what `folders.no_data` names. Files that are not named as
+    images are listed too: they are looked into.
 
     Returns:
       (path under the root with "/", status) pairs; remarks about what is no file; and remarks about what is passed
@@ -191,11 +204,12 @@ def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remar
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if folder != str(root) and (kind := no_data(folder, [*subfolders, *names])):
+            unused.add(folder, kind)
+            subfolders.clear()
+            continue
         for entries in (subfolders, names):
             entries[:] = sorted((name for name in entries if not name.startswith(".")), key=natural_order)
-        for name in SYSTEM_FOLDERS.intersection(subfolders):
-            subfolders.remove(name)
-            unused.add(os.path.join(folder, name), f"a folder that systems leave ({name})")
         if not names and not subfolders:
             remarks.append(Remark(folder, "left out", "an empty folder"))
         for name in names:
@@ -252,7 +266,11 @@ def _cache(
     listing = [(path, status.st_size, status.st_mtime_ns) for path, status in files]
     fingerprint = hashlib.blake2b(json.dumps([listing, remarks]).encode()).hexdigest()
     parent = local_path(cache_dir) if cache_dir else default_cache_dir()
-    return FrameCache(parent / f"{root.name[:40]}-{place}", fingerprint)
+
+    def is_current(known: dict[str, Any]) -> bool:  # of files that can be read by now, it says that they are bad
+        return not any(can_be_read(root / path) for path in known["unreadable"])
+
+    return FrameCache(parent / f"{root.name[:40]}-{place}", fingerprint, is_current)
 
 
 def _content(used: list[list[str]], files: list[tuple[str, os.stat_result]]) -> str:
@@ -289,6 +307,9 @@ def _check_usable(store: FrameStore, root: Path, min_frames: int, max_bad_fracti
         if unmatched:
             first = os.path.splitext(os.path.relpath(unmatched[0], root))[0]
             why = f"; name_pattern does not match {len(unmatched):,} of {images + len(unmatched):,} names, as '{first}'"
+        elif store.remarks:
+            path, _, reason = store.remarks[0]
+            why = f"; {os.path.relpath(path, root)}: {reason}"
         raise UserError(
             f"There is no sequence of at least {min_frames} images under {root}; a sequence is a folder of images, or "
             f"what name_pattern says{why}. {report} lists what was found."
@@ -330,7 +351,7 @@ def decode(
       target: The file to write.
 
     Returns:
-      `ids`, `files` and `remarks`, as of `FrameStore`.
+      `ids`, `files` and `remarks`, as of `FrameStore`; and `unreadable`, the files that the system did not give.
     """
     with (
         warnings.catch_warnings(action="ignore"),  # Pillow's, about odd metadata and sizes; what matters is an error
@@ -347,14 +368,14 @@ def decode(
 
 def _decoded(
     paths: list[str], root: Path, frame_format: FrameFormat, pool: Executor, advance: Callable[[], Any]
-) -> Iterator[tuple[str, Frame | str]]:
+) -> Iterator[tuple[str, Frame | ValueError]]:
     """Each frame of some files with its name; or, where there is none, the reason."""
 
-    def attempt(path: str) -> Frame | str:
+    def attempt(path: str) -> Frame | ValueError:
         try:
             return read_frame(root / path, frame_format)
         except ValueError as error:
-            return str(error)
+            return error
 
     # The threads are ahead by a block at most, so that its frames fit into memory.
     block = max(16, MAX_BLOCK_BYTES // (math.prod(frame_format.size) * frame_format.channels))
@@ -368,7 +389,7 @@ def _decoded(
             advance()
 
 
-def _decoded_pictures(path: str, root: Path, frame_format: FrameFormat) -> Iterator[tuple[str, Frame | str]]:
+def _decoded_pictures(path: str, root: Path, frame_format: FrameFormat) -> Iterator[tuple[str, Frame | ValueError]]:
     """The pictures of one file, each a frame."""
     done = 0
     try:
@@ -377,8 +398,10 @@ def _decoded_pictures(path: str, root: Path, frame_format: FrameFormat) -> Itera
                 frame = frame._replace(note=f"{frame.num_pictures} pictures in one file, each a frame")
             done = number
             yield picture_name(path, number), frame
+        if not done:
+            yield path, ValueError(ONLY_SMALLER)
     except ValueError as error:
-        yield path, f"no picture after number {done} can be decoded: {error}"
+        yield path, type(error)(f"no picture after number {done} can be decoded: {error}")
 
 
 class _Writer:
@@ -389,8 +412,10 @@ class _Writer:
         self._shape = (*frame_format.size, frame_format.channels)
         self._remarks: list[Remark] = []
         self._unused = Unused()
+        self._unreadable: list[str] = []
         self._kept: dict[str, list[str]] = {}
-        self._first_with: dict[bytes, tuple[str, str]] = {}  # digest -> sequence and path
+        self._first_with: dict[bytes, str] = {}  # digest -> path
+        self._of_sequence: dict[bytes, str] = {}  # the same of the sequence that is being written
         # Of images of 16 bits, by whether they are in colour.
         self._max_values: dict[bool, dict[str, int]] = {False: {}, True: {}}
         self._value_range = frame_format.value_range
@@ -409,13 +434,14 @@ class _Writer:
                 self._unused.add(str(self._root / path), unknown_kind(path))
         return sequences
 
-    def add(self, sequence: str, frames: Iterable[tuple[str, Frame | str]]) -> None:
+    def add(self, sequence: str, frames: Iterable[tuple[str, Frame | ValueError]]) -> None:
         """Writes the frames of one sequence, unless they are too few."""
         start, good = self._file.tell(), []
+        self._of_sequence.clear()
         for path, frame in frames:
-            if isinstance(frame, str):
+            if isinstance(frame, ValueError):
                 self._reject(path, frame)
-            elif self._is_new(sequence, path, frame):
+            elif self._is_new(path, frame):
                 good.append(path)
                 if frame.max_value is not None:
                     self._max_values[frame.deep_colour][path] = frame.max_value
@@ -435,7 +461,12 @@ class _Writer:
         self._write_header(sum(map(len, self._kept.values())))
         self._remark_on_range()
         unused = [Remark(path, "left out", reason) for path, reason in self._unused.reasons().items()]
-        return {"ids": list(self._kept), "files": list(self._kept.values()), "remarks": self._remarks + unused}
+        return {
+            "ids": list(self._kept),
+            "files": list(self._kept.values()),
+            "remarks": self._remarks + unused,
+            "unreadable": self._unreadable,
+        }
 
     def _remark_on_range(self) -> None:
         """Remarks on images of 16 bits if no value in any of them needs more than 14."""
@@ -447,21 +478,22 @@ class _Writer:
     def _remark(self, path: str, kind: str, reason: str) -> None:
         self._remarks.append(Remark(str(self._root / path), kind, reason))
 
-    def _reject(self, path: str, reason: str) -> None:
+    def _reject(self, path: str, reason: ValueError) -> None:
+        if isinstance(reason, UnreadableError):
+            self._unreadable.append(path)
         if is_named_as_image(path):
-            self._remark(path, "bad", reason)
+            self._remark(path, "bad", str(reason))
         else:
             self._unused.add(str(self._root / path), unknown_kind(path))
 
-    def _is_new(self, sequence: str, path: str, frame: Frame) -> bool:
+    def _is_new(self, path: str, frame: Frame) -> bool:
         """Whether a frame is not one of its sequence already; remarks on it."""
         full = str(self._root / path)
-        before = self._first_with.setdefault(frame.digest, (sequence, full))
-        if before[1] != full and before[0] == sequence:
-            self._remark(path, "left out", f"the same file as {before[1]}")
+        if (before := self._of_sequence.setdefault(frame.digest, full)) != full:
+            self._remark(path, "left out", f"the same file as {before}")
             return False
-        if before[1] != full:
-            self._remark(path, "noted", f"the same file as {before[1]} of another sequence")
+        if (before := self._first_with.setdefault(frame.digest, full)) != full:
+            self._remark(path, "noted", f"the same file as {before} of another sequence")
         if frame.note:
             self._remark(path, "noted", frame.note)
         return True

@@ -20,6 +20,7 @@ from ddr_tf.data.label_values import as_label, as_number
 from ddr_tf.data.sequence_dataset import Remark
 from ddr_tf.errors import UserError
 from ddr_tf.files import read_limited
+from ddr_tf.images import is_named_as_image
 
 MAX_LABELS_BYTES = 1_000_000_000  # bytes of a file; three million frames with ten labels take a third of that
 SEPARATORS = ",;\t|"
@@ -88,18 +89,29 @@ class _Places:
           LookupError: With the reason, if there is no such thing, or more than one.
         """
         found = self._find_sequence(sequence)
-        if len(found) == 1 and frame is not None:
-            found = self._find_frame(found[0], frame)
         name = sequence if frame is None else f"{sequence}/{frame}"
+        file = re.sub(r"#\d+$", "", name)  # x.tif#3 is the third picture of x.tif
+        is_used = not {_plain(sequence), _plain(name), _plain(file)} & self._not_used
+        if len(found) == 1 and frame is not None:
+            number, found = found[0], self._find_frame(found[0], frame)
+            if not found and is_used and is_named_as_image(frame):  # as which it may have been written since
+                found = self._find_frame(number, without_suffix(frame))
         if len(found) > 1:
             several = " and ".join(self._files[row] for row in found[:2]) if frame is not None else "several folders"
             raise LookupError(f"{name} may be {several}; write the path of the file, or rename one.")
         if found:
             return found[0]
-        file = re.sub(r"#\d+$", "", name)  # x.tif#3 is the third picture of x.tif
-        if not {_plain(sequence), _plain(name), _plain(file)} & self._not_used:
+        if is_used:
             raise LookupError(f"there is no {name}{self._hint(sequence, frame)}")
         return None
+
+    def has_frame(self, sequence: str, frame: str) -> bool:
+        """Whether `find` finds one, or what is not used."""
+        try:
+            self.find(sequence, frame)
+        except LookupError:
+            return False
+        return True
 
     def _find_sequence(self, sequence: str) -> list[int]:
         """Numbers of the sequences that a name, or the path of a folder, may mean."""
@@ -123,11 +135,14 @@ class _Places:
             self._rows_of_files = _Rows([*rows, *((without_suffix(file), row) for file, row in rows)])
         names = [*_spellings(path), self._under_root(path)]
         found = next(filter(None, map(self._rows_of_files.find, names)), [])
+        is_used = not {_plain(name) for name in names} & self._not_used
+        if not found and is_used and is_named_as_image(path):  # as which it may have been written since
+            found = next(filter(None, map(self._rows_of_files.find, map(without_suffix, names))), [])
         if len(found) > 1:
             raise LookupError(f"{path} may be {' and '.join(self._files[row] for row in found[:2])}; write the suffix.")
         if found:
             return found[0]
-        if not {_plain(name) for name in names} & self._not_used:
+        if is_used:
             alike = difflib.get_close_matches(names[-1], self._files, n=1)
             raise LookupError(f"there is no {path}" + (f"; did you mean {alike[0]}?" if alike else "."))
         return None
@@ -181,7 +196,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
     """Labels from a CSV file with a header line.
 
     A column `sequence` names the sequence; a column `frame`, if there is one, names the frame, by the name of its file
-    or its path under the root, with or without suffix. Instead of both, one of `FILE_COLUMNS` may hold paths of files
+    or its path under the root, with or without suffix, which may be that of another type of image. In its place one of
+    `FILE_COLUMNS` may do so. Instead of both, one of `FILE_COLUMNS` may hold paths of files
     under the root. Any other column is a label: of frames if there is a column
     `frame`, else of sequences; but a first column without a name is the index that pandas writes, and is passed over.
     Columns are separated by what separates `sequence` from the next one: a comma, a semicolon, a tab or a bar.
@@ -206,9 +222,10 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
         raise UserError(f"{path} cannot be read as UTF-8 CSV ({error}); save it so.") from error
     try:
         header, rows, separator = _table(text)
+        places = _Places(store, path.parent)
+        header, rows = _with_frames(header, rows, places)
         columns = _columns(header, path)
         of_frames = "frame" in header or FILE in header
-        places = _Places(store, path.parent)
         labels: Labels = {
             column: [None] * (places.num_frames if of_frames else places.num_sequences) for column in columns
         }
@@ -255,6 +272,22 @@ def _header(cells: list[str]) -> list[str]:
     names = [name.lower() if name.lower() in ("sequence", "frame") else name for name in names]
     files = [name for name in names if name.lower() in FILE_COLUMNS]
     return [FILE if name in files else name for name in names] if "sequence" not in names and len(files) == 1 else names
+
+
+def _with_frames(
+    header: list[str], rows: Iterator[tuple[int, list[str]]], places: _Places
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The same table; a column of `FILE_COLUMNS` beside `sequence` is called `frame` if its first cell names one."""
+    files = [number for number, name in enumerate(header) if name.lower() in FILE_COLUMNS]
+    first = next(rows, None)
+    rows = rows if first is None else itertools.chain([first], rows)
+    if "sequence" not in header or "frame" in header or len(files) != 1 or first is None:
+        return header, rows
+    cells = dict(zip(header, first[1], strict=False))
+    frame = cells.get(header[files[0]], "").strip()
+    if places.has_frame(cells.get("sequence", ""), frame) or (is_named_as_image(frame) and "/" not in frame):
+        header = ["frame" if number == files[0] else name for number, name in enumerate(header)]
+    return header, rows
 
 
 def _numbered(file: TextIO, separator: str, lines_before: int) -> Iterator[tuple[int, list[str]]]:
@@ -456,8 +489,12 @@ def _like_a_quantity(words: Sequence[str]) -> str | None:
 
 
 def _with_units(words: Sequence[str]) -> str | None:
-    """What to say of classes all of whose words begin with a number, or a sign before one."""
-    if len(words) < 2 or not all(re.match(r"[^\w\s]?\s?\d", word) for word in words):
+    """What to say of classes all of whose words are numbers with a sign, or with a unit: a short one, or the same."""
+    found = [re.fullmatch(r"[^\w\s]?\s?\d[\d\s.,:/'-]*(.*)", word) for word in words]
+    if len(words) < 2 or not all(found):
+        return None
+    units = {match[1] for match in found} - {""}
+    if len(units) > 1 and not all(re.fullmatch(r"[^\d_]{1,3}", unit) for unit in units):
         return None
     return (
         f"is of classes, since its numbers have units, signs or spaces (as '{words[0]}'); if it is a quantity, write "

@@ -157,7 +157,8 @@ def explained(
 
     Args:
       codes: float `[n, D]`.
-      values: float `[n]` or `[n, V]`, NaN where not known; the result is the mean over V.
+      values: float `[n]` or `[n, V]`, NaN where not known; the result is the mean over those of V that vary, as what is
+        always the same is no feat to read.
       identities: int `[n]`.
       max_iterations: Of the MLP's fit.
 
@@ -168,8 +169,10 @@ def explained(
     sklearn = scikit_learn()
     known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
     codes, values, identities = _subset(codes[known], values[known], identities[known])
-    if len(np.unique(identities)) < NUM_FOLDS or not np.ptp(values, axis=0).any():
+    varies = np.ptp(values, axis=0) > 0
+    if len(np.unique(identities)) < NUM_FOLDS or not varies.any():
         return None
+    values = values[:, varies] if values.ndim > 1 else values
     estimators = (
         sklearn.linear_model.RidgeCV(alphas=np.logspace(-3, 3, 7)),
         sklearn.compose.TransformedTargetRegressor(

@@ -140,7 +140,8 @@ def _line(question: Question, name: str, metrics: Mapping[str, Metric]) -> list[
     cells = ["" if value is None else f"{value:,.{digits}f}" for value in (metric.value, metric.chance, ceiling)]
     cells[0] += f" {question.unit}" if question.unit else ""
     reconstruction = metrics.get("reconstruction_psnr")
-    gain = math.inf if reconstruction is None else reconstruction.value - (reconstruction.chance or -math.inf)
+    has_chance = reconstruction is not None and reconstruction.chance is not None
+    gain = reconstruction.value - reconstruction.chance if has_chance else math.inf
     if question.unit and gain < MIN_GAIN:  # frames and swaps are the same whatever z is
         return [question.text, name, *cells, GRADES[-1][1]]
     if None in (best, worst):

@@ -162,7 +162,8 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
     Returns:
       `psnr`, the median in dB to the nearest true frame; `valid_fraction`, not more than `VALID_WITHIN` below the
       median of reconstructions; `novel_fraction`, whose nearest identity was never trained on, its chance and ceiling
-      being the fraction of held-out identities; `diversity_<label>`, see `prior.coverage`, of the nearest identities;
+      being the fraction of held-out identities; `diversity_<label>`, see `prior.coverage`, of those of the nearest
+      identities whose label is known;
       and `memorised`, see `Nearest`.
     """
     median = float(np.median(reconstructed.psnr))
@@ -175,8 +176,10 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
         "memorised": Measurement(samples.memorised, None, reconstructed.memorised),
     }
     for name, labels in as_classes(sequences.static_labels).items():
-        evenness = [coverage(labels[frames.sequence], labels.max() + 1) for frames in (samples, reconstructed)]
-        metrics[f"diversity_{name_in_metrics(name)}"] = Measurement(evenness[0], 0.0, evenness[1])
+        nearest = [labels[frames.sequence] for frames in (samples, reconstructed)]
+        if all((of_frames >= 0).any() for of_frames in nearest):  # known of some
+            evenness = [coverage(of_frames[of_frames >= 0], labels.max() + 1) for of_frames in nearest]
+            metrics[f"diversity_{name_in_metrics(name)}"] = Measurement(evenness[0], 0.0, evenness[1])
     return metrics
 
 

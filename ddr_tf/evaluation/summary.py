@@ -27,7 +27,7 @@ def write_evaluation(directory: Path, metrics: Mapping[str, Metric], settings: S
     """
     contents = {
         runs.EVALUATION: {name: metric._asdict() for name, metric in metrics.items()},
-        runs.EVALUATION_SETTINGS: _described(settings),
+        runs.EVALUATION_SETTINGS: _described(settings, directory),
     }
     for name, content in contents.items():
         try:
@@ -51,20 +51,39 @@ def logs_folder(run_dir: Path) -> Path:
 
 
 def read_evaluation(run_dir: Path, settings: Settings) -> dict[str, Metric] | None:
-    """What `write_evaluation` wrote; None if that was before the run finished, or with other settings.
+    """What `write_evaluation` wrote; None if that was of another model or with other settings.
 
     Raises:
       UserError: If the files are something else.
     """
     path = run_dir / runs.EVALUATION
-    if not path.is_file() or path.stat().st_mtime < (run_dir / runs.MODEL).stat().st_mtime:
-        return None
+    known = _evaluation_settings(run_dir)
+    return read_metrics(path) if path.is_file() and known == _described(settings, run_dir) else None
+
+
+def read_evaluation_of(run_dir: Path) -> dict[str, Metric] | None:
+    """What `write_evaluation` wrote, whatever its settings; None if there is none, or it is of another model.
+
+    Raises:
+      UserError: If the files are something else.
+    """
+    path = run_dir / runs.EVALUATION
+    is_of_model = _evaluation_settings(run_dir).get("model") == _digest_of_model(run_dir)
+    return read_metrics(path) if path.is_file() and is_of_model else None
+
+
+def _evaluation_settings(directory: Path) -> dict[str, Any]:
     try:
-        if files.read_json(run_dir / runs.EVALUATION_SETTINGS) != _described(settings):
-            return None
+        known = files.read_json(directory / runs.EVALUATION_SETTINGS)
     except (OSError, ValueError):
-        return None
-    return read_metrics(path)
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _digest_of_model(directory: Path) -> str | None:
+    """What tells the model of a run from others; None for an exported model, which does not change."""
+    path = directory / runs.MODEL
+    return runs.digest(path) if path.is_file() else None
 
 
 def read_metrics(path: Path) -> dict[str, Metric]:
@@ -87,9 +106,10 @@ def _is_given(number: float | None) -> bool:
     return number is not None
 
 
-def _described(settings: Settings) -> dict[str, Any]:
-    """The settings and this version, as JSON holds them."""
-    return json.loads(json.dumps(dataclasses.asdict(settings) | {"version": ddr_tf.__version__}))
+def _described(settings: Settings, directory: Path) -> dict[str, Any]:
+    """The settings, this version, and which model was evaluated, as JSON holds them."""
+    of_this = {"version": ddr_tf.__version__, "model": _digest_of_model(directory)}
+    return json.loads(json.dumps(dataclasses.asdict(settings) | of_this))
 
 
 def metrics_table(runs: Mapping[str, Mapping[str, Metric]], patterns: Sequence[str] = ("*", "*_with_*")) -> str:

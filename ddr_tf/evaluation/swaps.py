@@ -75,12 +75,12 @@ def measure_swaps(sequences: SequenceDataset, swaps: Swaps) -> dict[str, Measure
 
     Returns:
       PSNRs in dB and SSIMs, whose chance level is that of the frames of B as they are, or for reconstructions that with
-      z of another frame of B. Accuracies as fractions where poses are known, see `swap_accuracies`.
+      z of another frame of B, if there is one. Accuracies as fractions where poses are known, see `swap_accuracies`.
     """
     measurements = {
         f"reconstruction_{name}": Measurement(
             float(measure(swaps.reconstruction, swaps.source).mean()),
-            float(measure(swaps.other_dynamic, swaps.source).mean()),
+            float(measure(swaps.other_dynamic, swaps.source).mean()) if swaps.frame.shape[1] > 1 else None,
             ceiling,
         )
         for name, measure, ceiling in SIMILARITIES

@@ -129,3 +129,15 @@ class TrainingOptions:
             raise UserError(f"DDR.kl_static_weight must be 0 or more, got {self.kl_static_weight}.")
         if not self.gradient_clip_norm > 0:
             raise UserError(f"DDR.gradient_clip_norm must be above 0, got {self.gradient_clip_norm}.")
+
+    def check_num_frames(self, num_frames: int) -> None:
+        """Raises UserError if sequences of N frames are too short for these options."""
+        if self.num_static_frames >= num_frames:
+            raise UserError(
+                f"DDR.num_static_frames must leave frames to decode: it is {self.num_static_frames}, and "
+                f"train.num_frames {num_frames}."
+            )
+        if self.min_static_frames > num_frames:
+            raise UserError(
+                f"min_static_frames must be at most train.num_frames, {num_frames}, got {self.min_static_frames}."
+            )

@@ -376,7 +376,8 @@ class DDR(Bounds, keras.Model):
         Raises:
           UserError: If frames to train on or to validate with, of a `tf.data.Dataset` or `keras.utils.PyDataset` those
             of the first batch, are not uint8 or floats in [0, 1], or of another shape; if there are weights of samples
-            or classes, or `compile` was given a loss or metrics; or if the bound is NaN at the end of an epoch.
+            or classes, or `compile` was given a loss or metrics; if batches never end, and no number of steps is
+            given; or if the bound is NaN at the end of an epoch.
         """
         compiled = self._compile_config.config if self.compiled else {}
         for name in ("loss", "metrics", "weighted_metrics"):
@@ -391,31 +392,63 @@ class DDR(Bounds, keras.Model):
                 raise UserError(
                     f"fit takes no {name}: all sequences count alike. Leave some out, or draw some oftener."
                 )
-        for data in (x, given.get("validation_data")):
-            self._check_first(data)
+        for data, steps in ((x, "steps_per_epoch"), (given.get("validation_data"), "validation_steps")):
+            _check_end("fit", data, steps, given)
+            self._check_first(data, "fit")
         if isinstance(x, tf.data.Dataset):
             given.setdefault("shuffle", False)
         given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), _StopAtNaN()]
         return super().fit(**given)
 
-    def _check_first(self, data: Any) -> None:
-        """Raises UserError for what `fit` cannot use, as far as the first batch shows it."""
+    def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
+        """As in `keras.Model`: the bound and its terms, in nats a frame.
+
+        Raises:
+          UserError: As `fit`, but for NaN.
+        """
+        given = inspect.signature(super().evaluate).bind(x, *args, **kwargs).arguments
+        if not given.get("kwargs"):  # `fit` has checked what it validates with
+            if given.get("sample_weight") is not None:
+                raise UserError("evaluate takes no sample_weight: all sequences count alike.")
+            _check_end("evaluate", x, "steps", given)
+            self._check_first(x, "evaluate")
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x: Any, *args, **kwargs) -> Any:
+        """As in `keras.Model`: what `call` gives, of all batches.
+
+        Raises:
+          UserError: As `fit`, but for NaN.
+        """
+        _check_end("predict", x, "steps", inspect.signature(super().predict).bind(x, *args, **kwargs).arguments)
+        self._check_first(x, "predict")
+        return super().predict(x, *args, **kwargs)
+
+    def _check_first(self, data: Any, method: str) -> None:
+        """Raises UserError for what `fit`, or another method, cannot use, as far as the first batch shows it."""
         if callable(getattr(data, "batches", None)):  # a `SequenceDataset`, or the class of one
             raise UserError(
-                "fit takes batches of a dataset: "
+                f"{method} takes batches of a dataset: "
                 "fit(sequences.batches('train', batch_size=16, num_frames=8, seed=0), steps_per_epoch=100)."
             )
         if isinstance(data, tf.data.Dataset):
             for batch in data.take(1):
-                self._check_frames(_without_targets(batch), views=True)
+                frames = _without_targets(batch)
+                self._check_frames(frames, views=method == "fit")
+                if method == "fit":
+                    self.options.check_num_frames(frames.shape[-4])
         elif isinstance(data, keras.utils.PyDataset):
-            self._check_frames(_without_targets(data[0]))
+            self._check_first(_without_targets(data[0]), method)
         elif isinstance(data, tuple):  # with targets, which are not used
-            self._check_first(data[0])
+            self._check_first(data[0], method)
         elif isinstance(data, list):
-            raise UserError("fit takes an array [S, N, H, W, C] of all sequences, not a list; np.stack makes it one.")
+            raise UserError(
+                f"{method} takes an array [S, N, H, W, C] of all sequences, not a list; np.stack makes it one."
+            )
         elif isinstance(data, (np.ndarray, tf.Tensor)):
             self._check_frames(data)
+            if method == "fit":
+                self.options.check_num_frames(data.shape[1])
 
     def _check_frames(self, frames: tf.Tensor | np.ndarray, views: bool = False) -> None:
         """Raises UserError unless frames are uint8, or floats in [0, 1], `[B, N, H, W, C]`.
@@ -549,6 +582,13 @@ class DDR(Bounds, keras.Model):
         That fails for uint8, and is not needed: everything but the optimizer is built from the start.
         """
         super()._maybe_symbolic_build()
+
+
+def _check_end(method: str, data: Any, steps: str, given: dict[str, Any]) -> None:
+    """Raises UserError if a dataset never ends, and no number of steps is given."""
+    endless = isinstance(data, tf.data.Dataset) and data.cardinality() == tf.data.INFINITE_CARDINALITY
+    if endless and given.get(steps) is None:
+        raise UserError(f"The batches never end, so {method} needs to know how many to take: {steps}=100, for example.")
 
 
 class _StopAtNaN(keras.callbacks.Callback):

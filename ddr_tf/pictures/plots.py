@@ -369,8 +369,8 @@ def draw_samples(frames: np.ndarray) -> Figure:
     left, top = 0.2, 0.2
     figure = Figure((TEXT_WIDTH, top + _height(sheet, TEXT_WIDTH - left) + 0.03))
     axes = _show(figure, sheet, left, top, TEXT_WIDTH - left)
-    axes.set_ylabel(r"$f \sim p(f)$", labelpad=2)
-    axes.set_title(r"$z \sim p(z\,|\,f)$", pad=2)
+    axes.set_ylabel("$f$", labelpad=2)
+    axes.set_title("$z$", pad=2)
     return figure
 
 

@@ -5,15 +5,16 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from ddr_tf.errors import UserError
 from ddr_tf.files import open_regular
-from ddr_tf.folders import TABLE_SUFFIXES, Unused, natural_order, walk
+from ddr_tf.folders import TABLE_SUFFIXES, VIDEO_SUFFIXES, Unused, natural_order, no_data, walk
 from ddr_tf.images import (
     MAX_DECODING_MB,
     TooLargeError,
@@ -28,7 +29,6 @@ from ddr_tf.images import (
 )
 from ddr_tf.preparation.opencv import opencv
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))
 # Videos where they hold several pictures, images where they hold one.
 SERIES_SUFFIXES = frozenset((".gif", ".webp", ".tif", ".tiff", ".png", ".apng", ".avif", ".fli", ".flc"))
 VIDEO_PIXEL_BYTES = 24  # the frame in two colour orders, and the few that the decoder keeps
@@ -78,11 +78,11 @@ class _Candidate(NamedTuple):
 
 
 def is_series(path: Path) -> bool:
-    """Whether a file holds several pictures; one that cannot be read counts as a video, if most of its kind are."""
+    """Whether a file holds several pictures, smaller versions apart; damaged ones count as most of their kind are."""
     try:
         with opened(path) as (_, image):
-            return count_pictures(image) > 1
-    except ValueError:
+            return count_pictures(image) > 1 and len(list(islice(each_picture(image, path.stat().st_size), 2))) > 1
+    except (OSError, ValueError):
         return path.suffix.lower() in (".gif", ".webp")
 
 
@@ -116,6 +116,10 @@ def _candidates(root: Path) -> tuple[list[_Candidate], dict[str, str]]:
     """All that a folder holds, names as they are; and what is not used of it."""
     candidates, unused = [], Unused()
     for folder, folders, names in walk(root, on_error=lambda error: unused.add(error.filename, str(error.strerror))):
+        if Path(folder) != root and (kind := no_data(folder, [*folders, *names])):
+            unused.add(folder, kind)
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             if os.path.islink(os.path.join(folder, name)):
@@ -270,16 +274,38 @@ class Reader:
                     whole, frame = video.retrieve()
                     if whole:
                         yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            # By time, since many containers do not know their number of frames; by frames where times are unknown.
-            rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-            seconds = max(seconds, number / rate)
-            promised = video.get(cv2.CAP_PROP_FRAME_COUNT) / rate
-            if promised - seconds > max(0.5, promised / 20):
-                self.note = f"damaged: {number} frames can be decoded, {seconds:.1f} of {promised:.1f} seconds"
+            self.note = _note_of(video, number, seconds)
         except cv2.error as error:
             self.note = f"damaged: cannot be decoded beyond frame {number} ({error.err})"
         finally:
             video.release()
+
+
+def _note_of(video: Any, number: int, seconds: float) -> str:
+    """What to say of an OpenCV video that gave so many frames, the last one at this time, and no more; or ""."""
+    cv2 = opencv()
+    if not number:
+        return (
+            "OpenCV opens it and decodes nothing: it is damaged, or of a codec that OpenCV lacks, so that ffmpeg -i IN "
+            "-c:v libx264 OUT.mp4 may help"
+        )
+    notes = []
+    # By time, since many containers do not know their number of frames; by frames where times are unknown.
+    rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+    seconds = max(seconds, number / rate)
+    promised = video.get(cv2.CAP_PROP_FRAME_COUNT) / rate
+    if promised - seconds > max(0.5, promised / 20):
+        notes.append(
+            f"{number} frames can be decoded, {seconds:.1f} of {promised:.1f} seconds: it is cut short, trimmed "
+            "without being encoded again, or its sound is longer"
+        )
+    width, height = video.get(cv2.CAP_PROP_SAR_NUM), video.get(cv2.CAP_PROP_SAR_DEN)  # of a pixel; 0 if not known
+    if min(width, height) > 0 and width != height:
+        notes.append(
+            f"its pixels are {width / height:.3g} times as wide as high, so frames are distorted; ffmpeg -i IN -vf "
+            "scale=iw*sar:ih,setsar=1 OUT.mp4 makes them square"
+        )
+    return "; ".join(notes)
 
 
 def _is_whole(error: ValueError) -> bool:

@@ -109,6 +109,7 @@ class Summary:
       notes: Reason by path of sequences that were written, but not from everything that the source promised.
       remarks: What is worth a look by path of the first sequence that it is about.
       unused: Reason by path of what else is in the input, one path for each kind.
+      keeps_names: Whether all frames are called as the images that they come from, and not by numbers.
     """
 
     sequences: int = 0
@@ -118,6 +119,7 @@ class Summary:
     notes: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
+    keeps_names: bool = False
 
     def __str__(self) -> str:
         text = f"{self.sequences} sequences, {self.frames} frames"
@@ -362,7 +364,8 @@ def prepare(source: Path, out: Path, settings: Settings, workers: int | None = N
         report = Report(out, source, unused)
         present = {one.name for one in sources if (out / one.name).is_dir()}
         report.keep(one for one in sources if one.name in present)
-        summary = Summary(present=len(present), unused=report.unused)
+        keeps_names = not settings.boxes and all(one.names_of_frames() for one in sources)
+        summary = Summary(present=len(present), unused=report.unused, keeps_names=keeps_names)
         missing = [one for one in sources if one.name not in present]
         preparation = Preparation(out, settings)
         _write_all(missing, preparation, workers, summary, report)

@@ -17,6 +17,7 @@ from ddr_tf.errors import UserError
 from ddr_tf.files import local_path
 from ddr_tf.folders import Unused, escaped, natural_order, unknown_kind
 from ddr_tf.images import (
+    ONLY_SMALLER,
     FrameFormat,
     is_named_as_image,
     max_of_16_bits,
@@ -243,7 +244,7 @@ class FrameReader:
             account.saw(file, frame.max_value, frame.deep_colour)
             yield file.name if frame.num_pictures == 1 else picture_name(file.name, number), frame.pixels
         if not number:
-            raise ValueError("it holds only smaller versions of a picture")
+            raise ValueError(ONLY_SMALLER)
 
     def _image(self, image: Image.Image, account: _Account) -> np.ndarray:
         """A Pillow image, at the picture where it is, as uint8 `[H, W, C]`."""

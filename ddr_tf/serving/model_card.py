@@ -12,7 +12,7 @@ from ddr_tf.data.sequence_dataset import HELD_OUT
 from ddr_tf.errors import UserError
 from ddr_tf.evaluation import summary
 from ddr_tf.model.ddr import DDR
-from ddr_tf.runs import BEST, CONFIG, DATASET, EVALUATION, RECIPE, read_dataset, read_metrics, read_record
+from ddr_tf.runs import BEST, CONFIG, DATASET, RECIPE, read_dataset, read_metrics, read_record
 from ddr_tf.tables import markdown_table
 
 INTENDED_USE = (
@@ -30,7 +30,7 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
 
     Args:
       model: The final model of the run.
-      run_dir: Folder of a finished run; its `evaluation.json` is used if it is there.
+      run_dir: Folder of a finished run; its `evaluation.json` is used if it is there, and of this model.
       name: Of the exported model.
       weights: dtype in which they are kept.
       checkpoint: See `runs.load_model`; only the model of the best is what `evaluation.json` is about.
@@ -39,7 +39,7 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
       UserError: If a file of the run cannot be read.
     """
     record = read_record(run_dir)
-    evaluation = _evaluation(run_dir / EVALUATION)
+    evaluation = summary.read_evaluation_of(run_dir)
     dataset = {"licence": None, "splits": None} | _described_dataset(run_dir, record)
     height, width, channels = model.frame_shape
     best_step = record.get("best_step") or record["step"]  # early versions have kept the last alone
@@ -66,7 +66,9 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
             **{package: metadata.version(package) for package in ("tensorflow", "keras")},
         },
         "held_out": _held_out_at(step, run_dir),
-        "evaluation": evaluation if step == best_step else None,
+        "evaluation": {name: metric._asdict() for name, metric in evaluation.items()}
+        if evaluation and step == best_step
+        else None,
         "config": _read_config(run_dir / CONFIG),
     }
 
@@ -76,13 +78,6 @@ def _described_dataset(run_dir: Path, record: Mapping[str, Any]) -> dict[str, An
     if not (run_dir / DATASET).exists():  # runs of earlier versions have none
         return {"name": str(record["settings"].get("train.sequences")).strip("@")}
     return {key: value for key, value in read_dataset(run_dir).items() if key != RECIPE}
-
-
-def _evaluation(path: Path) -> dict[str, dict[str, float | None]] | None:
-    """Name of a metric -> its numbers; None: the run was not evaluated."""
-    if not path.exists():
-        return None
-    return {name: metric._asdict() for name, metric in summary.read_metrics(path).items()}
 
 
 def _read_config(path: Path) -> str:

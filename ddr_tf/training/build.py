@@ -7,7 +7,6 @@ import keras
 from ddr_tf import runs, shipped
 from ddr_tf.errors import UserError
 from ddr_tf.memory import check_memory
-from ddr_tf.model.architecture import TrainingOptions
 from ddr_tf.model.ddr import DDR
 from ddr_tf.training.devices import Devices
 from ddr_tf.training.settings import Settings
@@ -34,10 +33,12 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
     with devices.strategy.scope():
         keras.utils.set_random_seed(settings.seed & 0x7FFFFFFF)
         ddr = _begin(settings, frame_shape)
-        _check_static_frames(ddr.options, settings.num_frames)
+        ddr.options.check_num_frames(settings.num_frames)
         ratio = settings.final_learning_rate / settings.learning_rate
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps, ratio)
-        ddr.compile(optimizer=settings.optimizer(schedule), jit_compile=False)
+        optimizer = settings.optimizer(schedule)
+        _check_optimizer(optimizer)
+        ddr.compile(optimizer=optimizer, jit_compile=False)
         ddr.optimizer.build(ddr.trainable_variables)
     return ddr
 
@@ -58,13 +59,10 @@ def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
     return ddr
 
 
-def _check_static_frames(options: TrainingOptions, num_frames: int) -> None:
-    if options.num_static_frames >= num_frames:
-        raise UserError(
-            f"DDR.num_static_frames must leave frames to decode: it is {options.num_static_frames}, and "
-            f"train.num_frames {num_frames}."
-        )
-    if options.min_static_frames > num_frames:
-        raise UserError(
-            f"train.min_static_frames must be at most train.num_frames, {num_frames}, got {options.min_static_frames}."
-        )
+def _check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
+    """Raises UserError for what only Keras's own loop does, and so would be without effect, or wrong."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise UserError("train.optimizer: the loss is not scaled, so LossScaleOptimizer cannot be used; leave it out.")
+    for name in ("gradient_accumulation_steps", "use_ema"):
+        if getattr(optimizer, name, None):
+            raise UserError(f"train.optimizer: {name} is not possible here; leave it out.")

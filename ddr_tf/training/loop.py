@@ -16,7 +16,7 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.errors import UserError
 from ddr_tf.model.ddr import DDR
 from ddr_tf.pictures import contact_sheets
-from ddr_tf.runs import last_good
+from ddr_tf.runs import last_good, load_model
 from ddr_tf.training.build import build
 from ddr_tf.training.callbacks import Execution, HeldOut, Progress, StopIfNotFinite, TrainingLog
 from ddr_tf.training.checkpoints import steps_done
@@ -91,17 +91,20 @@ def train(
     given = locals()
     settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
     directory = _run_directory(run_dir)
-    devices = devices or make_devices(batch_sizes=[batch_size])
-    devices.check_batch_size(batch_size)
+    devices = devices or make_devices(batch_sizes=[settings.batch_size])
+    devices.check_batch_size(settings.batch_size)
     dataset = sequences if isinstance(sequences, SequenceDataset) else sequences()
     augmentation = settings.augmentation and settings.augmentation()
     ddr = build(settings, devices, dataset.frame_shape)
     # Everything that gin gives settings to has been made, so that the run's record has them all from the first on.
-    recorded = config.operative() or as_in_gin(settings, ddr, dataset, augmentation)
-    run = Run(directory, seed, dataset, devices, recorded)
-    with run.opened(ddr, steps) as start:
+    in_gin = config.operative() if config.is_called("train") else as_in_gin(settings, ddr, dataset, augmentation)
+    run = Run(directory, settings.seed, dataset, devices, in_gin)
+    with run.opened(ddr, settings.steps) as start:
         if run.finished:
             print(f"{run_dir} has already finished its {steps} steps.", flush=True)
+            finished = load_model(directory)
+            ddr.set_weights(finished.get_weights())
+            ddr.static_density, ddr.dynamic_density = finished.static_density, finished.dynamic_density
         else:
             fit(Training(settings, devices, dataset, augmentation, ddr, run), start)
     return ddr

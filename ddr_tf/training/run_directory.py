@@ -247,7 +247,9 @@ class Run:
     def _write_beginning(self, step: int) -> None:
         """Writes the settings, and what the data are, as they are now."""
         self._write_record(step, self.finished)  # first, since without it the others are of no run
-        files.write_text(self._directory / CONFIG, config.operative_text())
+        from_gin = config.is_called("train")
+        text = config.operative_text() if from_gin else "".join(f"{n} = {v}\n" for n, v in self._settings.items())
+        files.write_text(self._directory / CONFIG, text)
         files.write_json(self._directory / DATASET, self._dataset.description() | {RECIPE: recipe(self._dataset)})
         for split in (TRAIN, HELD_OUT):  # TensorFlow would say that something else is there in twenty lines
             (self._directory / LOGS / split).mkdir(parents=True, exist_ok=True)
@@ -255,8 +257,7 @@ class Run:
             tf.summary.create_file_writer(str(self._directory / LOGS / split)) for split in (TRAIN, HELD_OUT)
         )
         with self._train_writer.as_default():
-            text = "\n".join(f"    {line}" for line in config.operative_text().splitlines())
-            tf.summary.text("config", text, step=step)
+            tf.summary.text("config", "\n".join(f"    {line}" for line in text.splitlines()), step=step)
         with self._held_out_writer.as_default():
             hparams.hparams(_hyperparameters(self._settings), trial_id=self.shared.name)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from ddr_tf.data.augmentation import Augmentation
 from ddr_tf.data.sequence_dataset import SequenceDataset
@@ -22,6 +23,7 @@ _COUNTS = (
     "steps_per_execution",
     "held_out_batches",
 )
+GIVEN = ("noise_seed", "min_static_frames")  # what `train` gives `DDR`, and has settings of its own for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Settings:
     min_static_frames: int
 
     def __post_init__(self) -> None:
-        """Raises UserError if a setting is not possible."""
+        """Makes Python's numbers of NumPy's, and raises UserError if a setting is not possible."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
         for name in (*_COUNTS, "num_neighbours", "min_static_frames", "seed"):
             self._check_kind(name, numbers.Integral, "a whole number")
         for name in ("learning_rate", "final_learning_rate"):
@@ -65,7 +70,8 @@ class Settings:
             raise UserError(f"train.sequences must be a dataset, or a function that makes one, got {self.sequences!r}.")
         for name, example in (("model", "DDR"), ("optimizer", "Muon")):
             is_used = name != "model" or self.initial_model is None
-            if is_used and not callable(getattr(self, name)):
+            value = getattr(self, name)
+            if is_used and (not callable(value) or isinstance(value, keras.Model)):  # which can be called, too
                 raise UserError(f"train.{name} must be a class, such as {example}, got {getattr(self, name)!r}.")
         if not (self.augmentation is None or callable(self.augmentation)):
             raise UserError(f"train.augmentation must be a class or None, got {self.augmentation!r}.")
@@ -103,7 +109,8 @@ def as_in_gin(
     optimizer = ddr.optimizer
     parts = {
         "train": vars(settings),
-        "DDR": ddr.get_config() | {"dtype": ddr.dtype_policy.name},
+        "DDR": {name: value for name, value in ddr.get_config().items() if name not in GIVEN}
+        | {"dtype": ddr.dtype_policy.name},
         type(optimizer).__name__: optimizer.get_config(),
         type(dataset).__name__: dataset.arguments,
         "Augmentation": augmentation.settings if augmentation else {},

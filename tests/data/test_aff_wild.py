@@ -113,3 +113,26 @@ def test_annotations_that_are_no_files_are_passed_over(tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     with pytest.raises(UserError, match=r"a\.txt cannot be read .*a FIFO"):
         read_annotation(tmp_path / "a.txt")
+
+
+def test_linked_annotations_and_headers_with_spaces(data_dir, tmp_path_factory):
+    annotate(data_dir, "1-30-1280x720", "Train_Set", ["0.1,0.2"])
+    annotate(data_dir, "3-30-1280x720", "Validation_Set", ["0.3,0.4"])
+    elsewhere = tmp_path_factory.mktemp("annotations")
+    sets = data_dir / "aff_wild/annotations/VA_Set"
+    for split in ("Train_Set", "Validation_Set"):
+        (sets / split).rename(elsewhere / split)
+        (sets / split).symlink_to(elsewhere / split)
+    (elsewhere / "Train_Set/loop").symlink_to(sets)
+    path = elsewhere / "Validation_Set/3-30-1280x720.txt"
+    path.write_text(path.read_text().replace("valence,arousal", "Valence, Arousal"))
+    sequences = AffWild(str(data_dir), size=16)
+    np.testing.assert_allclose(sequences.frame_labels["valence"][[4, 12]], [0.1, 0.3], rtol=1e-6)
+    assert sequences.splits["held_out"].tolist() == [3]
+
+
+def test_annotations_without_their_header_are_remarked_on(data_dir, capsys):
+    annotate(data_dir, "1-30-1280x720", "Train_Set", ["0.1,0.2"]).write_text("0.1,0.2\n")
+    sequences = AffWild(str(data_dir), size=16)
+    assert sequences.remarks[-1].reason.startswith("no file in it begins with valence,arousal, so there are no labels")
+    assert sequences.remarks[-1].reason in capsys.readouterr().out

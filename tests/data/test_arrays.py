@@ -1,4 +1,6 @@
+import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +72,18 @@ def test_lists_of_frames_are_refused_as_other_arrays_are():
     frames = np.zeros((9, 16, 16, 1), np.uint8).tolist()
     with pytest.raises(ValueError, match=r"frames must be uint8 .* got int64"):
         ArrayDataset(frames, name="x", frame_counts=[2, 4, 3], splits=SPLITS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems reserve memory otherwise")
+def test_a_mapped_file_may_be_larger_than_the_memory(tmp_path):
+    count = 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    with (tmp_path / "a.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, 1024, 1024, 1)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        file.truncate(start + count * 2**20)  # a hole, which takes no place on the disk
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\7")
+    tensor = map_npy(tmp_path / "a.npy")
+    assert tensor.shape == (count, 1024, 1024, 1)
+    assert tf.gather(tensor, [count - 1])[0, -1, -1, 0] == 7

@@ -1,5 +1,6 @@
 """Folders of images as one array of frames: what is decoded, what is not used, and what is said of it."""
 
+import errno
 import os
 import re
 import struct
@@ -15,6 +16,7 @@ from conftest import all_frames, draw_image
 from conftest import frame_folders as of
 from ddr_tf.data import frame_store
 from ddr_tf.errors import UserError
+from ddr_tf.files import open_regular
 from ddr_tf.images import FrameFormat
 
 
@@ -258,3 +260,73 @@ def test_files_are_listed_in_natural_order_and_hidden_ones_are_not(folder):
     assert len(paths) == 19 and paths[8:10] == ["anna/frame 9.png", "anna/frame 10.png"]
     assert listed[0][1].st_size == (folder / paths[0]).stat().st_size
     assert remarks == unused == []
+
+
+def test_what_could_not_be_read_is_read_when_it_can(folder, monkeypatch):
+    def refused(path):
+        if path.name == "frame 2.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_regular(path)
+
+    monkeypatch.setattr("ddr_tf.images.open_regular", refused)
+    for _ in range(2):  # from the cache, too
+        sequences = of(folder, max_bad_fraction=0.2)
+        assert sequences.frame_counts.tolist() == [11, 2, 3]
+        assert {remark.reason for remark in sequences.remarks} >= {"[Errno 13] Permission denied"}
+    monkeypatch.undo()
+    assert of(folder).frame_counts.tolist() == [12, 3, 4]
+
+
+def test_runs_models_and_caches_below_the_root_are_no_data(folder, capfd):
+    expected = of(folder).ids
+    for place, names in {
+        "runs/faces": ("run.json", "config.gin", "swaps.png", "samples.png", "logs/a.png", "logs/b.png"),
+        "saved_models/faces/1": ("saved_model.pb", "assets.extra/examples/0.png", "assets.extra/examples/1.png"),
+    }.items():
+        for number, name in enumerate(names):
+            draw_image(folder / place / name, number, format="PNG")
+    for _ in range(2):
+        capfd.readouterr()
+        sequences = of(folder, cache_dir=str(folder / "cache"))
+        assert sequences.ids == expected
+        reasons = {remark.path: remark.reason for remark in sequences.remarks}
+        assert reasons[str(folder / "runs/faces")] == "a run of ddr_tf.train"
+        assert reasons[str(folder / "saved_models/faces/1")] == "an exported model"
+    assert "decoding" not in capfd.readouterr().err  # the cache does not change what it is made of
+
+
+def test_copies_are_found_in_their_sequence_and_in_others(folder):
+    blank = (folder / "anna/frame 1.png").read_bytes()
+    for name in ("x", "y", "z"):
+        (folder / "b/deep" / f"{name}.png").write_bytes(blank)
+    sequences = of(folder)
+    assert sequences.frame_counts.tolist() == [12, 4, 4]
+    kinds = [(remark.kind, Path(remark.path).name) for remark in sequences.remarks]
+    assert sorted(kinds) == [("left out", "y.png"), ("left out", "z.png"), ("noted", "x.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("clip.mp4", "tools/prepare_frames.py makes frames of videos"), ("anna.zip", "unpack it")]
+)
+def test_where_there_are_no_images_the_way_to_them_is_told(tmp_path, name, hint):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"content")
+    with pytest.raises(UserError, match=rf"There is no sequence .*; {name}: not an image .*; {hint}"):
+        of(tmp_path / "in")
+    with pytest.raises(UserError, match=f"{name} is a file; name a folder of images"):
+        of(tmp_path / "in" / name)
+
+
+def test_a_raw_file_beside_its_photograph_is_no_second_frame(folder):
+    for path in list((folder / "anna").iterdir()):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".dng"), "TIFF", tiffinfo={254: 1})
+    (folder / "anna/small.tif").write_bytes((folder / "anna/frame 1.dng").read_bytes())
+    with Image.open(folder / "anna/small.tif") as image:
+        image.encoderinfo = {"tiffinfo": {254: 1}}
+        image.save(folder / "b/deep/both.tif", save_all=True, append_images=[image], tiffinfo={254: 1})
+    sequences = of(folder, max_bad_fraction=0.1)
+    assert sequences.frame_counts.tolist() == [13, 3, 4]  # of an image that is named so, the smaller version is used
+    reasons = {Path(remark.path).name: remark.reason for remark in sequences.remarks}
+    assert reasons["both.tif"] == "it holds only smaller versions of a picture"
+    assert reasons["frame 1.dng"] == "not an image by name or content (.dng); 12 of this kind"

@@ -158,6 +158,10 @@ def test_words_among_numbers_are_remarked_on(folder, cells, said, capsys):
         (["$3", "$4"] * 6, "is of classes, since its numbers have units, signs or spaces (as '$3'); if it is"),
         (["1 500", "2 500"] * 6, "is of classes, since its numbers have units, signs or spaces (as '1 500')"),
         (["0:03", "3/4"] * 6, "is of classes, since its numbers have units, signs or spaces"),
+        (["500 g", "2 kg"] * 6, "is of classes, since its numbers have units, signs or spaces (as '2 kg')"),
+        (["3 years", "4 years"] * 6, "is of classes, since its numbers have units, signs or spaces (as '3 years')"),
+        (["0_neutral", "1_smile"] * 6, None),
+        (["1 sad", "2 angry"] * 6, None),
     ],
 )
 def test_values_that_were_hardly_meant_so_are_remarked_on(folder, cells, said):
@@ -335,3 +339,28 @@ def test_labels_of_nothing_thousands_and_names_of_metrics_are_remarked_on(folder
     assert reasons("sequence;income\nanna;0,500\nb/deep;31,000\n") == []
     (said,) = reasons("sequence,identity\nanna,x\n")
     assert "the label identity is called label_identity in the names of metrics" in said
+
+
+@pytest.mark.parametrize("column", ["filename", "image", "Path", "file"])
+def test_a_column_of_files_beside_the_sequence_names_frames(folder, column):
+    (folder / "labels.csv").write_text(f"sequence,{column},smile\nanna,frame 2.png,1\nb/deep,frame 3.png,0.5\n")
+    sequences = of(folder)
+    assert list(sequences.frame_labels) == ["smile"]
+    assert sequences.frame_labels["smile"][sequences.rows(0, 1)] == 1
+    assert sequences.frame_labels["smile"][sequences.rows(1, 2)] == 0.5
+    assert not sequences.static_labels
+
+
+def test_a_column_of_that_name_may_be_a_label_of_sequences(folder):
+    (folder / "labels.csv").write_text("sequence,image,age\nanna,portraits/1.png,31\nb/deep,portraits/2.png,40\n")
+    assert list(of(folder).static_labels) == ["image", "age"]
+
+
+@pytest.mark.parametrize("row", ["anna,frame 2.jpg", "anna,anna/frame 2.webp"])
+def test_names_of_images_that_were_written_as_another_type_since(folder, row):
+    (folder / "labels.csv").write_text(f"sequence,frame,smile\n{row},1\n")
+    sequences = of(folder)
+    assert sequences.frame_labels["smile"][sequences.rows(0, 1)] == 1
+    (folder / "labels.csv").write_text(f"file,smile\nanna/{row.rpartition('/')[2].removeprefix('anna,')},1\n")
+    sequences = of(folder)
+    assert sequences.frame_labels["smile"][sequences.rows(0, 1)] == 1

@@ -110,3 +110,11 @@ def test_classes_never_become_numbers_and_what_is_not_known_is_nan():
     assert as_classes(angles) == {}
     np.testing.assert_array_equal(as_numbers(angles)["angle"], np.arange(-10, 16))
     assert left_out({"town": town, "few": few["few"], "age": town}, ("town", "few")) == {"town": 25}
+
+
+def test_what_never_varies_is_no_feat_to_read():
+    random = np.random.RandomState(0)
+    owner, values = np.repeat(np.arange(40), 5), random.normal(size=(200, 3))
+    padded = np.concatenate([values, np.zeros((200, 3))], axis=1)
+    codes = random.normal(size=(200, 4))
+    assert explained(codes, padded, owner) == explained(codes, values, owner) < 0.05

@@ -1,3 +1,5 @@
+import types
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,23 @@ def test_a_model_is_measured_with_both_densities():
     )
     assert measured["sample_novel_fraction"].chance == pytest.approx(296 / 1296)
     assert measured["sample_psnr"] == measured["sample_psnr_standard"]  # nothing was fitted yet
+
+
+def test_labels_that_are_not_known_of_all_are_compared_where_they_are():
+    numbers, held_out = np.arange(1296), puppets().splits[HELD_OUT][:60]
+    found = nearest(true_frames(held_out))
+    partly = types.SimpleNamespace(
+        splits=puppets().splits,
+        num_sequences=puppets().num_sequences,
+        static_labels={
+            "known": numbers % 4,
+            "half": np.where(numbers % 2, -1, numbers // 2 % 3),
+            "never": np.where(np.isin(numbers, held_out), -1, numbers % 2),
+        },
+    )
+    diversity = {name: each.value for name, each in compared(found, found, partly).items() if "diversity" in name}
+    known = held_out[held_out % 2 == 0]
+    shares = np.bincount(known // 2 % 3) / len(known)
+    expected = -np.sum(shares * np.log(shares)) / np.log(3)
+    assert diversity.keys() == {"diversity_known", "diversity_half"}
+    assert diversity["diversity_half"] == pytest.approx(expected)

@@ -42,6 +42,8 @@ def test_reconstructions_are_set_against_those_with_z_of_another_frame():
     assert found["reconstruction_psnr"].chance == pytest.approx(psnr(others, swaps.source).mean())
     assert found["reconstruction_ssim"].chance == pytest.approx(ssim(others, swaps.source).mean())
     assert found["reconstruction_psnr"].chance < 25
+    alone = draw_swaps(Copies(), puppets(), seed=0, num_frames=1, num_pairs=8, transfers=direct_transfer)
+    assert measure_swaps(puppets(), alone)["reconstruction_psnr"][:2] == (120, None)
 
 
 def test_noise_scores_chance():

@@ -227,3 +227,38 @@ def test_callbacks_and_positional_arguments_of_fit_count():
 def test_sizes_of_another_kind_are_refused(shape, sizes, message):
     with pytest.raises(UserError, match=message):
         DDR(shape, **TINY | sizes)
+
+
+def test_what_evaluate_and_predict_cannot_use_is_refused():
+    model = DDR((16, 16, 1), **TINY)
+    model.compile("adam")
+    good = np.ones((2, 2, 16, 16, 1), np.float32)
+    endless = tf.data.Dataset.from_tensors(good).repeat()
+    for call, message in (
+        (lambda: model.evaluate(200 * good), "got values from 200 to 200"),
+        (lambda: model.evaluate(good.astype(bool)), "must be uint8, or floats in .*, got bool"),
+        (lambda: model.predict(good.astype(np.int32)), "must be uint8, or floats in .*, got int32"),
+        (lambda: model.evaluate(good, sample_weight=np.ones(2)), "evaluate takes no sample_weight"),
+        (lambda: model.evaluate(endless), "The batches never end, so evaluate needs to know .*: steps=100"),
+        (lambda: model.predict(endless), "The batches never end, so predict needs to know .*: steps=100"),
+        (lambda: model.predict([good]), "predict takes an array"),
+        (lambda: model.fit(endless), "The batches never end, so fit needs to know .*: steps_per_epoch=100"),
+        (lambda: model.fit(good, validation_data=endless), "validation_steps=100"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+    assert set(model.evaluate(endless, steps=2, verbose=0, return_dict=True)) >= {"elbo", "kl_static"}
+    assert model.predict(good, verbose=0)["static_mean"].shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"num_static_frames": 2}, "must leave frames to decode"), ({"min_static_frames": 3}, "must be at most")],
+)
+def test_sequences_too_short_for_the_options_are_refused(options, message):
+    model = DDR((16, 16, 1), **TINY | options)
+    model.compile("adam")
+    good = np.ones((2, 2, 16, 16, 1), np.float32)
+    for given in (good, tf.data.Dataset.from_tensors(good), tf.data.Dataset.from_tensors(good[:, None].repeat(2, 1))):
+        with pytest.raises(UserError, match=message):
+            model.fit(given, verbose=0)

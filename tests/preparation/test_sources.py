@@ -84,3 +84,28 @@ def test_what_is_no_file_is_not_read(tmp_path, kind):
         assert "cannot be" in str(error)
     else:
         assert (frames, note) == ([], "1 images cannot be read, the first is a.png")
+
+
+def test_a_thumbnail_makes_no_series(tmp_path):
+    for number in (1, 2):
+        image = Image.new("RGB", (32, 32), (number, 0, 0))
+        small = image.resize((8, 8))
+        small.encoderinfo = {"tiffinfo": {254: 1}}
+        (tmp_path / "anna").mkdir(exist_ok=True)
+        image.save(tmp_path / f"anna/{number}.tif", save_all=True, append_images=[small])
+    (source,), _ = find_sources(tmp_path)
+    assert (source.name, len(source.images)) == ("anna", 2)
+
+
+def test_folders_that_systems_and_runs_leave_are_passed_over(tmp_path):
+    for name in ("anna/1.png", "anna/2.png", "anna/@eaDir/1.png/a.jpg", "$RECYCLE.BIN/old/1.png", "runs/x/swaps.png"):
+        draw(tmp_path / name)
+    for name in ("run.json", "config.gin"):
+        (tmp_path / "runs/x" / name).write_text("")
+    sources, unused = find_sources(tmp_path)
+    assert [source.name for source in sources] == ["anna"]
+    assert unused == {
+        str(tmp_path / "$RECYCLE.BIN"): "a folder that systems leave ($RECYCLE.BIN)",
+        str(tmp_path / "anna/@eaDir"): "a folder that systems leave (@eaDir)",
+        str(tmp_path / "runs/x"): "a run of ddr_tf.train",
+    }

@@ -10,6 +10,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from cv2 import VideoCapture
 from PIL import Image
 
 from ddr_tf.errors import UserError
@@ -208,7 +209,7 @@ def test_what_is_broken_is_reported_and_the_rest_is_prepared(tmp_path):
     assert 15 < len(names(tmp_path / "out" / "half")) < 35
     assert summary.notes.keys() == {"half.avi", "images"}
     assert summary.notes["images"] == "1 images cannot be read, the first is 2.png"
-    assert summary.notes["half.avi"].startswith("damaged: ")
+    assert "of 2.0 seconds: it is cut short" in summary.notes["half.avi"]
     undecodable = "cannot be decoded: damaged, empty or not a video"
     assert summary.skipped == {
         "no_index.mp4": undecodable,
@@ -571,3 +572,45 @@ def test_pictures_of_32_bits_need_a_range(tmp_path):
     assert "2 images cannot be read, the first is 1.tif (32 bits a pixel" in report
     assert prepare(tmp_path / "in", tmp_path / "out", Settings(image_type="png", value_range=(0, 1))).frames == 5
     assert read(tmp_path / "out/stack/00003.png")[0, :, 0].tolist() == [0] * 8 + [255] * 8
+
+
+class Video:
+    """An OpenCV video as it would be; its own class cannot be inherited from."""
+
+    def __init__(self, *arguments):
+        self._video = VideoCapture(*arguments)
+
+    def __getattr__(self, name):
+        return getattr(self._video, name)
+
+
+class Anamorphic(Video):
+    def get(self, name):
+        return {cv2.CAP_PROP_SAR_NUM: 2.0, cv2.CAP_PROP_SAR_DEN: 1.0}.get(name, self._video.get(name))
+
+
+class Undecodable(Video):
+    def grab(self):
+        return False
+
+
+def test_pixels_that_are_not_square_are_noted(tmp_path, monkeypatch):
+    make_video(tmp_path / "in/a.mp4")
+    assert not prepare(tmp_path / "in", tmp_path / "plain", Settings()).notes
+    monkeypatch.setattr(cv2, "VideoCapture", Anamorphic)
+    notes = prepare(tmp_path / "in", tmp_path / "out", Settings()).notes
+    assert notes["a.mp4"].startswith("its pixels are 2 times as wide as high, so frames are distorted; ffmpeg -i IN")
+
+
+def test_a_codec_that_opencv_lacks_is_said(tmp_path, monkeypatch):
+    make_video(tmp_path / "in/a.mp4")
+    monkeypatch.setattr(cv2, "VideoCapture", Undecodable)
+    with pytest.raises(UserError, match=r"no frames .OpenCV opens it and decodes nothing: it is damaged"):
+        prepare(tmp_path / "in", tmp_path / "out", Settings())
+
+
+def test_whether_frames_keep_the_names_of_images(tmp_path):
+    make_images(tmp_path / "in/anna", ["smile.png", "frown.png"])
+    assert prepare(tmp_path / "in", tmp_path / "out", Settings()).keeps_names
+    make_video(tmp_path / "in/clip.mp4")
+    assert not prepare(tmp_path / "in", tmp_path / "more", Settings()).keeps_names

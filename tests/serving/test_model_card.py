@@ -6,6 +6,9 @@ import shutil
 import pytest
 
 from ddr_tf.errors import UserError
+from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.settings import Settings
+from ddr_tf.evaluation.summary import read_evaluation, write_evaluation
 from ddr_tf.runs import load_model
 from ddr_tf.serving.model_card import markdown, model_card
 
@@ -44,3 +47,15 @@ def test_runs_without_a_description_of_their_data(run_dir, tmp_path):
     os.mkfifo(tmp_path / "config.gin")
     with pytest.raises(UserError, match=r"config\.gin cannot be read \(it is a FIFO"):
         model_card(model, tmp_path, "puppets", "float32")
+
+
+def test_an_evaluation_of_another_model_is_not_its_own(run_dir, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    write_evaluation(run, {"swap_psnr": Metric(20.0)}, Settings())
+    assert model_card(load_model(run), run, "puppets", "float32")["evaluation"]["swap_psnr"]["value"] == 20
+    assert read_evaluation(run, Settings())["swap_psnr"].value == 20
+    assert read_evaluation(run, Settings(num_seeds=1)) is None
+    load_model(run).save(run / "model.keras")  # as training on for longer does; the time does not matter
+    os.utime(run / "model.keras", (0, 0))
+    assert model_card(load_model(run), run, "puppets", "float32")["evaluation"] is None
+    assert read_evaluation(run, Settings()) is None

@@ -1,5 +1,6 @@
 import functools
 
+import keras
 import numpy as np
 import pytest
 
@@ -56,3 +57,17 @@ def test_frames_for_f_alone_are_not_decoded(tmp_path):
         train(str(tmp_path / "other"), **SETTINGS | {"model": model, "num_frames": 3})
     with pytest.raises(UserError, match=r"min_static_frames must be at most train\.num_frames, 3, got 4"):
         train(str(tmp_path / "few"), **SETTINGS | {"min_static_frames": 4, "num_frames": 3})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (functools.partial(keras.optimizers.Adam, gradient_accumulation_steps=4), "gradient_accumulation_steps is not"),
+        (functools.partial(keras.optimizers.Adam, use_ema=True), "use_ema is not possible here; leave it out"),
+        (lambda rate: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(rate)), "the loss is not scaled"),
+    ],
+)
+def test_what_only_the_loop_of_keras_does_is_refused(tmp_path, optimizer, message):
+    with pytest.raises(UserError, match=f"train.optimizer: {message}"):
+        train(str(tmp_path / "run"), **SETTINGS | {"optimizer": optimizer})
+    assert not (tmp_path / "run").exists()

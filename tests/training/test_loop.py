@@ -54,6 +54,16 @@ def test_a_finished_run_can_go_on_for_longer(finished, tmp_path):
     assert json.loads((run / "run.json").read_text())["step"] == 9
 
 
+def test_a_finished_run_gives_its_model_again(finished, tmp_path):
+    model, folder = finished
+    run = shutil.copytree(folder, tmp_path / "run")
+    again = train(str(run), **SETTINGS)
+    for left, right in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    for left, right in zip(model.sample_codes(2, 2, [0, 0]), again.sample_codes(2, 2, [0, 0]), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_a_damaged_shard_stops_the_run_in_one_line(tmp_path, split):
     write_shards(RandomDataset(), tmp_path / "shards")

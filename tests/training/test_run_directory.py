@@ -170,6 +170,16 @@ def test_a_run_that_was_started_from_python_keeps_its_settings(from_python):
     )
     for text in settings.values():
         assert text.startswith("@") or repr(ast.literal_eval(text)) == text
+    assert not settings.keys() & {"DDR.noise_seed", "DDR.min_static_frames"}  # train.seed and .min_static_frames
+    lines = (from_python[1] / "config.gin").read_text().splitlines()
+    assert lines == [f"{name} = {value}" for name, value in settings.items()]
+
+
+def test_settings_from_python_are_not_those_that_gin_was_told_before(tmp_path):
+    config.load([], ["Augmentation.blend = 0.25"])
+    config.call(Augmentation)
+    train(str(tmp_path), **SETTINGS | {"steps": 1})
+    assert json.loads((tmp_path / "run.json").read_text())["settings"]["train.steps"] == "1"
 
 
 @pytest.mark.parametrize(

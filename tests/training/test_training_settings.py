@@ -1,12 +1,13 @@
 import inspect
 import os
 
+import numpy as np
 import pytest
 
 from ddr_tf.errors import UserError
 from ddr_tf.training.loop import train
 from ddr_tf.training.settings import Settings
-from tiny import SETTINGS
+from tiny import SETTINGS, TINY
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ from tiny import SETTINGS
         ({"seed": None}, "train.seed must be a whole number, got None"),
         ({"learning_rate": "a"}, "train.learning_rate must be a number, got 'a'"),
         ({"sequences": "puppets"}, "train.sequences must be a dataset, or a function that makes one, got 'puppets'"),
+        ({"model": TINY(frame_shape=(16, 16, 1))}, "train.model must be a class, such as DDR, got <"),
         ({"optimizer": "adam"}, "train.optimizer must be a class, such as Muon, got 'adam'"),
         ({"augmentation": True}, "train.augmentation must be a class or None, got True"),
     ],
@@ -58,3 +60,8 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"The name of the run directory '.*\\udcff' is no text in UTF-8; give another"):
         train(os.fsdecode(bytes(tmp_path / "run") + b"\xff"), **SETTINGS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    made = settings(seed=np.arange(3)[1], batch_size=np.int64(4), learning_rate=np.float64(1e-3))
+    assert [type(value) for value in (made.seed, made.batch_size, made.learning_rate)] == [int, int, float]
