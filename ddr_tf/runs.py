@@ -172,8 +172,8 @@ def check_same_data(run_dir: Path, record: Mapping[str, Any], dataset: SequenceD
         )
     if None not in (record.get("content"), dataset.content) and record["content"] != dataset.content:
         raise UserError(
-            f"The data have changed since {run_dir} was begun: files have other sizes now. Bring back the data, or "
-            "give another --run_dir."
+            f"The data have changed since {run_dir} was begun: files have other sizes now, or arrays other pixels. "
+            "Bring back the data, or give another --run_dir."
         )
 
 

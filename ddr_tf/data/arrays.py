@@ -1,5 +1,6 @@
 """Sequences whose frames lie one after the other in one array, in memory or in a memory-mapped file."""
 
+import hashlib
 import math
 import mmap
 import sys
@@ -14,6 +15,7 @@ from ddr_tf.errors import UserError
 from ddr_tf.files import open_regular
 
 ALIGNMENT = 64  # bytes
+MAX_DIGESTED = 1000  # frames
 # So that a file may be larger than the memory; Python names it from 3.13 on.
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
@@ -69,6 +71,12 @@ def shared_tensor(array: np.ndarray) -> tf.Tensor:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
+def _content(bank: np.ndarray) -> str:
+    """A digest of `MAX_DIGESTED` frames, evenly spaced, or of all."""
+    chosen = np.unique(np.linspace(0, len(bank) - 1, min(len(bank), MAX_DIGESTED)).astype(int))
+    return hashlib.blake2b(np.ascontiguousarray(bank[chosen]), digest_size=16).hexdigest()
+
+
 class ArrayDataset(SequenceDataset):
     """Sequences in one array: all frames of sequence 0, then all of sequence 1, and so on."""
 
@@ -92,6 +100,8 @@ class ArrayDataset(SequenceDataset):
                 f"{self.name}: frames must be uint8 [{self.frame_counts.sum()}, H, W, C], got {bank.dtype} "
                 f"{list(bank.shape)}."
             )
+        if isinstance(bank, np.ndarray) and self.content is None:
+            self.content = _content(bank)
         self._bank = tf.convert_to_tensor(bank)
         self._first = tf.constant(np.cumsum(self.frame_counts, dtype=np.int64) - self.frame_counts)
 

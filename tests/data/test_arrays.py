@@ -87,3 +87,13 @@ def test_a_mapped_file_may_be_larger_than_the_memory(tmp_path):
     tensor = map_npy(tmp_path / "a.npy")
     assert tensor.shape == (count, 1024, 1024, 1)
     assert tf.gather(tensor, [count - 1])[0, -1, -1, 0] == 7
+
+
+def test_arrays_of_other_pixels_are_other_data():
+    bank = np.zeros((9, 16, 16, 1), np.uint8)
+    given = dict(name="x", frame_counts=[2, 4, 3], splits=SPLITS)
+    content = ArrayDataset(bank, **given).content
+    assert ArrayDataset(bank.copy(), **given).content == content
+    bank[4, 3, 3, 0] = 1
+    assert ArrayDataset(bank, **given).content != content
+    assert ArrayDataset(tf.constant(bank), **given).content is None  # perhaps mapped, and not to be read now
