@@ -568,12 +568,12 @@ class DDR(Bounds, keras.Model):
         return norm
 
     def test_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`BOUND_METRICS` of the batches since the last `reset_metrics`; with the same noise for every batch."""
+        """`BOUND_METRICS`, means over the sequences since the last `reset_metrics`; the same noise for every batch."""
         frames = as_float(_without_targets(frames))
         terms = self.elbo_terms(frames, *self.noise(frames, tf.constant([self.options.noise_seed & 0x7FFFFFFF, 1])))
         metrics = _means_over_replicas(self.bound_metrics(frames, terms))
         for mean in self._held_out_means:
-            mean.update_state(metrics[mean.name])
+            mean.update_state(metrics[mean.name], sample_weight=tf.cast(tf.shape(frames)[0], tf.float32))
         return {mean.name: mean.result() for mean in self._held_out_means}
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:

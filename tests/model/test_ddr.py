@@ -262,3 +262,14 @@ def test_sequences_too_short_for_the_options_are_refused(options, message):
     for given in (good, tf.data.Dataset.from_tensors(good), tf.data.Dataset.from_tensors(good[:, None].repeat(2, 1))):
         with pytest.raises(UserError, match=message):
             model.fit(given, verbose=0)
+
+
+def test_a_last_batch_of_fewer_sequences_counts_for_less():
+    model = DDR((16, 16, 1), **TINY)
+    model.compile("adam")
+    frames_in = np.random.RandomState(0).uniform(size=(3, 2, 16, 16, 1)).astype(np.float32)
+
+    def elbo(given):
+        return model.evaluate(given, batch_size=2, verbose=0, return_dict=True)["elbo"]
+
+    assert elbo(frames_in) == pytest.approx((2 * elbo(frames_in[:2]) + elbo(frames_in[2:])) / 3, rel=1e-5)
