@@ -17,6 +17,9 @@ from PIL import Image
 from ddr_tf import export, runs
 from ddr_tf.data.puppets import Puppets
 from ddr_tf.errors import UserError
+from ddr_tf.evaluation.metric import Metric
+from ddr_tf.evaluation.settings import Settings
+from ddr_tf.evaluation.summary import write_evaluation
 from ddr_tf.serving import exporting
 from ddr_tf.serving import saved_model as saved_models
 
@@ -75,8 +78,7 @@ def exported(tmp_path_factory, run_dir):
     """An evaluated run's export with weights in float16."""
     folder = tmp_path_factory.mktemp("exported")
     shutil.copytree(run_dir, folder / "run")
-    figure = dict(value=21.5, standard_error=0.25, chance=12.0, ceiling=None)
-    (folder / "run/evaluation.json").write_text(json.dumps({"swap_psnr": figure}))
+    write_evaluation(folder / "run", {"swap_psnr": Metric(21.5, 0.25, 12.0)}, Settings())
     assert export.main([*flags(folder / "run", folder / "half"), "--weights", "float16"]) == 0
     return folder / "half/1"
 
@@ -128,7 +130,7 @@ def test_the_best_checkpoint_is_exported_unless_the_last_is_asked_for(tmp_path, 
     last.save(run / "model_last.keras")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"step": 4, "best_step": 2}))
-    (run / "evaluation.json").write_text(json.dumps({}))
+    write_evaluation(run, {"swap_psnr": Metric(21.5)}, Settings())
     frames = tf.constant(np.random.RandomState(0).uniform(size=(1, 2, 16, 16, 3)).astype(np.float32))
     for checkpoint, file, step in (("best", "model.keras", 2), ("last", "model_last.keras", 4)):
         out = tmp_path / checkpoint

@@ -255,7 +255,7 @@ def _percentiles(call: Callable[[], Any], num_calls: int) -> dict[str, float]:
 
 def _start_up(gin_file: str, bindings: Sequence[str], data_dir: str | None) -> dict[str, Any]:
     """Seconds from the start of a fresh `python -m ddr_tf.train` to the end of its first step; or why there is none."""
-    command = [sys.executable, "-m", "ddr_tf.train", "--gin_file", str(Path(gin_file).resolve())]
+    command = [sys.executable, "-m", "ddr_tf.train", "--gin_file", gin_file]
     for binding in (*bindings, "train.log_every=1"):  # so that the first step can be seen from outside
         command += ["--gin_param", binding]
     if data_dir is not None:

@@ -192,10 +192,11 @@ def plane_frames(model: DensityModel, codes: dict[str, tf.Tensor], across: int =
 def latent_plane(model: DensityModel, frames: tf.Tensor, num_sequences: int = 3) -> np.ndarray:
     """`plane_frames` for the f of several sequences of real frames `[S, N, H, W, C]`."""
     planes = plane_frames(model, model.encode(frames[:num_sequences]))
+    reach = f"over the mean +- {PLANE_REACH} standard deviations of p(z | f)"
+    others = ", the others at the mean" if model.dynamic_dim > 2 else ""
+    ways = f"z_1 to the right, z_2 up, each {reach}{others}" if model.dynamic_dim > 1 else f"z to the right, {reach}"
     return with_caption(
-        side_by_side([grid(plane) for plane in planes]),
-        f"The plane of z for {len(planes)} static codes: z_1 to the right, z_2 up, each over the mean "
-        f"+- {PLANE_REACH} standard deviations of p(z | f).",
+        side_by_side([grid(plane) for plane in planes]), f"The plane of z for {len(planes)} static codes: {ways}."
     )
 
 

@@ -59,7 +59,8 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
             "parameters": model.count_params(),
             "weights": weights,
         },
-        "training": {key: record[key] for key in ("seed", "training_minutes", "versions")} | {"step": step},
+        "training": {key: record[key] for key in ("seed", "training_minutes", "versions")}
+        | {"step": step, "steps": record["step"]},
         "exported_with": {
             "ddr_tf": ddr_tf.__version__,
             "python": platform.python_version(),
@@ -123,7 +124,7 @@ def markdown(card: Mapping[str, Any]) -> str:
             _evaluation_table(card["evaluation"]),
         ]
     else:
-        sections.append("`ddr_tf.evaluate` had not been run before the export.")
+        sections.append("`ddr_tf.evaluate` had not measured this model before the export.")
     sections += ["## Settings", f"```\n{card['config'].strip()}\n```"]
     return "\n\n".join(section.rstrip() for section in sections) + "\n"
 
@@ -146,11 +147,17 @@ def _model_rows(card: Mapping[str, Any]) -> dict[str, Any]:
         "static code f, dynamic code z": f"{model['static_dim']} and {model['dynamic_dim']} dimensions",
         "p(x given f, z)": _likelihood(model["pixel_stddev"]),
         "parameters": f"{model['parameters']:,}, kept as {model['weights']}",
-        "trained": f"{training['step']:,} steps, {training['training_minutes']} minutes",
+        "trained": _trained(training["step"], training.get("steps"), training["training_minutes"]),
         "seed": training["seed"],
         "with": _versions(training["versions"]),
         "exported with": _versions(card["exported_with"]),
     }
+
+
+def _trained(step: int, steps: int | None, minutes: float) -> str:
+    """In words: which step of how many it is; `minutes` are of all."""
+    of_run = f"{steps or step:,} steps, {minutes} minutes"
+    return of_run if steps in (None, step) else f"the model after {step:,} steps of a run of {of_run}"
 
 
 def _likelihood(stddev: float | None) -> str:

@@ -60,8 +60,9 @@ def _labels(dataset: SequenceDataset, numbers: np.ndarray) -> dict[str, np.ndarr
 
 def _words(dataset: SequenceDataset, name: str, values: np.ndarray) -> np.ndarray:
     """Values of a label as text: the words that they stand for where there are some."""
-    words = dataset.label_names.get(name)
-    return np.array([words[value] if value >= 0 else "" for value in values] if words else [f"{v:.4g}" for v in values])
+    if words := dataset.label_names.get(name):
+        return np.array([words[value] if value >= 0 else "" for value in values])
+    return np.array([str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values])
 
 
 def _write_points(
@@ -71,7 +72,8 @@ def _write_points(
     rows = ["\t".join(f"{value:.6g}" for value in point) for point in points]
     files.write_text(folder / f"{name}.tsv", "\n".join(rows) + "\n", sync=False)
     cells = zip(*labels.values(), strict=True)
-    lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in [tuple(labels), *cells]]
+    header = [tuple(labels)] if len(labels) > 1 else []  # TensorBoard takes that of a single column for a point
+    lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in [*header, *cells]]
     files.write_text(folder / f"{name}_labels.tsv", "\n".join(lines) + "\n", sync=False)
     with files.replaced(folder / f"{name}.png", sync=False) as partial:
         Image.fromarray(_sprite(thumbnails)).save(partial)

@@ -439,6 +439,10 @@ def test_a_slider_goes_from_one_to_the_other(page, server_url):
     mixed = 0.75 * f["A"] + 0.25 * f["B"]
     wanted = Client("puppets", server_url).predict("decode", static=[mixed], dynamic=[[z]])["frames"][0, 0]
     np.testing.assert_allclose(settled(page), 255 * wanted, atol=2)
+    text = page.js(Z)
+    page.click("#centre")  # of p(z | f) of the f that is shown
+    prior = Client("puppets", server_url).predict("prior", static=[mixed])
+    np.testing.assert_allclose(changed_z(page, text), prior["mean"][0], atol=0.006)
     slide(page, "#mix", 0.75)
     assert page.js("document.querySelector('input[name=who]:checked').value") == "B"
     page.click(".who label:first-of-type")
@@ -459,6 +463,9 @@ def test_a_link_shows_the_same_again(page, browser):
     assert page.js("document.querySelector('#slot-A .status').textContent") == (
         "6 frames, decoded from the codes of a link"
     )
+    other = re.sub("mix=[0-9.]+", "mix=0.8", link)
+    page.js(f"location.href = {json.dumps(other)}")  # as one that is pasted into the same tab
+    page.wait("document.getElementById('mix')?.value === '0.8'")
     page.open("about:blank")
     page.open(link.replace("mix=", "mix=7"))
     page.wait(f"{MESSAGES}.includes('The link is not one of this model, or is not whole.')")

@@ -29,7 +29,10 @@ def test_a_run_that_was_not_evaluated(run_dir):
     }
     text = markdown(card)
     assert text.startswith("# puppets\n\nResearch and experiments")
-    assert "`ddr_tf.evaluate` had not been run before the export." in text
+    assert "`ddr_tf.evaluate` had not measured this model before the export." in text
+    assert "2 steps, " in text and "of a run of" not in text
+    card["training"] |= {"step": 1, "training_minutes": 2.5}
+    assert "the model after 1 steps of a run of 2 steps, 2.5 minutes" in markdown(card)
 
 
 def test_runs_without_a_description_of_their_data(run_dir, tmp_path):

@@ -77,15 +77,18 @@ const current = () => slots[who].sequence;
 // The f that is shown
 function code() {
   const { A, B } = slots;
-  if (mix > 0 && mix < 1) return between(A.sequence.code, B.sequence.code, mix);
+  if (isBlended()) return between(A.sequence.code, B.sequence.code, mix);
   return current().code;
 }
+
+const isBlended = () => mix > 0 && mix < 1;
 
 class Slot {
   constructor(letter) {
     this.letter = letter;
     this.sequence = null; // {code, prior, zs, frames, pictures}
     this.attempt = 0;
+    this.described = ""; // what the sequence is
     this.box = by(`slot-${letter}`);
     this.box.classList.add(`of-${letter}`);
     this.box.append(by("slot-template").content.cloneNode(true));
@@ -130,6 +133,7 @@ class Slot {
   example(urls) {
     return this.become("encoding …", "never seen in training", async () => {
       const replies = await Promise.all(urls.map((url) => fetch(url)));
+      if (!replies.every((reply) => reply.ok)) throw new Error("the example frames cannot be fetched.");
       const files = await Promise.all(replies.map((reply) => reply.blob()));
       return { ...(await this.encoded(files)), example: true };
     });
@@ -169,7 +173,6 @@ class Slot {
   async become(busy, done, make) {
     const attempt = ++this.attempt;
     this.done = undefined;
-    const before = this.status.textContent;
     this.status.textContent = busy;
     this.box.setAttribute("aria-busy", "true");
     try {
@@ -178,14 +181,15 @@ class Slot {
       sequence.pictures = sequence.frames.map(dataUrl);
       this.sequence = sequence;
       const count = sequence.frames.length;
-      this.status.textContent = `${count} ${count === 1 ? "frame" : "frames"}, ${done}`;
+      this.described = `${count} ${count === 1 ? "frame" : "frames"}, ${done}`;
+      this.status.textContent = this.described;
       settled(this.letter);
       this.showStrip();
       choose(this.letter);
       showSwaps();
     } catch (error) {
       if (attempt !== this.attempt) return;
-      this.status.textContent = before;
+      this.status.textContent = this.described;
       report(this.letter, `Sequence ${this.letter}: ${error.message}`);
     }
     this.box.removeAttribute("aria-busy");
@@ -212,16 +216,20 @@ const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true
 
 // Whose f it is, and with it the plane
 function choose(letter) {
-  if (!slots[letter].sequence) return;
+  if (!slots[letter].sequence) return showWho();
   show(letter, letter === "A" ? 0 : 1);
   moveTo(slots[letter].sequence.zs[0]);
+}
+
+function showWho() {
+  by("mix").value = String(mix);
+  document.querySelector(`input[name=who][value=${who}]`).checked = true;
 }
 
 function show(letter, part) {
   who = letter;
   mix = part;
-  by("mix").value = String(part);
-  document.querySelector(`input[name=who][value=${letter}]`).checked = true;
+  showWho();
   pause();
   drawPlane();
   drawSliders();
@@ -229,7 +237,7 @@ function show(letter, part) {
 
 // An f between those of A and B; z stays, and the ellipses are those of this f
 function blend(part) {
-  if (!slots.A.sequence || !slots.B.sequence) return;
+  if (!slots.A.sequence || !slots.B.sequence) return showWho();
   const kept = z;
   show(part < 0.5 ? "A" : "B", part);
   moveTo(kept);
@@ -237,9 +245,10 @@ function blend(part) {
 }
 
 const showPrior = newest(async (static_) => {
+  const [whose, part, sequence] = [who, mix, current()];
   try {
     const prior = await model.prior(static_);
-    drawEllipses(prior);
+    if (whose === who && part === mix && sequence === current()) drawEllipses(prior);
     settled("prior");
   } catch (error) {
     report("prior", error.message);
@@ -261,6 +270,14 @@ function moveTo(position) {
     });
   }
   showDecoded(code(), z);
+}
+
+// To a place under p(z | f) of the f that is shown
+async function moveUnderPrior(place) {
+  pause();
+  let { prior } = current();
+  if (isBlended()) prior = await model.prior(code());
+  moveTo(place(prior));
 }
 
 const showDecoded = newest(async (static_, position) => {
@@ -529,6 +546,7 @@ function saveCodes() {
 
 async function copyLink() {
   const sequences = Object.fromEntries(Object.entries(slots).map(([letter, slot]) => [letter, slot.sequence]));
+  if (!Object.values(sequences).every(Boolean)) throw new Error("A link needs both sequences.");
   history.replaceState(null, "", `?model=${encodeURIComponent(model.name)}${toHash({ slots: sequences, mix, z })}`);
   const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
   by("kept").textContent = copied ? "The link is in the clipboard." : "The link is in the address bar.";
@@ -563,8 +581,11 @@ function showModel(names) {
 function listenToButtons() {
   const actions = {
     play: () => (playing === null ? play() : pause()),
-    centre: () => (pause(), moveTo(current().prior.mean)),
-    draw: async () => (pause(), moveTo(placed(await model.place(), current().prior))),
+    centre: () => moveUnderPrior((prior) => prior.mean),
+    draw: async () => {
+      const place = await model.place();
+      await moveUnderPrior((prior) => placed(place, prior));
+    },
     "save-picture": savePicture,
     "save-gif": saveGif,
     "save-codes": saveCodes,
@@ -593,13 +614,16 @@ async function fillSlots(hasExamples) {
   const state = fromHash(location.hash, model);
   if (location.hash.length > 1 && !state) report("link", "The link is not one of this model, or is not whole.");
   const examples = hasExamples ? await model.examples() : null;
+  let whole = true; // the link, as far as there is one
   for (const letter of ["B", "A"]) {
     const linked = state?.slots[letter];
     if (linked && !linked.example) await slots[letter].restore(linked);
     else if (examples?.[letter]) await slots[letter].example(examples[letter]);
+    whole &&= !linked || (slots[letter].sequence !== null && linked.example === slots[letter].sequence.example);
     if (!slots[letter].sequence) await slots[letter].sample();
   }
-  if (!state || !current()) return;
+  if (!whole) report("link", "The link could not be shown: what it names cannot be had now. Load the page again to try again.");
+  if (!state || !whole || !current()) return;
   blend(state.mix);
   moveTo(state.z);
 }
@@ -616,6 +640,7 @@ async function start() {
   by("main").hidden = false;
 }
 
+addEventListener("hashchange", () => location.reload()); // another link, in the tab that shows one
 start().catch((error) => {
   by("about").textContent = "";
   report("start", error.message);
