@@ -1,6 +1,7 @@
 """One image file of any kind -> frames of one shape, with bounds on the memory and the time that a file may take."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -27,6 +28,12 @@ _OTHER_IMAGES = (
     *((b"ftyp" + brand, 4) for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"avif", b"avis", b"crx ")),
     *((b"\xff\x0a", 0), (b"\0\0\0\x0cJXL ", 0), (b"\x76\x2f\x31\x01", 0), (b"#?RADIANCE", 0), (b"AT&TFORM", 0)),
     *((mark, 0) for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+)
+# Not EINVAL, which is also what comes of a damaged file that tells a decoder to go to a place that there is none of.
+_ERRORS_OF_SYSTEMS = frozenset(
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EIO", "ESTALE", "ETIMEDOUT", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "ENOTCONN")
+    if hasattr(errno, name)  # Windows has no ESTALE
 )
 _OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jxl", ".svg"))  # of images that Pillow may not read
 _NOT_FRAMES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # other programs read them, or they hold no pixels
@@ -96,7 +103,7 @@ class TooLargeError(ValueError):
 
 
 class UnreadableError(ValueError):
-    """A file that the system did not give, or had no memory for; another time it may."""
+    """A file that the system did not give; another time it may."""
 
 
 class _Budget:
@@ -149,15 +156,16 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Image.Image]]:
     except FileNotFoundError as error:
         raise ValueError("it has vanished, or is a link to nothing") from error
     except Exception as error:  # Pillow's decoders raise almost anything
-        by_system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+        by_system = isinstance(error, OSError) and error.errno in _ERRORS_OF_SYSTEMS
         raise (UnreadableError if by_system else ValueError)(_reason(path, error)) from error
 
 
 def can_be_read(path: Path) -> bool:
-    """Whether the system gives a file's content."""
+    """Whether the system gives a file's content, all of it."""
     try:
         with open_regular(path) as file:
-            file.read(1)
+            while file.read(_BLOCK):
+                pass
     except (OSError, ValueError):
         return False
     return True

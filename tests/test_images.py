@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import io
 import mimetypes
 import os
@@ -13,7 +14,16 @@ from PIL import Image, ImageOps
 
 from conftest import draw_image
 from ddr_tf import images as images_module
-from ddr_tf.images import FrameFormat, TooLargeError, decoding, is_named_as_image, read_frame, read_pictures
+from ddr_tf.images import (
+    FrameFormat,
+    TooLargeError,
+    UnreadableError,
+    can_be_read,
+    decoding,
+    is_named_as_image,
+    read_frame,
+    read_pictures,
+)
 
 FRAMES = FrameFormat((16, 16))
 
@@ -375,3 +385,16 @@ def test_what_is_named_as_an_image_does_not_depend_on_the_system():
     assert not is_named_as_image("a.strange")
     assert not is_named_as_image("a.hdr")
     assert is_named_as_image("a.svg")
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, UnreadableError), (errno.EINVAL, ValueError)])
+def test_what_a_system_does_not_give_is_told_from_what_is_damaged(tmp_path, monkeypatch, number, kind):
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    draw_image(tmp_path / "a.png")
+    assert can_be_read(tmp_path / "a.png") and not can_be_read(tmp_path / "b.png")
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(ValueError, match=os.strerror(number)) as raised:
+        read_frame(tmp_path / "a.png", FRAMES)
+    assert type(raised.value) is kind
