@@ -337,7 +337,7 @@ function drawPlane() {
       const at = toPlane(axis ? [0, n * step] : [n * step, 0])[axis];
       const ends = axis ? { x1: 0, x2: PLANE, y1: at, y2: at } : { x1: at, x2: at, y1: 0, y2: PLANE };
       parts.push(svg("line", { ...ends, class: n === 0 ? "axis" : "grid" }));
-      if (at < 24 || at > PLANE - (axis ? 24 : 60)) continue; // where names of axes are
+      if (at < (axis ? 36 : 24) || at > PLANE - (axis ? 24 : 60)) continue; // where names of axes are
       const where = axis ? { x: 5, y: at - 4 } : { x: at + 4, y: PLANE - 6 };
       parts.push(svg("text", { ...where, class: "tick" }, (n * step).toFixed(decimals).replace("-", "−")));
     }
