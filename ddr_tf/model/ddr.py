@@ -373,6 +373,8 @@ class DDR(Bounds, keras.Model):
     def fit(self, x: Any = None, *args, **kwargs) -> keras.callbacks.History:
         """As in `keras.Model`, without its warning that a `tf.data.Dataset` cannot be shuffled.
 
+        Densities that were fitted to the codes of before are dropped, so samples are drawn from p(f) and p(z | f).
+
         Raises:
           UserError: If frames to train on or to validate with, of a `tf.data.Dataset` or `keras.utils.PyDataset` those
             of the first batch, are not uint8 or floats in [0, 1], or of another shape; if there are weights of samples
@@ -398,6 +400,7 @@ class DDR(Bounds, keras.Model):
         if isinstance(x, tf.data.Dataset):
             given.setdefault("shuffle", False)
         given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), _StopAtNaN()]
+        self.static_density = self.dynamic_density = None
         return super().fit(**given)
 
     def evaluate(self, x: Any = None, *args, **kwargs) -> Any:

@@ -62,6 +62,10 @@ def test_a_finished_run_gives_its_model_again(finished, tmp_path):
         np.testing.assert_array_equal(left, right)
     for left, right in zip(model.sample_codes(2, 2, [0, 0]), again.sample_codes(2, 2, [0, 0]), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+    assert again.static_density is not None and again.dynamic_density is not None
+    again.compile("sgd")
+    again.fit(np.ones((2, 2, 16, 16, 1), np.uint8), verbose=0)
+    assert again.static_density is again.dynamic_density is None  # those were of other codes
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
