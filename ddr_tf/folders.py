@@ -24,7 +24,10 @@ def natural_order(text: str) -> list[tuple[bool, int, str]]:
 
 
 def walk(
-    root: str | os.PathLike, follow_links: bool = False, on_error: Callable[[OSError], None] | None = None
+    root: str | os.PathLike,
+    follow_links: bool = False,
+    on_error: Callable[[OSError], None] | None = None,
+    on_again: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """`os.walk`, from the top, without the recursion that ends it at 1,000 folders within each other in Python 3.11.
 
@@ -32,14 +35,21 @@ def walk(
       root: Where to begin.
       follow_links: Whether to go into folders that are symbolic links.
       on_error: Is told of each folder that cannot be read.
+      on_again: Is told of each path by which links lead to a folder again, which is not walked then, so that loops end;
+        None: it is.
 
     Yields:
       A folder, the names of its folders, and those of all else in it. What is taken out of the first list is not
       walked; its order is kept.
     """
-    pending = [os.fspath(root)]
+    pending, seen = [os.fspath(root)], set()
     while pending:
         folder = pending.pop()
+        if on_again and (place := _place(folder)):
+            if place in seen:
+                on_again(folder)
+                continue
+            seen.add(place)
         folders: list[str] = []
         others: list[str] = []
         try:
@@ -53,6 +63,15 @@ def walk(
         yield folder, folders, others
         paths = (os.path.join(folder, name) for name in folders)
         pending += reversed([path for path in paths if follow_links or not os.path.islink(path)])
+
+
+def _place(folder: str) -> tuple[int, int] | None:
+    """What tells a folder from others, by whatever path; None if it cannot be known."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

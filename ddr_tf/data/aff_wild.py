@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,9 @@ def find_annotations(folder: Path) -> dict[str, Path]:
     Aff-Wild2 has other annotations under the same names, which are passed over, as is what is no regular file.
     """
     annotations = {}
-    for path in sorted(_text_files(folder)):
+    found = walk(folder, follow_links=True, on_again=lambda again: None)
+    paths = sorted(Path(parent, name) for parent, _, names in found for name in names if name.endswith(".txt"))
+    for path in paths:
         try:
             with open_regular(path) as file:
                 header = file.readline(MAX_HEADER_BYTES)
@@ -39,18 +40,6 @@ def find_annotations(folder: Path) -> dict[str, Path]:
         if re.sub(r"\s", "", header.decode("utf-8-sig", "replace").lower()) == HEADER:
             annotations[path.stem] = path
     return annotations
-
-
-def _text_files(folder: Path) -> Iterator[Path]:
-    """The `.txt` files at any depth; links to folders are followed, but no loops."""
-    seen = set()
-    for parent, folders, names in walk(folder, follow_links=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        yield from (Path(parent, name) for name in names if name.endswith(".txt"))
 
 
 def read_annotation(path: Path) -> np.ndarray:

@@ -192,18 +192,15 @@ def list_files(root: Path) -> tuple[list[tuple[str, os.stat_result]], list[Remar
       (path under the root with "/", status) pairs; remarks about what is no file; and remarks about what is passed
       over whatever is in it, such as FIFOs, one for each kind.
     """
-    files, remarks, unused, seen = [], [], Unused(), set()
+    files, remarks, unused = [], [], Unused()
 
     def unreadable(error: OSError) -> None:
         remarks.append(Remark(error.filename, "bad", str(error.strerror)))
 
-    for folder, subfolders, names in walk(root, follow_links=True, on_error=unreadable):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            remarks.append(Remark(folder, "left out", "the same folder as one before, by a link"))
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
+    def again(folder: str) -> None:
+        remarks.append(Remark(folder, "left out", "the same folder as one before, by a link"))
+
+    for folder, subfolders, names in walk(root, follow_links=True, on_error=unreadable, on_again=again):
         if folder != str(root) and (kind := no_data(folder, [*subfolders, *names])):
             unused.add(folder, kind)
             subfolders.clear()

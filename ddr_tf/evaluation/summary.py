@@ -50,34 +50,22 @@ def logs_folder(run_dir: Path) -> Path:
     return folder
 
 
-def read_evaluation(run_dir: Path, settings: Settings) -> dict[str, Metric] | None:
-    """What `write_evaluation` wrote; None if that was of another model or with other settings.
+def read_evaluation(run_dir: Path, settings: Settings | None = None) -> dict[str, Metric] | None:
+    """What `write_evaluation` wrote; None if that was of another model, or not with these settings (None: any).
 
     Raises:
       UserError: If the files are something else.
     """
     path = run_dir / runs.EVALUATION
-    known = _evaluation_settings(run_dir)
-    return read_metrics(path) if path.is_file() and known == _described(settings, run_dir) else None
-
-
-def read_evaluation_of(run_dir: Path) -> dict[str, Metric] | None:
-    """What `write_evaluation` wrote, whatever its settings; None if there is none, or it is of another model.
-
-    Raises:
-      UserError: If the files are something else.
-    """
-    path = run_dir / runs.EVALUATION
-    is_of_model = _evaluation_settings(run_dir).get("model") == _digest_of_model(run_dir)
-    return read_metrics(path) if path.is_file() and is_of_model else None
-
-
-def _evaluation_settings(directory: Path) -> dict[str, Any]:
     try:
-        known = files.read_json(directory / runs.EVALUATION_SETTINGS)
+        known = files.read_json(run_dir / runs.EVALUATION_SETTINGS)
     except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+        known = {}
+    if settings:
+        is_wanted = known == _described(settings, run_dir)
+    else:
+        is_wanted = isinstance(known, dict) and known.get("model") == _digest_of_model(run_dir)
+    return read_metrics(path) if path.is_file() and is_wanted else None
 
 
 def _digest_of_model(directory: Path) -> str | None:

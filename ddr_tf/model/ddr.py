@@ -396,7 +396,9 @@ class DDR(Bounds, keras.Model):
                 )
         for data, steps in ((x, "steps_per_epoch"), (given.get("validation_data"), "validation_steps")):
             _check_end("fit", data, steps, given)
-            self._check_first(data, "fit")
+            num_frames = self._check_first(data, "fit")
+            if num_frames and data is x:
+                self.options.check_num_frames(num_frames)
         if isinstance(x, tf.data.Dataset):
             given.setdefault("shuffle", False)
         given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), _StopAtNaN()]
@@ -427,8 +429,12 @@ class DDR(Bounds, keras.Model):
         self._check_first(x, "predict")
         return super().predict(x, *args, **kwargs)
 
-    def _check_first(self, data: Any, method: str) -> None:
-        """Raises UserError for what `fit`, or another method, cannot use, as far as the first batch shows it."""
+    def _check_first(self, data: Any, method: str) -> int | None:
+        """Raises UserError for what `fit`, or another method, cannot use, as far as the first batch shows it.
+
+        Returns:
+          N of the first batch, if there is one that can be seen.
+        """
         if callable(getattr(data, "batches", None)):  # a `SequenceDataset`, or the class of one
             raise UserError(
                 f"{method} takes batches of a dataset: "
@@ -438,20 +444,19 @@ class DDR(Bounds, keras.Model):
             for batch in data.take(1):
                 frames = _without_targets(batch)
                 self._check_frames(frames, views=method == "fit")
-                if method == "fit":
-                    self.options.check_num_frames(frames.shape[-4])
+                return frames.shape[-4]
         elif isinstance(data, keras.utils.PyDataset):
-            self._check_first(_without_targets(data[0]), method)
+            return self._check_first(_without_targets(data[0]), method)
         elif isinstance(data, tuple):  # with targets, which are not used
-            self._check_first(data[0], method)
+            return self._check_first(data[0], method)
         elif isinstance(data, list):
             raise UserError(
                 f"{method} takes an array [S, N, H, W, C] of all sequences, not a list; np.stack makes it one."
             )
         elif isinstance(data, (np.ndarray, tf.Tensor)):
             self._check_frames(data)
-            if method == "fit":
-                self.options.check_num_frames(data.shape[1])
+            return data.shape[1]
+        return None
 
     def _check_frames(self, frames: tf.Tensor | np.ndarray, views: bool = False) -> None:
         """Raises UserError unless frames are uint8, or floats in [0, 1], `[B, N, H, W, C]`.

@@ -39,7 +39,7 @@ def model_card(model: DDR, run_dir: Path, name: str, weights: str, checkpoint: s
       UserError: If a file of the run cannot be read.
     """
     record = read_record(run_dir)
-    evaluation = summary.read_evaluation_of(run_dir)
+    evaluation = summary.read_evaluation(run_dir)
     dataset = {"licence": None, "splits": None} | _described_dataset(run_dir, record)
     height, width, channels = model.frame_shape
     best_step = record.get("best_step") or record["step"]  # early versions have kept the last alone
@@ -147,17 +147,17 @@ def _model_rows(card: Mapping[str, Any]) -> dict[str, Any]:
         "static code f, dynamic code z": f"{model['static_dim']} and {model['dynamic_dim']} dimensions",
         "p(x given f, z)": _likelihood(model["pixel_stddev"]),
         "parameters": f"{model['parameters']:,}, kept as {model['weights']}",
-        "trained": _trained(training["step"], training.get("steps"), training["training_minutes"]),
+        "trained": _trained(training["step"], training["steps"], training["training_minutes"]),
         "seed": training["seed"],
         "with": _versions(training["versions"]),
         "exported with": _versions(card["exported_with"]),
     }
 
 
-def _trained(step: int, steps: int | None, minutes: float) -> str:
+def _trained(step: int, steps: int, minutes: float) -> str:
     """In words: which step of how many it is; `minutes` are of all."""
-    of_run = f"{steps or step:,} steps, {minutes} minutes"
-    return of_run if steps in (None, step) else f"the model after {step:,} steps of a run of {of_run}"
+    of_run = f"{steps:,} steps, {minutes} minutes"
+    return of_run if steps == step else f"the model after {step:,} steps of a run of {of_run}"
 
 
 def _likelihood(stddev: float | None) -> str:

@@ -44,7 +44,7 @@ def build(settings: Settings, devices: Devices, frame_shape: tuple[int, int, int
 
 
 def _begin(settings: Settings, frame_shape: tuple[int, int, int]) -> DDR:
-    given = {"noise_seed": settings.seed, "min_static_frames": settings.min_static_frames}
+    given = settings.given_to_model
     if settings.initial_model is None:
         return settings.model(frame_shape=frame_shape, **given)
     initial = runs.load_keras_model(shipped.resolve(settings.initial_model))

@@ -97,8 +97,8 @@ def train(
     augmentation = settings.augmentation and settings.augmentation()
     ddr = build(settings, devices, dataset.frame_shape)
     # Everything that gin gives settings to has been made, so that the run's record has them all from the first on.
-    in_gin = config.operative() if config.is_called("train") else as_in_gin(settings, ddr, dataset, augmentation)
-    run = Run(directory, settings.seed, dataset, devices, in_gin)
+    recorded = config.operative() if config.is_called("train") else as_in_gin(settings, ddr, dataset, augmentation)
+    run = Run(directory, settings.seed, dataset, devices, recorded)
     with run.opened(ddr, settings.steps) as start:
         if run.finished:
             print(f"{run_dir} has already finished its {steps} steps.", flush=True)

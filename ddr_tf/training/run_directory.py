@@ -194,7 +194,6 @@ class Run:
         if restored is None and reached:
             if not (is_finished and steps <= reached and (self.shared / MODEL).is_file()):
                 raise UserError(self._lost(reached))
-            ddr.set_weights(runs.load_model(self.shared).get_weights())
             self.finished = True
             return reached
         step = steps_done(ddr)

@@ -23,7 +23,6 @@ _COUNTS = (
     "steps_per_execution",
     "held_out_batches",
 )
-GIVEN = ("noise_seed", "min_static_frames")  # what `train` gives `DDR`, and has settings of its own for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Settings:
             is_used = name != "model" or self.initial_model is None
             value = getattr(self, name)
             if is_used and (not callable(value) or isinstance(value, keras.Model)):  # which can be called, too
-                raise UserError(f"train.{name} must be a class, such as {example}, got {getattr(self, name)!r}.")
+                raise UserError(f"train.{name} must be a class, such as {example}, got {value!r}.")
         if not (self.augmentation is None or callable(self.augmentation)):
             raise UserError(f"train.augmentation must be a class or None, got {self.augmentation!r}.")
 
@@ -80,6 +79,11 @@ class Settings:
         value = getattr(self, name)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise UserError(f"train.{name} must be {words}, got {value!r}.")
+
+    @property
+    def given_to_model(self) -> dict[str, int]:
+        """Arguments of `DDR` that `train` has settings of its own for."""
+        return {"noise_seed": self.seed, "min_static_frames": self.min_static_frames}
 
     @property
     def frames_per_step(self) -> int:
@@ -107,10 +111,10 @@ def as_in_gin(
       dataset, augmentation: What the settings give. Arguments of the dataset that are no plain values are left out.
     """
     optimizer = ddr.optimizer
+    of_model = {name: value for name, value in ddr.get_config().items() if name not in settings.given_to_model}
     parts = {
         "train": vars(settings),
-        "DDR": {name: value for name, value in ddr.get_config().items() if name not in GIVEN}
-        | {"dtype": ddr.dtype_policy.name},
+        "DDR": of_model | {"dtype": ddr.dtype_policy.name},
         type(optimizer).__name__: optimizer.get_config(),
         type(dataset).__name__: dataset.arguments,
         "Augmentation": augmentation.settings if augmentation else {},

@@ -262,6 +262,8 @@ def test_sequences_too_short_for_the_options_are_refused(options, message):
     for given in (good, tf.data.Dataset.from_tensors(good), tf.data.Dataset.from_tensors(good[:, None].repeat(2, 1))):
         with pytest.raises(UserError, match=message):
             model.fit(given, verbose=0)
+    enough = np.ones((2, 3, 16, 16, 1), np.float32)
+    assert "val_elbo" in model.fit(enough, validation_data=(good, None), verbose=0).history  # all frames for both
 
 
 def test_a_last_batch_of_fewer_sequences_counts_for_less():
