@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         prog="python -m ddr_tf.export",
         description="Write a finished run as the next version of an exported model, whole or not at all.",
-        epilog="example: python -m ddr_tf.export --run_dir runs/quickstart --out saved_models/puppets",
+        epilog="example: python -m ddr_tf.export --run_dir runs/quickstart --out saved_models/mine",
     )
     flags.add_argument(
         "--run_dir", required=True, type=config.path_flag, metavar="DIR", help="a finished run of ddr_tf.train"

@@ -26,14 +26,15 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m ddr_tf.serve",
         description="Serve an exported model on this machine alone: the explorer, a page for the browser, and TF "
         "Serving's REST API. For development; docs/serving.md says how to serve others.",
-        epilog="example: python -m ddr_tf.serve --saved_model saved_models/puppets",
+        epilog="example: python -m ddr_tf.serve --saved_model puppets",
     )
     flags.add_argument(
         "--saved_model",
         required=True,
         type=config.path_flag,
         metavar="DIR",
-        help="saved_models/NAME, for its newest version, or one of them",
+        help="an exported model (its newest version, or one of them), the name of one that comes with ddr_tf, as "
+        "puppets, or a finished run",
     )
     flags.add_argument("--port", type=int, default=8501, help="0: any that is free (default: %(default)s)")
     flags.add_argument(

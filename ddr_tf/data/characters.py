@@ -16,7 +16,7 @@ from ddr_tf.data.sequence_dataset import HELD_OUT, SPLIT_SEED, TRAIN, SequenceDa
 VALUES = 6  # appearances of each attribute
 ATTRIBUTES = 4
 NUM_IDENTITIES = VALUES**ATTRIBUTES
-NUM_TRAIN = 1000  # with the seed, the split of Li & Mandt (2018)
+NUM_TRAIN = 1000  # the size, and the seed, of the split of Li & Mandt (2018)
 
 
 def split_identities() -> dict[str, np.ndarray]:

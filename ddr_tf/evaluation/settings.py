@@ -20,8 +20,9 @@ class Settings:
       frame_counts: The numbers N of frames that f is computed from. None: `STANDARD_NUM_FRAMES`, and where held-out
         sequences have too few frames for codes from so many, the first of `protocol.FEWER_FRAMES` that they suffice
         for. For N other than `STANDARD_NUM_FRAMES` the names
-        of metrics end with `_with_N_frames`, and metrics of poses, of the frame classifier and the
-        importance-weighted bound are left out. What z tells is measured for the first for which there are frames.
+        of metrics end with `_with_N_frames`, and those of samples, of the frame classifier, DCI, MIG, the
+        importance-weighted bound and what codes tell of poses are left out. What z tells of labels is measured for
+        the first for which there are frames.
       faces: Whether frames show faces, so that their landmarks can be found.
       num_pairs: Pairs of sequences that are swapped.
       max_sequences: Held-out sequences whose codes are measured, at most.

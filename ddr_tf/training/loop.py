@@ -61,7 +61,8 @@ def train(
       sequences: The dataset, or what gives it.
       steps: Updates in total.
       devices: Of this machine or several, from `make_devices`; None: all of this one.
-      model: Gives the model for `frame_shape` and `noise_seed`.
+      model: Gives the model for the keywords `frame_shape`, `noise_seed` and `min_static_frames`: `DDR`, or a
+        `functools.partial` of it.
       optimizer: Gives the optimizer for a schedule of the learning rate: `Adam` or `Muon`.
       batch_size: B, sequences a step, over all replicas.
       num_frames: N, frames of each sequence.
