@@ -188,8 +188,9 @@ def _places(draw: Callable[..., tf.Tensor], height: int, width: int) -> tuple[tf
         draw("shift", 2, 1, 1) + tf.transpose(smooth(draw("warp", GRID, GRID, 2), height, width), [0, 3, 1, 2])
     )
     y, x = tf.meshgrid(tf.linspace(-1.0, 1.0, height), tf.linspace(-1.0, 1.0, width), indexing="ij")
-    rows = zoom[:, 0] * (tf.cos(angle) * y - tf.sin(angle) * x) + moved[:, 0]
-    columns = zoom[:, 1] * (tf.sin(angle) * y + tf.cos(angle) * x) + moved[:, 1]
+    ratio = (width - 1) / (height - 1)  # coordinates are parts of each side, and pixels are what turns
+    rows = zoom[:, 0] * (tf.cos(angle) * y - ratio * tf.sin(angle) * x) + moved[:, 0]
+    columns = zoom[:, 1] * (tf.sin(angle) / ratio * y + tf.cos(angle) * x) + moved[:, 1]
     return (rows + 1) / 2 * (height - 1), (columns + 1) / 2 * (width - 1)
 
 

@@ -21,9 +21,10 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
       seed: Of the samples.
 
     Returns:
-      `elbo_nats_per_frame`, `bits_per_dim`, `reconstruction_excess_nats_per_frame`, `kl_static_nats_per_frame`,
-      `kl_dynamic_nats_per_frame`; of a normal p(x | f, z) `pixel_stddev`, too; and where a density was fitted to f
-      `elbo_with_fitted_density_nats_per_frame`, the bound with it in place of p(f).
+      `elbo_nats_per_frame`, `bits_per_dim`, `kl_static_nats_per_frame`, `kl_dynamic_nats_per_frame`;
+      `reconstruction_excess_nats_per_frame` of a Bernoulli p(x | f, z), and `pixel_stddev` of a normal one, whose
+      learned stddev makes an excess of half a nat a pixel and channel of any quality; and where a density was fitted
+      to f `elbo_with_fitted_density_nats_per_frame`, the bound with it in place of p(f).
     """
     terms, weights, static, log_posteriors = [], [], [], []
     for start, frames in frame_sets(sequences, codes.sequence, codes.frame[:, :1]):
@@ -43,12 +44,13 @@ def measure_bound(model: DensityModel, sequences: SequenceDataset, codes: Codes,
         fitted_kl = float(tf.reduce_mean(tf.concat(log_posteriors, axis=0) - log_density)) / codes.frame.shape[-1]
         fitted_elbo = mean["elbo"] + mean["kl_static"] - fitted_kl
         of_some["elbo_with_fitted_density_nats_per_frame"] = Measurement(fitted_elbo)
-    if model.pixel_stddev is not None:
+    if model.pixel_stddev is None:
+        of_some["reconstruction_excess_nats_per_frame"] = Measurement(mean["reconstruction_excess"], ceiling=0.0)
+    else:
         of_some["pixel_stddev"] = Measurement(float(model.pixel_stddev))
     return {
         "elbo_nats_per_frame": Measurement(mean["elbo"]),
         "bits_per_dim": Measurement(bits_per_dim(mean["elbo"], model.frame_shape)),
-        "reconstruction_excess_nats_per_frame": Measurement(mean["reconstruction_excess"], ceiling=0.0),
         "kl_static_nats_per_frame": Measurement(mean["kl_static"]),
         "kl_dynamic_nats_per_frame": Measurement(mean["kl_dynamic"]),
     } | of_some
@@ -62,16 +64,17 @@ def measure_importance_weighted_bound(
     Args:
       model: A model.
       sequences: A dataset.
-      codes: Say which frames: the first set of the first sequences.
-      seed: Of the samples.
-      num_sequences: How many sequences, at most.
+      codes: Say which frames: the first set of each sequence.
+      seed: Of the samples, and of the sequences.
+      num_sequences: How many sequences, at most, drawn at random.
       num_samples: Samples of (f, z_1..N) of each.
 
     Returns:
       `importance_weighted_bound_nats_per_frame`, and `importance_weighted_gain_nats_per_frame`: how much more that is
       than the mean of the same samples, which is the ELBO.
     """
-    chosen = codes.sequence[:num_sequences], codes.frame[:num_sequences, :1]
+    drawn = np.sort(np.random.RandomState(seed).permutation(len(codes.sequence))[:num_sequences])
+    chosen = codes.sequence[drawn], codes.frame[drawn, :1]
     num_frames = codes.frame.shape[-1]
 
     def log_weights(start: int, frames: tf.Tensor) -> tf.Tensor:

@@ -48,7 +48,9 @@ def dci(codes: np.ndarray, labels: Mapping[str, np.ndarray], identities: np.ndar
     shown = np.random.RandomState(0).permutation(np.unique(identities))
     tested = np.isin(identities, shown[: max(1, round(TEST_FRACTION * len(shown)))])
     importances, scores = zip(*(_predict(codes, values, tested) for values in labels.values()), strict=True)
-    return Dci(*disentanglement_and_completeness(np.stack(importances, axis=1)), float(np.mean(scores)))
+    # Of pure nodes, rounding may leave -1e-20 instead of 0, of which there is no logarithm.
+    of_dimensions = np.stack(importances, axis=1).clip(0)
+    return Dci(*disentanglement_and_completeness(of_dimensions), float(np.mean(scores)))
 
 
 def _predict(codes: np.ndarray, values: np.ndarray, tested: np.ndarray) -> tuple[np.ndarray, float]:
@@ -140,7 +142,10 @@ def measure_disentanglement(codes: Codes, sequences: SequenceDataset) -> dict[st
     scores = dci(both[few], {name: values[few] for name, values in labels.items()}, owner[few])
     measured = {f"dci_{name}": value for name, value in scores._asdict().items()}
     measured["mig"] = mutual_information_gap(both, labels)
-    return {name: Measurement(value, 0.0, 1.0) for name, value in measured.items()}
+    # Importances add up to 1 for each label, also where nothing can be predicted, so what codes that know nothing get
+    # depends on their dimensions.
+    unknown = ("dci_disentanglement", "dci_completeness")
+    return {name: Measurement(value, None if name in unknown else 0.0, 1.0) for name, value in measured.items()}
 
 
 def _classes_and_numbers(labels: Mapping[str, np.ndarray], classes: Container[str]) -> dict[str, np.ndarray]:

@@ -66,16 +66,16 @@ def measure_recognition(
 def _draw_free_frames(
     sequences: SequenceDataset, swaps: Swaps, max_sequences: int, num_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences of the pairs, int `[S]`, and frames of each that are the source of no swap, int `[S, num_frames]`."""
-    random = np.random.RandomState(0)
-    known, frame = [], []
+    """Some sequences of the pairs, int `[S]`, and frames of each that are the source of no swap: int `[S, frames]`."""
+    free = {}
     for number in np.unique([swaps.static_sequence, swaps.dynamic_sequence]):
         used = swaps.frame[swaps.dynamic_sequence == number]
-        free = np.setdiff1d(np.arange(sequences.frame_counts[number]), used)
-        if len(free) >= num_frames and len(known) < max_sequences:
-            known.append(number)
-            frame.append(random.choice(free, num_frames, replace=False))
-    return np.array(known, int), np.reshape(frame, (len(known), num_frames)).astype(int)
+        free[number] = np.setdiff1d(np.arange(sequences.frame_counts[number]), used)
+    enough = [number for number, frames in free.items() if len(frames) >= num_frames]
+    known = np.sort(np.random.RandomState(0).permutation(enough)[:max_sequences]).astype(int)
+    random = np.random.RandomState(0)
+    frame = [random.choice(free[number], num_frames, replace=False) for number in known]
+    return known, np.reshape(frame, (len(known), num_frames)).astype(int)
 
 
 def landmarks(detector: FaceDetector, frames: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def _read_landmarks(
 ) -> float | None:
     """How well landmarks can be read from z; see `probes.explained`."""
     frames_each = codes.dynamic[0, ..., 0].size
-    few = slice(max(1, MAX_ROWS // frames_each))
+    few = np.sort(np.random.RandomState(0).permutation(len(codes.sequence))[: max(1, MAX_ROWS // frames_each)])
     points = np.concatenate(
         [
             landmarks(detector, as_float(fetch(sequences, np.array([number]), frame.reshape(1, -1))).numpy()[0])

@@ -21,6 +21,7 @@ IDENTITIES_AT_ONCE = 8  # identities whose frames are compared with all images a
 NUM_CANDIDATES = 16  # frames that an image is compared with at full size
 IMAGES_AT_ONCE = 16  # images that are compared at full size
 SUFFIXES = {FITTED: "", STANDARD: "_standard"}  # of the names of metrics
+NUM_REFERENCES = 2  # reconstructions of held-out identities, and of all
 
 
 class NearestFrames(NamedTuple):
@@ -116,8 +117,12 @@ class Nearest(NamedTuple):
 
     @property
     def memorised(self) -> float:
-        """Median distance to the nearest frame of a training identity over that to the nearest of a held-out one."""
-        return float(np.sqrt(np.median(self.training.error) / np.maximum(np.median(self.held_out.error), 1e-12)))
+        """Distance to the nearest frame of a training identity over that to the nearest of a held-out one, on average.
+
+        It is the geometric mean, in which twice as near and twice as far cancel.
+        """
+        training, held_out = (np.log(np.maximum(split.error, 1e-12)) for split in self)
+        return float(np.exp(np.mean(training - held_out) / 2))
 
 
 def measure_samples(
@@ -141,30 +146,32 @@ def measure_samples(
     ends = np.cumsum([len(shown) for shown in images])[:-1]
     parts = zip(*(zip(*(np.split(values, ends) for values in split), strict=True) for split in of_splits), strict=True)
     nearest = [Nearest(*(NearestFrames(*split) for split in part)) for part in parts]
-    kinds = 1 + len(SUFFIXES)
+    kinds = NUM_REFERENCES + len(SUFFIXES)
     return [_of_seed(*nearest[start : start + kinds], sequences) for start in range(0, len(nearest), kinds)]
 
 
 def _of_seed(
-    reconstructed: Nearest, fitted: Nearest, standard: Nearest, sequences: SequenceDataset
+    reconstructed: Nearest, of_all: Nearest, fitted: Nearest, standard: Nearest, sequences: SequenceDataset
 ) -> dict[str, Measurement]:
     """What `measure_samples` returns for a seed."""
     return {
         f"sample_{name}{suffix}": measurement
         for suffix, nearest in zip(SUFFIXES.values(), (fitted, standard), strict=True)
-        for name, measurement in compared(nearest, reconstructed, sequences).items()
+        for name, measurement in compared(nearest, reconstructed, of_all, sequences).items()
     }
 
 
-def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDataset) -> dict[str, Measurement]:
-    """Metrics of samples; their ceilings are those of reconstructions.
+def compared(
+    samples: Nearest, reconstructed: Nearest, of_all: Nearest, sequences: SequenceDataset
+) -> dict[str, Measurement]:
+    """Metrics of samples; their ceilings are those of reconstructions: of held-out identities, or `of_all`.
 
     Returns:
       `psnr`, the median in dB to the nearest true frame; `valid_fraction`, not more than `VALID_WITHIN` below the
       median of reconstructions; `novel_fraction`, whose nearest identity was never trained on, its chance and ceiling
       being the fraction of held-out identities; `diversity_<label>`, see `prior.coverage`, of those of the nearest
-      identities whose label is known;
-      and `memorised`, see `Nearest`.
+      identities whose label is known; and `memorised`, see `Nearest`, its ceiling that of reconstructions of all
+      identities, below 1 where most of them are of training.
     """
     median = float(np.median(reconstructed.psnr))
     valid, ceiling = (float(np.mean(frames.psnr >= median - VALID_WITHIN)) for frames in (samples, reconstructed))
@@ -173,7 +180,7 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
         "psnr": Measurement(float(np.median(samples.psnr)), None, median),
         "valid_fraction": Measurement(valid, 0.0, ceiling),
         "novel_fraction": Measurement(float(np.mean(samples.is_novel)), held_out, held_out),
-        "memorised": Measurement(samples.memorised, None, reconstructed.memorised),
+        "memorised": Measurement(samples.memorised, None, of_all.memorised),
     }
     for name, labels in as_classes(sequences.static_labels).items():
         nearest = [labels[frames.sequence] for frames in (samples, reconstructed)]
@@ -186,8 +193,10 @@ def compared(samples: Nearest, reconstructed: Nearest, sequences: SequenceDatase
 def _images(
     model: DensityModel, sequences: SequenceDataset, seed: int, num_frames: int, count: int
 ) -> Iterator[np.ndarray]:
-    """Reconstructions, and samples of each density of `SUFFIXES`: each uint8 `[count, H, W, C]`."""
-    yield _reconstructions(model, sequences, seed, num_frames, count)
+    """Reconstructions of held-out identities, of all, and samples of `SUFFIXES`: each uint8 `[count, H, W, C]`."""
+    held_out = sequences.splits[HELD_OUT]
+    for identities in (held_out, np.concatenate([sequences.splits[TRAIN], held_out])):
+        yield _reconstructions(model, sequences, identities, seed, num_frames, count)
     for density in SUFFIXES:
         codes = model.sample_codes(count, 1, tf.constant([seed, 0]), density)
         yield _as_bytes(in_parts(model.decode, *codes))
@@ -199,11 +208,11 @@ def _as_bytes(frames: np.ndarray) -> np.ndarray:
 
 
 def _reconstructions(
-    model: DensityModel, sequences: SequenceDataset, seed: int, num_frames: int, count: int
+    model: DensityModel, sequences: SequenceDataset, identities: np.ndarray, seed: int, num_frames: int, count: int
 ) -> np.ndarray:
-    """One frame of each of `count` draws of held-out sequences, reconstructed: uint8 `[count, H, W, C]`."""
+    """One frame of each of `count` draws of these sequences, int `[S]`, reconstructed: uint8 `[count, H, W, C]`."""
     random = np.random.RandomState(seed)
-    numbers = random.choice(sequences.splits[HELD_OUT], count)
+    numbers = random.choice(identities, count)
     frames = fetch(sequences, numbers, draw_frame_numbers(random, sequences, numbers, num_frames))
     codes = in_parts(model.encode, frames)
     return _as_bytes(in_parts(model.decode, codes["static_mean"], codes["dynamic_mean"][:, :1]))

@@ -34,7 +34,7 @@ class Architecture:
       pair_width: Channels of the convolution over pairs and of the one that follows it.
       dense_units: Units of every hidden dense layer.
       initializer: Keras's name of the initial kernels of all layers with a ReLU.
-      initial_static_stddev: Stddev of q(f | x_1..N) before training.
+      initial_static_stddev: Stddev of q(f | x_1..N) before training; of the factor of each frame, for "product".
       static_aggregation: How q(f | x_1..N) joins frames, one of `AGGREGATIONS`; see `networks.StaticPosterior`.
       learned_prior: Whether p(z | f) is learned, or N(0, I).
       pixel_likelihood: The form of p(x | f, z), one of `PIXEL_LIKELIHOODS`.

@@ -101,7 +101,8 @@ class DDR(Bounds, keras.Model):
             nothing for the first thousand steps. 0: no warm-up.
           gradient_clip_norm: Largest global norm of the gradient of the loss in nats a frame.
           initializer: Keras's name of the initial kernels of all layers with a ReLU.
-          initial_static_stddev: Stddev of q(f | x_1..N) before training; at 0.7 the decoder sees little but noise of
+          initial_static_stddev: Stddev of q(f | x_1..N) before training (of the factor of each frame, if
+            `static_aggregation` is "product"); at 0.7 the decoder sees little but noise of
             f at first, since the means are near 0.
           static_aggregation: How q(f | x_1..N) joins frames: "pairs", or "pooled", "average" or "product" to compare
             with; see `networks.StaticPosterior`.

@@ -6,9 +6,10 @@ F static, Z dynamic. Every network that parameterises a normal density returns (
 stddev = softplus(.) + `MIN_STDDEV`, so that neither the density nor its gradient is unbounded. `initializer` is the
 Keras name of the initial kernels of layers with a ReLU.
 
-One identity makes them cheaper than their tables and changes nothing else: a convolution or dense layer over a
+One identity makes them cheaper than their tables and computes the same: a convolution or dense layer over a
 concatenation is the sum of one over each part. So the convolution over pairs is one over frames, and only the sum, the
-ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame.
+ReLU and the mean run over pairs; and what depends on f alone is computed once a sequence, not once a frame. (Initial
+kernels of the convolution over pairs are those of one frame's channels, so larger by up to sqrt(2).)
 """
 
 import math

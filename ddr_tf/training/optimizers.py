@@ -78,8 +78,8 @@ class Muon(keras.optimizers.Muon):
     iterations (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), here times
     0.2 sqrt(max(rows, columns)), with which it takes Adam's learning rates (Liu et al., "Muon is Scalable for LLM
     Training", 2025, Section 2.2). The kernel of a convolution, which Keras's leaves to Adam, is a matrix whose
-    columns are its last axis. Layers at the frames themselves, and those from and to the few dimensions of z, are left
-    to Adam. No weight decay.
+    columns are its last axis. Kernels with a side of at most `MIN_SIDE`, such as convolutions at the frames themselves
+    and layers from and to the two dimensions of z, are left to Adam. No weight decay.
 
     Three iterations, not the usual five, learnt as fast in trials and make a step shorter: they take 2 r^2 c + 9 r^3
     multiply-adds for a matrix of r x c, r <= c, however few the frames of a step. Where these are few, wide dense

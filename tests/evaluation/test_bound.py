@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from conftest import RandomDataset
+from ddr_tf.evaluation import bound
 from ddr_tf.evaluation.bound import measure_bound, measure_importance_weighted_bound
 from ddr_tf.evaluation.held_out import draw_codes
 from ddr_tf.model.ddr import DDR
@@ -40,6 +41,7 @@ def test_a_normal_likelihood_tells_its_stddev(codes):
     model = DDR((16, 16, 1), **SIZES, pixel_likelihood="normal")
     measured = measure_bound(model, SEQUENCES, codes, seed=0)
     assert measured["pixel_stddev"].value == pytest.approx(float(model.pixel_stddev))
+    assert "reconstruction_excess_nats_per_frame" not in measured
 
 
 def test_more_samples_tighten_the_bound_and_one_is_the_elbo(codes):
@@ -48,11 +50,25 @@ def test_more_samples_tighten_the_bound_and_one_is_the_elbo(codes):
         measure_importance_weighted_bound(model, SEQUENCES, codes, 0, num_sequences=4, num_samples=samples)
         for samples in (1, 20)
     )
-    bound, gain = (f"importance_weighted_{name}_nats_per_frame" for name in ("bound", "gain"))
+    tighter, gain = (f"importance_weighted_{name}_nats_per_frame" for name in ("bound", "gain"))
     assert one[gain].value == pytest.approx(0, abs=1e-4)
     assert many[gain].value > 0
     elbo = measure_bound(model, SEQUENCES, codes, seed=0)["elbo_nats_per_frame"].value
-    assert one[bound].value == pytest.approx(elbo, rel=0.05)
+    assert one[tighter].value == pytest.approx(elbo, rel=0.05)
+
+
+def test_the_tighter_bound_is_of_sequences_that_the_seed_draws(codes, monkeypatch):
+    drawn, frame_sets, model = [], bound.frame_sets, tiny_model((16, 16, 1))
+
+    def recorded(sequences, sequence, frame):
+        drawn.append(list(sequence))
+        return frame_sets(sequences, sequence, frame)
+
+    monkeypatch.setattr(bound, "frame_sets", recorded)
+    for seed in (0, 0, 1, 2):
+        measure_importance_weighted_bound(model, SEQUENCES, codes, seed, num_sequences=3, num_samples=1)
+    assert drawn[0] == drawn[1] and len({tuple(of_seed) for of_seed in drawn}) == 3
+    assert all(of_seed == sorted(of_seed) and set(of_seed) <= set(codes.sequence) for of_seed in drawn)
 
 
 class Standard:

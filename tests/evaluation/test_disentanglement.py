@@ -46,6 +46,13 @@ def test_the_formulas_of_dci_on_known_importances():
     assert disentanglement_and_completeness(np.zeros((2, 2))) == (0, 0)
 
 
+def test_importances_a_rounding_below_zero_count_as_zero(monkeypatch):
+    importances = iter([np.array([1.0, -2.5e-20, 0.0]), np.array([0.0, 1.0, -1e-20])])
+    monkeypatch.setattr(disentanglement, "_predict", lambda *_: (next(importances), 0.5))
+    known = {name: labels()[name] for name in ("shape", "colour")}
+    assert dci(as_codes(labels()), known, IDENTITIES) == pytest.approx((1, 1, 0.5))
+
+
 def test_one_dimension_for_each_label_scores_one():
     known = labels()
     scores = dci(as_codes(known), known, IDENTITIES)

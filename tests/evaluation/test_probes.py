@@ -81,6 +81,13 @@ def test_presence_is_read_of_several_things_at_once():
     assert probe_presence(told, np.zeros_like(present), identities) is None
 
 
+def test_what_is_read_from_noise_is_nothing_however_many_things_there_are():
+    random = np.random.RandomState(0)
+    identities = np.arange(80) // 2
+    read = [probe_presence(noise(80, 4, seed=seed), random.randint(0, 2, (80, 16)), identities) for seed in range(4)]
+    assert np.mean(read) < 0.01
+
+
 def test_what_a_linear_probe_reads_without_an_error_is_not_read_again(monkeypatch):
     from sklearn import model_selection
 

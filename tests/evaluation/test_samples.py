@@ -19,7 +19,8 @@ def nearest(images):
 
 
 def metrics(images, reconstructed):
-    return {name: each.value for name, each in compared(nearest(images), nearest(reconstructed), puppets()).items()}
+    found = compared(nearest(images), nearest(reconstructed), nearest(reconstructed), puppets())
+    return {name: each.value for name, each in found.items()}
 
 
 def test_a_true_frame_is_its_own_nearest():
@@ -44,6 +45,21 @@ def test_what_the_metrics_say_of_copies_of_new_ones_and_of_noise():
     assert copies["valid_fraction"] == new["valid_fraction"] == 1 and blurs["valid_fraction"] == 0
     assert new["psnr"] == pytest.approx(-20 * np.log10(0.03), abs=0.2)
     assert new["diversity_hair"] > 0.95
+
+
+def test_the_ceiling_of_memorised_is_what_frames_of_all_identities_get():
+    random = np.random.RandomState(0)
+
+    def noisy(identities, seed):
+        noise = 0.03 * random.standard_normal((len(identities), 32, 32, 3)).astype(np.float32)
+        return nearest(true_frames(identities, seed) + noise)
+
+    reconstructed = noisy(puppets().splits[HELD_OUT][:100], 0)
+    anyone = [noisy(random.choice(1296, 100, replace=False), seed) for seed in (1, 2)]
+    copies = noisy(random.choice(puppets().splits[TRAIN], 100), 3)
+    fair, copied = (compared(shown, reconstructed, anyone[1], puppets())["memorised"] for shown in (anyone[0], copies))
+    assert fair.value == pytest.approx(fair.ceiling, rel=0.15)
+    assert copied.value < 0.85 * copied.ceiling < 0.85
 
 
 def test_samples_of_one_value_have_no_diversity():
@@ -75,7 +91,9 @@ def test_labels_that_are_not_known_of_all_are_compared_where_they_are():
             "never": np.where(np.isin(numbers, held_out), -1, numbers % 2),
         },
     )
-    diversity = {name: each.value for name, each in compared(found, found, partly).items() if "diversity" in name}
+    diversity = {
+        name: each.value for name, each in compared(found, found, found, partly).items() if "diversity" in name
+    }
     known = held_out[held_out % 2 == 0]
     shares = np.bincount(known // 2 % 3) / len(known)
     expected = -np.sum(shares * np.log(shares)) / np.log(3)
