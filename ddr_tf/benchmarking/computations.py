@@ -121,7 +121,8 @@ def _update(ddr: DDR) -> Callable[[], Any]:
 
     def update(*gradients: tf.Tensor) -> tf.Tensor:
         # Copies on the device of this replica, where the gradients of a step lie.
-        return ddr.update([tf.identity(gradient) for gradient in gradients])
+        share = 1 / ddr.distribute_strategy.num_replicas_in_sync
+        return ddr.update([tf.identity(gradient) for gradient in gradients], share)
 
     return on_devices(ddr.distribute_strategy, update, gradients)
 

@@ -29,11 +29,13 @@ def check_names(of_sequences: Iterable[str], of_frames: Iterable[str]) -> None:
     """Checks that no two metrics of these labels would have the same name.
 
     Raises:
-      UserError: If they would.
+      UserError: If they would, or a name is no text.
     """
     labels = [*of_sequences, *of_frames]
     users: dict[str, int] = {}
     for number, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise UserError(f"Names of labels must be text, got {label!r}.")
         if re.search(r"_with_\d+_frames$", label):
             raise UserError(f"The label '{label}' ends as metrics of other numbers of frames do; rename it.")
         for name in _variants(name_in_metrics(label)):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ def label_array(values: ArrayLike, words: Sequence[str] | None = None) -> tuple[
     """A label as people have it in Python -> an array of numbers, and the words that they stand for.
 
     Args:
-      values: An array or a list: numbers; or booleans or text, which are classes. None, NaN and `MISSING` among
-        objects or text are not known.
+      values: An array or a list: numbers; or booleans or text, which are classes. What is masked, None, NaN, infinite
+        or beyond float32, and `MISSING` among objects or text, is not known.
       words: Those that are known already: of numbers and booleans, or in the order that text shall have.
 
     Returns:
@@ -30,6 +30,9 @@ def label_array(values: ArrayLike, words: Sequence[str] | None = None) -> tuple[
     Raises:
       ValueError: With the reason, if they are something else, or not one value for each thing.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        data = values.data
+        values = np.where(values.mask, None, data.astype(object)) if np.ma.is_masked(values) else data
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -39,13 +42,16 @@ def label_array(values: ArrayLike, words: Sequence[str] | None = None) -> tuple[
     kind = array.dtype.kind
     if kind == "O":
         array, kind = _of_objects(array.tolist())
+    if kind == "f":
+        array = np.where(np.abs(array) <= np.finfo(np.float32).max, array, np.nan)
     if kind in "iuf":
         return array, words
     if kind == "b":
         return array.astype(np.int32), words or TRUTH
-    if kind not in "US":
+    if kind not in "UST":
         raise ValueError(f"is of {array.dtype}; it must be numbers, text or booleans")
-    numbers, found = as_label(array.astype(str).tolist(), is_class=True)
+    text = array.tolist() if kind == "T" else array.astype(str).tolist()
+    numbers, found = as_label(text, is_class=True)
     if words is None:
         return numbers, found
     if unknown := set(found) - set(words):
@@ -65,6 +71,8 @@ def _of_objects(values: list[Any]) -> tuple[np.ndarray, str]:
     if not all(isinstance(value, Real) and not isinstance(value, bool | np.bool_) for value in known):
         kinds = sorted({type(value).__name__ for value in known})
         raise ValueError(f"is of {' and '.join(kinds)}; it must be numbers, text or booleans, and one of these")
+    if len(known) < len(values) and known and all(isinstance(value, Integral) for value in known) and min(known) >= 0:
+        return np.array([-1 if value is None else value for value in values], np.int64), "i"
     if len(known) < len(values):
         return np.array([np.nan if value is None else value for value in values], np.float64), "f"
     array = np.array(known)

@@ -5,7 +5,9 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +63,8 @@ class StreamSettings(NamedTuple):
 def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, np.ndarray]:
     """The same random split for the same number each time, with at least one sequence on each side.
 
+    Of four sequences or more at least two are held out, since swaps need two.
+
     Raises:
       UserError: If there are fewer than two sequences, or the fraction is not between 0 and 1.
     """
@@ -72,8 +76,33 @@ def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, n
     if not 0 < held_out_fraction < 1:
         raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}.")
     order = np.random.RandomState(SPLIT_SEED).permutation(num_sequences)
-    count = min(max(1, round(num_sequences * held_out_fraction)), num_sequences - 1)
+    least = 2 if num_sequences >= 4 else 1
+    count = min(max(least, round(num_sequences * held_out_fraction)), num_sequences - 1)
     return {TRAIN: np.sort(order[count:]), HELD_OUT: np.sort(order[:count])}
+
+
+def checked_frames(sequences: "SequenceDataset", sequence: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
+    """`SequenceDataset.frames`, of which somebody may have written their own.
+
+    Raises:
+      UserError: If they are not `[B, N, H, W, C]` of that type, or no TensorFlow operations give them.
+    """
+    name = f"{type(sequences).__name__}.frames"
+    try:
+        frames = tf.convert_to_tensor(sequences.frames(sequence, frame))
+    except NotImplementedError as error:
+        if not tf.is_symbolic_tensor(sequence):
+            raise
+        raise UserError(
+            f"{name} is traced into the input pipeline, so it must use TensorFlow operations, as "
+            "tf.gather(tf.constant(array), places); tf.numpy_function makes one of NumPy's."
+        ) from error
+    expected = [*sequence.shape, *sequences.frame_shape]
+    # Floats in [0, 1] do as well, though they take four times the memory.
+    known = frames.dtype == tf.uint8 or frames.dtype.is_floating
+    if not known or not frames.shape.is_compatible_with(expected):
+        raise UserError(f"{name} must give uint8 {expected}, but gave {frames.dtype.name} {frames.shape}.")
+    return frames
 
 
 def _items(labels: Mapping[str, Any] | None) -> Iterable[tuple[str, Any]]:
@@ -126,6 +155,14 @@ class SequenceDataset(abc.ABC):
         }
         return dataset
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes: the dataset is made again."""
+        kinds = inspect.signature(type(self).__init__).parameters
+        keywords: dict[str, Any] = {}
+        for argument, value in self.arguments.items():
+            keywords |= value if kinds[argument].kind is inspect.Parameter.VAR_KEYWORD else {argument: value}
+        return functools.partial(type(self), **keywords), ()
+
     def __init__(
         self,
         name: str,
@@ -152,9 +189,12 @@ class SequenceDataset(abc.ABC):
         """
         self.name = name
         self.frame_shape = tuple(frame_shape)
-        self.frame_counts = np.asarray(frame_counts, np.int32)
-        if self.frame_counts.ndim != 1:
-            raise UserError(f"{name}: frame_counts must be a list or an array, of one number for each sequence.")
+        counts = np.asarray(frame_counts)
+        if counts.ndim != 1 or counts.dtype.kind not in "iuf" or (counts % 1 != 0).any():
+            raise UserError(f"{name}: frame_counts must be a list or an array, of one whole number for each sequence.")
+        self.frame_counts = counts.astype(np.int32)
+        if not isinstance(splits, Mapping):
+            raise UserError(f"{name}: splits must be {{'{TRAIN}': [...], '{HELD_OUT}': [...]}}, got {splits!r}.")
         self.splits = {split: self._split_numbers(split, sequences) for split, sequences in splits.items()}
         self.label_names = {label: tuple(words) for label, words in (label_names or {}).items()}
         self.static_labels = {label: self._label(label, values) for label, values in _items(static_labels)}
@@ -162,7 +202,7 @@ class SequenceDataset(abc.ABC):
         check_names(self.static_labels, self.frame_labels)
         self.ids = list(ids) if ids is not None else [str(number) for number in range(len(self.frame_counts))]
         self.remarks = tuple(remarks)
-        self.pose_numbers = None if pose_numbers is None else np.asarray(pose_numbers, np.int32)
+        self.pose_numbers = None if pose_numbers is None else self._numbered(pose_numbers)
         if len(self.frame_shape) == 3 and self.frame_shape[-1] not in (1, 3):
             raise UserError(f"{name}: frames have 1 or 3 channels, not {self.frame_shape[-1]}: grey or colour.")
         if (self.frame_counts < 1).any():
@@ -201,6 +241,16 @@ class SequenceDataset(abc.ABC):
         if words is not None:
             self.label_names[label] = tuple(words)
         return array
+
+    def _numbered(self, poses: np.ndarray) -> np.ndarray:
+        """Poses as people have them, be they large numbers or words -> int32, 0 and up in their order, -1 unknown."""
+        values = self._label("pose_numbers", poses)
+        self.label_names.pop("pose_numbers", None)
+        with np.errstate(invalid="ignore"):
+            is_known = values >= 0
+        numbers = np.full(values.shape, -1, np.int32)
+        numbers[is_known] = np.unique(values[is_known], return_inverse=True)[1]
+        return numbers
 
     def _check_labels(self) -> None:
         described = {"ids": (self.ids, self.num_sequences)}
@@ -376,13 +426,20 @@ class SequenceDataset(abc.ABC):
           uint8 `[B / W, N, H, W, C]`, prefetched.
 
         Raises:
-          UserError: If there is no such split.
+          UserError: If there is no such split, or a number is none.
         """
+        if not hasattr(self, "splits"):
+            raise UserError(f"{type(self).__name__}.__init__ must call super().__init__(name, frame_shape, ...).")
         if split not in self.splits:
             raise UserError(f"{self.name}: there is no split {split!r}; there are '{TRAIN}' and '{HELD_OUT}'.")
-        return self._stream(
-            StreamSettings(split, batch_size, num_frames, seed, start_step, worker, num_workers, num_neighbours)
-        )
+        numbers = dict(batch_size=batch_size, num_frames=num_frames, seed=seed, start_step=start_step)
+        numbers |= dict(worker=worker, num_workers=num_workers, num_neighbours=num_neighbours)
+        least = dict(batch_size=1, num_frames=1, num_workers=1, seed=-math.inf)
+        for name, number in numbers.items():
+            if not isinstance(number, Integral) or number < least.get(name, 0):
+                of_least = "" if name == "seed" else f" of at least {least.get(name, 0)}"
+                raise UserError(f"{self.name}: {name} must be a whole number{of_least}, got {number!r}.")
+        return self._stream(StreamSettings(split, **{name: int(number) for name, number in numbers.items()}))
 
     def _stream(self, settings: StreamSettings) -> tf.data.Dataset:
         """What `batches` returns; overridden where frames cannot be read by their numbers."""
@@ -390,6 +447,7 @@ class SequenceDataset(abc.ABC):
         frame_counts = tf.constant(self.frame_counts[numbers])
         numbers = tf.constant(numbers)
         key, count = stream_seed(settings.seed, settings.split), settings.worker_batch_size
+        refused: list[UserError] = []
 
         def batch(step: tf.Tensor) -> tf.Tensor:
             step_seed = tf.random.fold_in(key, step)
@@ -397,11 +455,21 @@ class SequenceDataset(abc.ABC):
                 step_seed, numbers, frame_counts, settings.batch_size, settings.num_frames, settings.num_neighbours
             )
             mine = slice(settings.worker * count, (settings.worker + 1) * count)
-            frames = self.frames(sequence[mine], frame[mine])
+            try:
+                frames = checked_frames(self, sequence[mine], frame[mine])
+            except UserError as error:
+                refused.append(error)
+                raise
             return tf.ensure_shape(frames, (count, settings.num_frames, *self.frame_shape))
 
         steps = tf.data.Dataset.counter(np.int64(settings.start_step))
-        batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+        try:
+            batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        except Exception:  # what AutoGraph makes of an error has its traceback in the message
+            if refused:
+                raise refused[0] from None
+            raise
+        batches = batches.prefetch(tf.data.AUTOTUNE)
         # TensorFlow's optimizations copy what `frames` reads, memory-mapped or not; here they would gain nothing.
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ddr_tf.data.sequence_dataset import HELD_OUT, SequenceDataset
+from ddr_tf.data.sequence_dataset import HELD_OUT, SequenceDataset, checked_frames
 from ddr_tf.errors import UserError
 from ddr_tf.evaluation.interfaces import Autoencoder, DensityModel
 from ddr_tf.model.ddr import as_float, relative_transfer
@@ -79,7 +79,7 @@ def _common_frames(sequences: SequenceDataset, a: int, b: int) -> np.ndarray:
 def fetch(sequences: SequenceDataset, numbers: np.ndarray, frame: np.ndarray) -> tf.Tensor:
     """Frames int `[S, N]` of sequences int `[S]`: uint8 `[S, N, H, W, C]`."""
     numbers = np.broadcast_to(numbers[:, None], frame.shape)
-    return sequences.frames(tf.constant(numbers, tf.int32), tf.constant(frame, tf.int32))
+    return checked_frames(sequences, tf.constant(numbers, tf.int32), tf.constant(frame, tf.int32))
 
 
 def in_parts(function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
@@ -265,7 +265,10 @@ def draw_swaps(
     random = np.random.RandomState(seed)
     held_out = sequences.splits[HELD_OUT]
     if len(held_out) < 2:
-        raise UserError(f"Evaluation needs at least two held-out sequences; {sequences.name} has {len(held_out)}.")
+        raise UserError(
+            f"Evaluation needs at least two held-out sequences, to swap between; {sequences.name} has {len(held_out)}. "
+            "A larger held_out_fraction, in training, holds out more."
+        )
     a, b, frame = _draw_pairs(random, sequences, num_pairs, num_frames)
     frames_b = fetch(sequences, b, frame)
     codes_a = in_parts(model.encode, fetch(sequences, a, draw_frame_numbers(random, sequences, a, num_frames)))

@@ -2,19 +2,37 @@
 
 import dataclasses
 import functools
-from numbers import Integral
+import math
+from numbers import Integral, Real
+from typing import Any
 
 import keras
+import numpy as np
 
 from ddr_tf.errors import UserError
 from ddr_tf.model.densities import PIXEL_LIKELIHOODS
 from ddr_tf.model.networks import AGGREGATIONS, DOWNSAMPLING, MIN_STDDEV, num_pixel_channels
 
+MAX_INITIAL_STDDEV = 100.0  # of q(f | ..) before training
+_KINDS = {bool: (bool, "True or False"), int: (Integral, "a whole number"), float: (Real, "a number")}
+
+
+def _check_kinds(settings: Any) -> None:
+    """Makes Python's numbers of NumPy's. Raises UserError for a setting of another kind than its field says."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+            object.__setattr__(settings, field.name, value)
+        if field.type not in _KINDS:
+            continue
+        kind, words = _KINDS[field.type]
+        if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
+            raise UserError(f"DDR.{field.name} must be {words}, got {value!r}.")
+
 
 def _at_least(minimum: int, **counts: int) -> None:
     for name, count in counts.items():
-        if not isinstance(count, Integral) or isinstance(count, bool):
-            raise UserError(f"DDR.{name} must be a whole number, got {count!r}.")
         if count < minimum:
             wanted = "0 or more" if minimum == 0 else f"at least {minimum}"
             raise UserError(f"DDR.{name} must be {wanted}, got {count}.")
@@ -58,12 +76,15 @@ class Architecture:
     leaky: bool = False
 
     def __post_init__(self) -> None:
-        """Raises UserError if a setting is not possible."""
+        """Makes Python's numbers of NumPy's, and raises UserError if a setting is not possible."""
+        _check_kinds(self)
         if len(self.frame_shape) != 3 or not all(isinstance(side, int) for side in self.frame_shape):
             raise UserError(f"DDR.frame_shape must be (height, width, channels), got {self.frame_shape}.")
         sides = self.frame_shape[:2]
         if any(side < DOWNSAMPLING or side % DOWNSAMPLING for side in sides):
             raise UserError(f"Frames must have sides that are multiples of {DOWNSAMPLING}, got {self.frame_shape}.")
+        if self.frame_shape[-1] < 1:
+            raise UserError(f"Frames must have at least one channel, got {self.frame_shape}.")
         sizes = ("static_dim", "dynamic_dim", "width", "pair_width", "dense_units", "narrowing")
         _at_least(1, **{name: getattr(self, name) for name in sizes})
         if self.static_aggregation not in AGGREGATIONS:
@@ -74,12 +95,17 @@ class Architecture:
             raise UserError(
                 f"DDR.pixel_likelihood must be one of {', '.join(PIXEL_LIKELIHOODS)}, got {self.pixel_likelihood!r}."
             )
-        if not self.initial_static_stddev > MIN_STDDEV:
-            raise UserError(f"DDR.initial_static_stddev must be above {MIN_STDDEV}, got {self.initial_static_stddev}.")
+        if not MIN_STDDEV < self.initial_static_stddev <= MAX_INITIAL_STDDEV:
+            raise UserError(
+                f"DDR.initial_static_stddev must be above {MIN_STDDEV} and at most {MAX_INITIAL_STDDEV}, got "
+                f"{self.initial_static_stddev}."
+            )
         try:
-            keras.initializers.get(self.initializer)
+            initializer = keras.initializers.get(self.initializer)
         except ValueError as error:
             raise UserError(f"DDR.initializer: Keras knows no initializer {self.initializer!r}.") from error
+        if initializer is None:
+            raise UserError("DDR.initializer must be the name of one of Keras's initializers, got None.")
 
     @functools.cached_property
     def feature_shape(self) -> tuple[int, int, int]:
@@ -117,7 +143,8 @@ class TrainingOptions:
     min_static_frames: int = 0
 
     def __post_init__(self) -> None:
-        """Raises UserError if a setting is not possible."""
+        """Makes Python's numbers of NumPy's, and raises UserError if a setting is not possible."""
+        _check_kinds(self)
         counts = ("kl_warmup_steps", "num_static_frames", "min_static_frames")
         _at_least(0, **{name: getattr(self, name) for name in counts})
         if self.num_static_frames and self.min_static_frames > self.num_static_frames:
@@ -125,8 +152,8 @@ class TrainingOptions:
                 f"min_static_frames must be at most DDR.num_static_frames, {self.num_static_frames}, got "
                 f"{self.min_static_frames}."
             )
-        if not self.kl_static_weight >= 0:
-            raise UserError(f"DDR.kl_static_weight must be 0 or more, got {self.kl_static_weight}.")
+        if not 0 <= self.kl_static_weight < math.inf:
+            raise UserError(f"DDR.kl_static_weight must be 0 or more, and finite, got {self.kl_static_weight}.")
         if not self.gradient_clip_norm > 0:
             raise UserError(f"DDR.gradient_clip_norm must be above 0, got {self.gradient_clip_norm}.")
 

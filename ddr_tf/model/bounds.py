@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ddr_tf.errors import UserError
 from ddr_tf.model import FITTED
 from ddr_tf.model.densities import perfect_log_prob, tfd
 from ddr_tf.model.dynamic_density import DynamicDensity
@@ -15,7 +16,9 @@ BOUND_METRICS = ("elbo", "reconstruction", "reconstruction_excess", "kl_static",
 
 
 def as_float(frames: tf.Tensor) -> tf.Tensor:
-    """uint8 frames -> float32 in [0, 1]; float frames are returned as float32."""
+    """uint8 frames -> float32 in [0, 1]; float frames are returned as float32. Raises UserError for other types."""
+    if not (frames.dtype == tf.uint8 or frames.dtype.is_floating):
+        raise UserError(f"Frames must be uint8, or floats in [0, 1], got {frames.dtype.name}; convert them to one.")
     return tf.cast(frames, tf.float32) / 255.0 if frames.dtype == tf.uint8 else tf.cast(frames, tf.float32)
 
 
@@ -122,7 +125,7 @@ class Bounds:
           dynamic_noise: float32 `[B, N, Z]`, standard normal.
           static_frames: Frames `[B, M, H, W, C]` that q(f | ..) is computed from; None: `frames`.
           dynamic_frames: Other views of `frames`, of the same shape, that q(z_i | ..) sees in their place; and what it
-            is given with them is f of another sequence of the batch, as in swaps. None: `frames`, and their own f.
+            is given with them is f of another sequence of these, as in swaps. None: `frames`, and their own f.
           static_count: int32 `[]`; q(f | ..) is computed from the first so many frames. None: from all.
         """
         frames = as_float(frames)

@@ -17,8 +17,9 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -112,8 +113,8 @@ class DDR(Bounds, keras.Model):
           shortcuts: Whether dense layers go past the deep ones, from pixels to f and from codes to pixels; see
             `networks.StaticPosterior` and `networks.Decoder`. For aligned photographs of few sequences.
           num_static_frames: How many frames of each sequence q(f | ..) is computed from in training, the others being
-            decoded; the paper's future work. What is maximised is then a bound on the log-likelihood of the others.
-            0: the same frames for both.
+            decoded; the paper's future work. They are drawn at random, but of a `tf.data.Dataset` they are the first.
+            What is maximised is then a bound on the log-likelihood of the others. 0: the same frames for both.
           min_static_frames: If above 0, each step of training computes q(f | ..) from a random number of those frames,
             from this one to all of them, so that f is right from few frames, too. What is maximised is still a bound.
           narrowing: How many times fewer channels a feature map has than the next coarser one, whose channels are
@@ -162,8 +163,10 @@ class DDR(Bounds, keras.Model):
             kl_static_weight,
             min_static_frames,
         )
-        self.frame_shape, self.static_dim, self.dynamic_dim = self.architecture.frame_shape, static_dim, dynamic_dim
+        sizes = self.architecture
+        self.frame_shape, self.static_dim, self.dynamic_dim = sizes.frame_shape, sizes.static_dim, sizes.dynamic_dim
         self._make_networks(self.architecture)
+        self._shuffle_frames = False  # whether `train_step` does; see `fit`
         self._held_out_means = [keras.metrics.Mean(name=name, dtype="float32") for name in BOUND_METRICS]
         self.build((None, None, *self.frame_shape))
 
@@ -314,6 +317,10 @@ class DDR(Bounds, keras.Model):
         Raises:
           UserError: If frames are neither uint8 nor floats in [0, 1], or of another shape.
         """
+        if isinstance(frames, (list, tuple)) and frames and not isinstance(frames[0], tf.Tensor):
+            frames = np.asarray(frames)  # which keeps uint8
+        if tf.executing_eagerly() and isinstance(frames, np.ndarray):
+            self._check_frames(frames)
         frames = tf.convert_to_tensor(frames)
         if tf.executing_eagerly():
             self._check_frames(frames)
@@ -395,13 +402,21 @@ class DDR(Bounds, keras.Model):
                 raise UserError(
                     f"fit takes no {name}: all sequences count alike. Leave some out, or draw some oftener."
                 )
-        for data, steps in ((x, "steps_per_epoch"), (given.get("validation_data"), "validation_steps")):
-            _check_end("fit", data, steps, given)
-            num_frames = self._check_first(data, "fit")
-            if num_frames and data is x:
+        if isinstance(getattr(self, "optimizer", None), keras.optimizers.LossScaleOptimizer):
+            raise UserError("The loss is not scaled, so compile takes no LossScaleOptimizer; give its inner optimizer.")
+        for name, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
+            _check_end("fit", given.get(name), steps, given)
+            given[name], num_frames = self._checked(given.get(name), "fit")
+            if num_frames and name == "x":
                 self.options.check_num_frames(num_frames)
-        if isinstance(x, tf.data.Dataset):
+        if isinstance(x, tf.data.Dataset | types.GeneratorType):
             given.setdefault("shuffle", False)
+        # Of an array the same frames would be the first ones each time; `SequenceDataset.batches` shuffles, and knows
+        # which of them are neighbours.
+        needs_order = self.options.num_static_frames or self.options.min_static_frames
+        shuffle_frames = bool(needs_order) and not isinstance(x, tf.data.Dataset)
+        if shuffle_frames != self._shuffle_frames:
+            self._shuffle_frames, self.train_function = shuffle_frames, None
         given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), _StopAtNaN()]
         self.static_density = self.dynamic_density = None
         return super().fit(**given)
@@ -417,7 +432,7 @@ class DDR(Bounds, keras.Model):
             if given.get("sample_weight") is not None:
                 raise UserError("evaluate takes no sample_weight: all sequences count alike.")
             _check_end("evaluate", x, "steps", given)
-            self._check_first(x, "evaluate")
+            x, _ = self._checked(x, "evaluate")
         return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x: Any, *args, **kwargs) -> Any:
@@ -427,8 +442,32 @@ class DDR(Bounds, keras.Model):
           UserError: As `fit`, but for NaN.
         """
         _check_end("predict", x, "steps", inspect.signature(super().predict).bind(x, *args, **kwargs).arguments)
-        self._check_first(x, "predict")
+        x, _ = self._checked(x, "predict")
         return super().predict(x, *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args, **kwargs) -> Any:
+        """As in `keras.Model`. Raises UserError as `fit`, but for NaN."""
+        self._check_first(x, "train_on_batch")
+        return super().train_on_batch(x, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args, **kwargs) -> Any:
+        """As in `keras.Model`. Raises UserError as `fit`, but for NaN."""
+        self._check_first(x, "test_on_batch")
+        return super().test_on_batch(x, *args, **kwargs)
+
+    def _checked(self, data: Any, method: str) -> tuple[Any, int | None]:
+        """The data, and what `_check_first` returns; of a generator the first batch is seen and put back."""
+        if not isinstance(data, types.GeneratorType):
+            return data, self._check_first(data, method)
+        first = next(data, None)
+        if first is None:
+            raise UserError(f"{method} was given a generator that is at its end; make a new one.")
+
+        def again() -> Iterator[Any]:
+            yield first
+            yield from data
+
+        return again(), self._check_first(first, method)
 
     def _check_first(self, data: Any, method: str) -> int | None:
         """Raises UserError for what `fit`, or another method, cannot use, as far as the first batch shows it.
@@ -466,6 +505,8 @@ class DDR(Bounds, keras.Model):
           frames: Whatever they are.
           views: Whether they may be `[B, 2, N, H, W, C]`, too.
         """
+        if np.ma.is_masked(frames):
+            raise UserError("Frames are an array of which a part is masked; say what is there with .filled(value).")
         if isinstance(frames, dict):
             advice = f"; dataset.map(lambda batch: batch[{min(frames, default='')!r}]) takes one out"
             raise UserError(f"Frames must be an array, got a dict of {', '.join(frames) or 'nothing'}{advice}.")
@@ -496,13 +537,11 @@ class DDR(Bounds, keras.Model):
 
         It is drawn for the whole batch and cut, so that replicas see different noise and their number changes nothing.
         """
-        replica = tf.distribute.get_replica_context()
-        part, num_frames = tf.shape(frames)[0], tf.shape(frames)[1]
-        total = part * replica.num_replicas_in_sync
-        rows = tf.range(part) + part * replica.replica_id_in_sync_group
+        part, num_frames = _part_of_replica(frames), tf.shape(frames)[1]
+        rows = part.first + tf.range(part.size)
         static_seed, dynamic_seed = tf.unstack(tf.random.split(seed, 2))
-        static = tf.random.stateless_normal([total, self.static_dim], static_seed)
-        dynamic = tf.random.stateless_normal([total, num_frames, self.dynamic_dim], dynamic_seed)
+        static = tf.random.stateless_normal([part.total, self.static_dim], static_seed)
+        dynamic = tf.random.stateless_normal([part.total, num_frames, self.dynamic_dim], dynamic_seed)
         return tf.gather(static, rows), tf.gather(dynamic, rows)
 
     def static_count(self, frames: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
@@ -537,7 +576,7 @@ class DDR(Bounds, keras.Model):
           frames: This replica's part of the batch, `[B, N, H, W, C]`, uint8, or float in [0, 1]. Or `[B, 2, N, ..]`,
             two views of them: the first is decoded, and says what f is; the second says what z is, see `elbo_terms`.
           batch_splits: Into how many equal parts to split it; they are computed side by side. It changes the speed, and
-            the result by rounding.
+            the result by rounding; with two views also which f is given to q(z | ..), as it is from the same part.
 
         Returns:
           `STEP_METRICS`, scalars of the whole batch, the same on all replicas: `BOUND_METRICS` in nats a frame,
@@ -547,29 +586,37 @@ class DDR(Bounds, keras.Model):
         step = tf.convert_to_tensor(self.optimizer.iterations)
         kl_weight, learning_rate = self.kl_weight(step), tf.convert_to_tensor(self.optimizer.learning_rate)
         static_frames, static_count = None, self.static_count(frames, step)
+        if self._shuffle_frames:
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(tf.shape(frames)[1]), tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 3], step)
+            )
+            frames = tf.gather(frames, order, axis=1)
+            dynamic_frames = None if dynamic_frames is None else tf.gather(dynamic_frames, order, axis=1)
         if count := self.options.num_static_frames:  # frames come in random order, so the first ones will do
             static_frames, frames = frames[:, :count], frames[:, count:]
             dynamic_frames = None if dynamic_frames is None else dynamic_frames[:, count:]
         noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step))
         # As a function of its own, so that the networks are traced once for all splits.
         function = tf.function(self.terms_and_gradients, autograph=False, jit_compile=self.options.xla or None)
-        inputs = [frames, *noise, static_frames, dynamic_frames]
+        share = _part_of_replica(frames).share
+        inputs = [_never_empty(rows) for rows in (frames, *noise, static_frames, dynamic_frames)]
         terms, gradients = _split_and_join(function, batch_splits, inputs, [kl_weight, static_count])
-        norm = self.update(gradients)
+        norm = self.update(gradients, share)
         schedule = {"gradient_norm": norm, "kl_weight": kl_weight, "learning_rate": learning_rate}
-        return _means_over_replicas(self.bound_metrics(frames, terms)) | schedule
+        return _means_over_replicas(self.bound_metrics(inputs[0], terms), share) | schedule
 
-    def update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+    def update(self, gradients: list[tf.Tensor], share: tf.Tensor | float) -> tf.Tensor:
         """Updates all weights.
 
         Args:
           gradients: Of each weight, by the loss of this replica's part of the batch.
+          share: Which share of the batch that is.
 
         Returns:
-          The global norm, before clipping, of their mean over replicas.
+          The global norm, before clipping, of those of the whole batch.
         """
         replica = tf.distribute.get_replica_context()
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, [share * gradient for gradient in gradients])
         norm = tf.linalg.global_norm(gradients)
         # Clipped, and divided because the optimizer sums over replicas once more.
         scale = tf.minimum(1.0, self.options.gradient_clip_norm / norm) / replica.num_replicas_in_sync
@@ -579,10 +626,12 @@ class DDR(Bounds, keras.Model):
     def test_step(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """`BOUND_METRICS`, means over the sequences since the last `reset_metrics`; the same noise for every batch."""
         frames = as_float(_without_targets(frames))
-        terms = self.elbo_terms(frames, *self.noise(frames, tf.constant([self.options.noise_seed & 0x7FFFFFFF, 1])))
-        metrics = _means_over_replicas(self.bound_metrics(frames, terms))
+        part = _part_of_replica(frames)
+        noise = self.noise(frames, tf.constant([self.options.noise_seed & 0x7FFFFFFF, 1]))
+        inputs = [_never_empty(rows) for rows in (frames, *noise)]
+        metrics = _means_over_replicas(self.bound_metrics(inputs[0], self.elbo_terms(*inputs)), part.share)
         for mean in self._held_out_means:
-            mean.update_state(metrics[mean.name], sample_weight=tf.cast(tf.shape(frames)[0], tf.float32))
+            mean.update_state(metrics[mean.name], sample_weight=tf.cast(part.total, tf.float32))
         return {mean.name: mean.result() for mean in self._held_out_means}
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
@@ -636,8 +685,49 @@ def _split_and_join(
     return joined, [tf.add_n(of_parts) / splits for of_parts in zip(*gradients, strict=True)]
 
 
-def _means_over_replicas(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Scalars of this replica's part of a batch -> those of the whole batch."""
+class _Part(NamedTuple):
+    """Which of the sequences of a batch a replica has.
+
+    Attributes:
+      first: int32 `[]`, how many come before.
+      size: int32 `[]`, how many it has; of the last batch of an epoch it may have fewer than others, or none.
+      total: int32 `[]`, how many the batch has.
+    """
+
+    first: tf.Tensor
+    size: tf.Tensor
+    total: tf.Tensor
+
+    @property
+    def share(self) -> tf.Tensor:
+        """Which share of the batch that is: float32 `[]`."""
+        return tf.cast(self.size, tf.float32) / tf.cast(self.total, tf.float32)
+
+
+def _part_of_replica(frames: tf.Tensor) -> _Part:
+    """Which part of the batch these frames `[B, ..]` are."""
+    replica, size = tf.distribute.get_replica_context(), tf.shape(frames)[0]
+    if replica.num_replicas_in_sync == 1:
+        return _Part(tf.constant(0), size, size)
+    place = replica.replica_id_in_sync_group
+    own = tf.one_hot(place, replica.num_replicas_in_sync) * tf.cast(size, tf.float32)
+    sizes = tf.cast(replica.all_reduce(tf.distribute.ReduceOp.SUM, own), tf.int32)
+    return _Part(tf.reduce_sum(sizes[:place]), size, tf.reduce_sum(sizes))
+
+
+def _never_empty(rows: tf.Tensor | None) -> tf.Tensor | None:
+    """Some rows of a batch `[B, ..]`; one of zeros where a replica has none, whose share is then 0.
+
+    TensorFlow's convolutions fail for no frames at all.
+    """
+    if rows is None or tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+        return rows
+    missing = tf.cast(tf.shape(rows)[0] == 0, tf.int32)
+    return tf.concat([rows, tf.zeros(tf.concat([[missing], tf.shape(rows)[1:]], axis=0), rows.dtype)], axis=0)
+
+
+def _means_over_replicas(metrics: dict[str, tf.Tensor], share: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Means over this replica's share of a batch -> those over the whole batch."""
     replica = tf.distribute.get_replica_context()
-    means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(metrics.values())))
+    means = replica.all_reduce(tf.distribute.ReduceOp.SUM, share * tf.stack(list(metrics.values())))
     return dict(zip(metrics, tf.unstack(means), strict=True))

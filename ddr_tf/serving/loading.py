@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from ddr_tf.errors import UserError
@@ -296,6 +297,10 @@ def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarra
       UserError: If they are none, or of another shape.
     """
     check_no_record(codes, name)
+    if tf.is_symbolic_tensor(codes):
+        raise UserError(f"{name} is a tensor without values; in a tf.function, call the model from tf.numpy_function.")
+    if np.ma.is_masked(codes):
+        raise UserError(f"{name} is an array of which a part is masked; say what is there with .filled(value).")
     shapes = " or ".join(f"[{', '.join((*axes[start:], last))}]" for start in range(len(axes), -1, -1))
     try:
         if np.iscomplexobj(codes):

@@ -1,8 +1,9 @@
 """The devices, of one machine or of several, that a run is trained on.
 
 There is one process a machine, and in it one replica of the model a device. All replicas have the same weights, and
-each gets its part of every batch, so their number changes nothing but the speed (and the last bits of sums). With
-several processes the first is the chief: what it writes is the run directory.
+each gets its part of every batch, so their number changes nothing but the speed (and the last bits of sums; with two
+views of each sequence also which other sequence of the part f is of, see `Bounds.elbo_terms`). With several processes
+the first is the chief: what it writes is the run directory.
 """
 
 import contextlib
@@ -54,11 +55,16 @@ class Devices:
         """How many replicas there are, over all workers."""
         return self.strategy.num_replicas_in_sync
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Raises UserError if the devices cannot share a batch equally."""
+    def check_batch_size(self, batch_size: int, views: bool = False) -> None:
+        """Raises UserError if the devices cannot share a batch equally, or with two views have one sequence each."""
         if batch_size % self.num_replicas:
             raise UserError(
                 f"train.batch_size must be a multiple of the {self.num_replicas} devices, got {batch_size}."
+            )
+        if views and batch_size < 2 * self.num_replicas:
+            raise UserError(
+                "With train.augmentation, z of each sequence is found given f of another, so train.batch_size must be "
+                f"at least {2 * self.num_replicas}, got {batch_size}."
             )
 
     def check_same(self, values: dict[str, Any]) -> None:
@@ -130,9 +136,13 @@ def _give_each_operation_one_core() -> bool:
 
 
 def even_splits(batch_sizes: Iterable[int], num_workers: int) -> int:
-    """Into how many parts batches of all these sizes can be divided, one a core; otherwise 1."""
+    """Into how many parts batches of all these sizes can be divided, one a core, two sequences or more; otherwise 1.
+
+    With two views of each sequence z is found given f of another sequence of the part, so one alone will not do.
+    """
     cores, sizes = num_cores(), list(batch_sizes)
-    divisible = sizes and not any(size % (num_workers * cores) for size in sizes)
+    parts = num_workers * cores
+    divisible = sizes and not any(size % parts or size < 2 * parts for size in sizes)
     return cores if divisible and cores <= MAX_BATCH_SPLITS and not tf.config.list_physical_devices("GPU") else 1
 
 

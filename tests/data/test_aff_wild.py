@@ -28,7 +28,7 @@ def test_videos_without_annotations(data_dir):
     sequences = AffWild(str(data_dir), size=16)
     assert sequences.ids == [f"{i}-30-1280x720" for i in range(5)]
     assert (sequences.name, sequences.frame_labels) == ("aff_wild", {})
-    assert {split: len(numbers) for split, numbers in sequences.splits.items()} == {"train": 4, "held_out": 1}
+    assert {split: len(numbers) for split, numbers in sequences.splits.items()} == {"train": 3, "held_out": 2}
 
 
 def test_annotations_go_by_the_number_of_the_frame(data_dir):
@@ -80,7 +80,7 @@ def test_annotations_of_no_video_here_are_told(data_dir):
 def test_if_all_are_of_the_validation_set_some_are_held_out_at_random(data_dir):
     for i in range(5):
         annotate(data_dir, f"{i}-30-1280x720", "Validation_Set", ["0,0"])
-    assert len(AffWild(str(data_dir), size=16).splits["held_out"]) == 1
+    assert len(AffWild(str(data_dir), size=16).splits["held_out"]) == 2
 
 
 def test_frames_without_numbers_cannot_be_annotated(data_dir):

@@ -78,7 +78,7 @@ def test_replicas_and_workers_are_counted():
 
 @pytest.mark.parametrize(
     ("cores", "workers", "batch_size", "splits"),
-    [(2, 1, 8, 2), (4, 1, 8, 4), (16, 1, 8, 1), (3, 1, 8, 1), (3, 1, 6, 3), (17, 1, 17, 1), (4, 2, 8, 4), (4, 2, 4, 1)],
+    [(2, 1, 8, 2), (4, 1, 8, 4), (8, 1, 8, 1), (3, 1, 8, 1), (3, 1, 6, 3), (17, 1, 17, 1), (4, 2, 16, 4), (4, 2, 8, 1)],
 )
 def test_splits_are_equal_and_one_a_core(cores, workers, batch_size, splits, monkeypatch):
     monkeypatch.setattr(devices, "num_cores", lambda: cores)
@@ -120,6 +120,14 @@ def test_a_batch_must_be_shared_equally():
     two.check_batch_size(4)
     with pytest.raises(UserError, match="must be a multiple of the 2 devices, got 3"):
         two.check_batch_size(3)
+
+
+def test_with_views_a_device_has_two_sequences_or_more():
+    two = devices.Devices(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two.check_batch_size(2)
+    two.check_batch_size(4, views=True)
+    with pytest.raises(UserError, match=r"train\.batch_size must be at least 4, got 2"):
+        two.check_batch_size(2, views=True)
 
 
 def test_one_worker_agrees_with_itself():

@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from conftest import RandomDataset
+from ddr_tf.errors import UserError
 from ddr_tf.model.bounds import BOUND_METRICS
+from ddr_tf.model.ddr import DDR
 from ddr_tf.training.steps import Evaluation, replica_parts
 from tiny import TINY, fitted, held_out, one_device, two_devices, weights
 
@@ -115,6 +117,96 @@ def test_keras_fits_arrays_and_a_loaded_model(tmp_path):
     frames = RandomDataset().bank[:, :4]
     logs = loaded.fit(frames, batch_size=3, validation_data=(frames[:2],), verbose=0).history
     assert {"elbo", "val_elbo", "gradient_norm"} <= logs.keys()
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_last_batch_that_replicas_share_unevenly_counts_by_its_sequences(count):
+    frames = RandomDataset().bank[:, :4][:count]
+    results = []
+    for strategy in (one_device(), two_devices()):
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            model = TINY(frame_shape=(16, 16, 1))
+            model.compile(keras.optimizers.SGD(1e-4), jit_compile=False)
+        before = model.evaluate(frames, batch_size=2, return_dict=True, verbose=0)
+        model.fit(frames, batch_size=2, epochs=1, shuffle=False, verbose=0)
+        results.append((before, weights(model)))
+    (bounds_one, weights_one), (bounds_two, weights_two) = results
+    assert bounds_two == pytest.approx(bounds_one, rel=1e-4)
+    for left, right in zip(weights_one, weights_two, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
+def test_noise_of_uneven_parts_is_cut_from_the_same():
+    strategy = two_devices()
+    with strategy.scope():
+        model = TINY(frame_shape=(16, 16, 1))
+    whole = model.noise(tf.zeros([3, 2, 16, 16, 1]), tf.constant([0, 0]))
+    parts = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.zeros([2 - context.replica_id_in_sync_group, 2, 16, 16, 1])
+    )
+    for of_whole, of_parts in zip(whole, strategy.run(model.noise, args=(parts, tf.constant([0, 0]))), strict=True):
+        np.testing.assert_array_equal(of_whole, np.concatenate(strategy.experimental_local_results(of_parts)))
+
+
+def test_which_frames_of_an_array_say_what_f_is_is_drawn_at_random(monkeypatch):
+    model, seen = TINY(frame_shape=(16, 16, 1), num_static_frames=2), []
+    frames = np.broadcast_to(np.arange(6, dtype=np.uint8)[None, :, None, None, None], (2, 6, 16, 16, 1))
+    elbo_terms = DDR.elbo_terms
+
+    def recorded(self, frames, static_noise, dynamic_noise, static_frames=None, *args):
+        tf.numpy_function(lambda x: seen.append(np.rint(255 * x).astype(int).tolist()), [static_frames[0, :, 0, 0, 0]], [])
+        return elbo_terms(self, frames, static_noise, dynamic_noise, static_frames, *args)
+
+    monkeypatch.setattr(DDR, "elbo_terms", recorded)
+    model.compile("sgd")
+    model.fit(frames, batch_size=2, epochs=6, verbose=0)
+    assert len(seen) == 6 and len({tuple(sorted(drawn)) for drawn in seen}) > 2
+    seen.clear()
+    model.fit(tf.data.Dataset.from_tensors(frames), epochs=3, verbose=0)
+    assert seen == [[0, 1]] * 3
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_frames_of_a_generator_are_checked_and_all_are_used(method):
+    frames = RandomDataset().bank[:3, :4]
+    model = TINY(frame_shape=(16, 16, 1), pixel_likelihood="normal")
+    model.compile("sgd")
+    steps = {"fit": "steps_per_epoch", "evaluate": "steps"}[method]
+
+    def batches(dtype):
+        yield from ((frames.astype(dtype),) for _ in range(2))
+
+    with pytest.raises(UserError, match="Frames must be uint8, or floats in"):
+        getattr(model, method)(batches("int64"), **{steps: 2}, verbose=0)
+    getattr(model, method)(batches("uint8"), **{steps: 2}, verbose=0)
+    over = batches("uint8")
+    list(over)
+    with pytest.raises(UserError, match="a generator that is at its end"):
+        getattr(model, method)(over, **{steps: 2}, verbose=0)
+
+
+def test_single_batches_are_checked():
+    model = TINY(frame_shape=(16, 16, 1), pixel_likelihood="normal")
+    model.compile("sgd")
+    frames = RandomDataset().bank[:3, :4]
+    for method in (model.train_on_batch, model.test_on_batch):
+        with pytest.raises(UserError, match="Float frames must be in"):
+            method(frames.astype("float32"))
+    assert np.isfinite(model.train_on_batch(frames, return_dict=True)["elbo"])
+
+
+def test_a_loss_that_is_scaled_is_refused():
+    model = TINY(frame_shape=(16, 16, 1))
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-2)))
+    with pytest.raises(UserError, match="compile takes no LossScaleOptimizer; give its inner optimizer"):
+        model.fit(RandomDataset().bank[:3, :4], verbose=0)
+
+
+def test_masked_frames_are_refused():
+    frames = RandomDataset().bank[:3, :4]
+    with pytest.raises(UserError, match="a part is masked"):
+        TINY(frame_shape=(16, 16, 1)).encode(np.ma.array(frames, mask=frames > 9))
 
 
 @pytest.mark.slow
