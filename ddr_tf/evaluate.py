@@ -1,8 +1,10 @@
 """Command line: metrics of a trained run, or of an exported model, on held-out sequences."""
 
 import argparse
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,6 +74,23 @@ class Evaluation(NamedTuple):
     remarks: list[str]
 
 
+def _can_keep(folder: Path) -> bool:
+    """Whether metrics can be kept in a folder; says so if not, before minutes have passed."""
+    can = os.access(folder, os.W_OK)
+    if not can:
+        print(f"{folder} cannot be written, so the metrics are printed only.", file=sys.stderr)
+    return can
+
+
+@contextlib.contextmanager
+def _errors_printed() -> Iterator[None]:
+    """Prints a `UserError` in place of ending with it: what took minutes shall be printed, though not kept."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+
+
 def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> Evaluation:
     """Evaluates a finished run, and says what it cost.
 
@@ -83,7 +102,7 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> E
       settings: What is measured.
 
     Raises:
-      UserError: As `runs.load_run` and `runs.cost`, or if the metrics cannot be written.
+      UserError: As `runs.load_run` and `runs.cost`.
     """
     import tensorflow as tf
 
@@ -92,15 +111,17 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> E
     from ddr_tf.evaluation.metric import Metric
 
     model, sequences = runs.load_run(run_dir, data_dir)
-    logs = summary.logs_folder(run_dir)
+    keeps = _can_keep(run_dir)
     cost = {name: Metric(value) for name, value in runs.cost(run_dir, model).items()}
     metrics = protocol.evaluate(model, sequences, settings, progress=True) | cost
-    summary.write_evaluation(run_dir, metrics, settings)
-    step = runs.read_record(run_dir)["step"]
-    with tf.summary.create_file_writer(str(logs)).as_default(step=step):
-        for name, metric in metrics.items():
-            tf.summary.scalar(f"evaluation/{name}", metric.value)
-        tf.summary.text("evaluation", summary.metrics_table({"": metrics}))
+    with _errors_printed():
+        if keeps:
+            summary.write_evaluation(run_dir, metrics, settings)
+            logs, step = summary.logs_folder(run_dir), runs.read_record(run_dir)["step"]
+            with tf.summary.create_file_writer(str(logs)).as_default(step=step):
+                for name, metric in metrics.items():
+                    tf.summary.scalar(f"evaluation/{name}", metric.value)
+                tf.summary.text("evaluation", summary.metrics_table({"": metrics}))
     return Evaluation(metrics, checklist.conspicuous(metrics, sequences, runs.read_metrics(run_dir)))
 
 
@@ -113,14 +134,17 @@ def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settin
       settings: What is measured.
 
     Raises:
-      UserError: As `exported_model.open_exported`, or if the metrics cannot be written.
+      UserError: As `exported_model.open_exported`.
     """
     from ddr_tf.evaluation import checklist, protocol, summary
     from ddr_tf.serving.exported_model import open_exported
 
     model, sequences = open_exported(saved_model, data_dir)
+    keeps = _can_keep(model.extra)
     metrics = protocol.evaluate(model, sequences, settings, progress=True)
-    summary.write_evaluation(model.extra, metrics, settings)
+    with _errors_printed():
+        if keeps:
+            summary.write_evaluation(model.extra, metrics, settings)
     return Evaluation(metrics, checklist.conspicuous(metrics, sequences))
 
 

@@ -54,6 +54,12 @@ def _add_choices(flags: argparse.ArgumentParser) -> None:
         "everybody pass them on (default: auto)",
     )
     flags.add_argument(
+        "--data_dir",
+        type=config.path_flag,
+        metavar="DIR",
+        help="where the data of those frames are (default: where the run had them)",
+    )
+    flags.add_argument(
         "--keep_keras", action="store_true", help="keep model.keras in the export, so that it can be trained further"
     )
     flags.add_argument(
@@ -78,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"written: {onnx.export(run_dir, out, flags.checkpoint)}")
             return
         examples = {"auto": None, "yes": True, "no": False}[flags.examples]
-        written = exporting.export(run_dir, out, flags.weights, examples, flags.keep_keras, print, flags.checkpoint)
+        choices = (flags.weights, examples, flags.keep_keras, print, flags.checkpoint, flags.data_dir)
+        written = exporting.export(run_dir, out, *choices)
         print(f"written: {written}")
 
     return cli.run(body, lambda: "stopped; nothing was written")

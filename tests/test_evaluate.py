@@ -5,6 +5,8 @@ import shutil
 import pytest
 
 from ddr_tf import compare, evaluate, export
+from ddr_tf.errors import UserError
+from ddr_tf.evaluation import summary
 
 
 @pytest.fixture
@@ -64,6 +66,30 @@ def test_an_exported_model_is_measured_as_its_run(tmp_path, run_dir, few):
         "swap_psnr",
     ):
         assert of_exported[name]["value"] == pytest.approx(of_run[name]["value"], rel=1e-4), name
+
+
+def test_metrics_that_cannot_be_kept_are_printed(tmp_path, run_dir, few, capsys, monkeypatch):
+    run_dir = shutil.copytree(run_dir, tmp_path / "run")
+    command = ["--run_dir", str(run_dir), "--seeds", "2", "--num_frames", "8"]
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate.os, "access", lambda *_: False)
+        assert evaluate.main(command) == 0
+    said = capsys.readouterr()
+    assert "run cannot be written, so the metrics are printed only" in said.err and "swap_psnr" in said.out
+    assert not (run_dir / "evaluation.json").exists()
+
+    def full(*_):
+        raise UserError("evaluation.json cannot be written (No space left on device)")
+
+    monkeypatch.setattr(summary, "write_evaluation", full)
+    assert evaluate.main(command) == 0
+    said = capsys.readouterr()
+    assert "evaluation.json cannot be written" in said.err and "swap_psnr" in said.out
+
+
+def test_more_frames_than_there_are_is_refused(run_dir, capsys):
+    assert evaluate.main(["--run_dir", str(run_dir), "--num_frames", "500"]) == 2
+    assert "N = 500 is more than the frames of any held-out sequence; the longest has" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):

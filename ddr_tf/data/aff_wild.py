@@ -93,6 +93,18 @@ def frame_labels(store: FrameStore, annotations: dict[str, Path]) -> dict[str, n
     return dict(zip(LABELS, np.array(rows).T, strict=True))
 
 
+def _lacking(store: FrameStore, annotations: dict[str, Path], values: np.ndarray) -> str:
+    """What to say of videos that have an annotation, of which fewer than half of the frames have values; or ""."""
+    parts = np.split(np.isfinite(values), np.cumsum([len(files) for files in store.files])[:-1])
+    known = {sequence: part.mean() for sequence, part in zip(store.ids, parts, strict=True) if sequence in annotations}
+    lacking = [sequence for sequence, fraction in known.items() if fraction < 0.5]
+    if not lacking:
+        return ""
+    return f"{annotations[lacking[0]].name} has values for {known[lacking[0]]:.0%} of the frames of its video alone" + (
+        f"; {len(lacking)} of this kind" if len(lacking) > 1 else ""
+    )
+
+
 @configurable()
 class AffWild(ArrayDataset):
     """Videos of faces: `<data_dir>/<folder>/cropped_aligned/<video>/<frame>.jpg`, one sequence a video.
@@ -152,6 +164,10 @@ class AffWild(ArrayDataset):
             reason = f"no file in it begins with {HEADER}, so there are no labels; videos are held out at random"
             remarks.append(Remark(str(root / "annotations"), "noted", reason))
             print(f"{root / 'annotations'}: {reason}", flush=True)
+        labels = frame_labels(store, annotations) if annotations else {}
+        if reason := labels and _lacking(store, annotations, labels[LABELS[0]]):
+            remarks.append(Remark(str(root / "annotations"), "noted", reason))
+            print(f"{root / 'annotations'}: {reason}", flush=True)
         held_out = [HELD_OUT_FOLDER in annotations.get(video, root).relative_to(root).parts for video in store.ids]
         if all(held_out) or not any(held_out):
             splits = split_at_random(len(store.ids), held_out_fraction)
@@ -163,7 +179,7 @@ class AffWild(ArrayDataset):
             name=folder,
             frame_counts=np.array(list(map(len, store.files))),
             splits=splits,
-            frame_labels=frame_labels(store, annotations) if annotations else {},
+            frame_labels=labels,
             ids=store.ids,
             remarks=remarks,
         )

@@ -37,8 +37,10 @@ def map_npy(path: Path) -> tf.Tensor:
         raise ValueError("it is empty") from error
     except Exception as error:  # NumPy reads the header as Python
         raise ValueError(f"it is no whole .npy file ({type(error).__name__})") from error
-    if not isinstance(array, np.memmap) or array.dtype != np.uint8 or not array.flags.c_contiguous:
+    if not isinstance(array, np.memmap) or array.dtype != np.uint8:
         raise ValueError(f"it holds no uint8 array in C order, but {getattr(array, 'dtype', 'several arrays')}")
+    if not array.flags.c_contiguous:
+        raise ValueError("it holds no uint8 array in C order, but one in Fortran order")
     return shared_tensor(_writable(path, array))
 
 

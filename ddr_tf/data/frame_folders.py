@@ -100,9 +100,9 @@ class FrameFolders(ArrayDataset):
             remarks.append(Remark(str(folder), "noted", reason))
         if pose_label == FILE_NAME:
             pose_numbers, reason = poses_in_names(store, _names_not_used(folder, store, name_pattern))
-            remarks += [Remark(str(folder), "noted", reason)] if reason else []
         else:
-            pose_numbers = poses_in_label(frame_labels, pose_label)
+            pose_numbers, reason = poses_in_label(frame_labels, pose_label, store)
+        remarks += [Remark(str(folder), "noted", reason)] if reason else []
         if reason := _like_splits(store.ids, held_out):
             remarks.append(Remark(str(folder), "noted", reason))
         for remark in remarks:
@@ -201,7 +201,7 @@ def poses_in_names(
     names = [[_frame_name(file) for file in files] for files in store.files]
     poses = set().union(*names)
     if any(poses - set(own) - set(not_used.get(sequence, ())) for sequence, own in zip(store.ids, names, strict=True)):
-        return None, ""
+        return None, _odd_names(store, names)
     remedy = "FrameFolders.pose_label can name a label of frames that does"
     for sequence, own, files in zip(store.ids, names, store.files, strict=True):
         if len(set(own)) < len(own):
@@ -226,21 +226,38 @@ def poses_in_names(
     return np.unique(np.concatenate(names), return_inverse=True)[1], "; ".join(reasons)
 
 
-def poses_in_label(frame_labels: Mapping[str, np.ndarray], pose_label: str | None) -> np.ndarray | None:
+def _odd_names(store: FrameStore, names: Sequence[Sequence[str]]) -> str:
+    """What to say if all sequences would have the same names but for one, which has more; or ""."""
+    common = set(names[0]).intersection(*names[1:])
+    odd = [number for number, own in enumerate(names) if set(own) != common]
+    if len(names) < 3 or len(common) < 2 or len(odd) > 1:
+        return ""
+    extra = next(file for name, file in zip(names[odd[0]], store.files[odd[0]], strict=True) if name not in common)
+    return (
+        f"no true frames of swaps are known, since only {store.ids[odd[0]]} has {extra}; without it all sequences "
+        "would have the same names of files"
+    )
+
+
+def poses_in_label(
+    frame_labels: Mapping[str, np.ndarray], pose_label: str | None, store: FrameStore
+) -> tuple[np.ndarray | None, str]:
     """What each frame shows of any sequence, as a label says.
 
     Args:
       frame_labels: Name -> values, -1 or NaN where not known.
       pose_label: See `FrameFolders`.
+      store: The frames.
 
     Returns:
-      `pose_numbers` of `SequenceDataset`.
+      `pose_numbers` of `SequenceDataset`, -1 also for frames whose value another of their sequence has, since it does
+      not say all that they show; and what a user should know of it, or "".
 
     Raises:
       UserError: If there is no such label of frames.
     """
     if pose_label is None:
-        return None
+        return None, ""
     if pose_label not in frame_labels:
         raise UserError(
             f"FrameFolders.pose_label: frames have no label {pose_label!r}; they have "
@@ -248,7 +265,22 @@ def poses_in_label(frame_labels: Mapping[str, np.ndarray], pose_label: str | Non
         )
     values = frame_labels[pose_label]
     known = np.isfinite(values) & ((values >= 0) | np.issubdtype(values.dtype, np.floating))
-    return np.where(known, np.unique(np.where(known, values, 0), return_inverse=True)[1], -1)
+    poses = np.where(known, np.unique(np.where(known, values, 0), return_inverse=True)[1], -1)
+    files = [file for of_sequence in store.files for file in of_sequence]
+    owner = np.repeat(np.arange(len(store.files)), [len(of_sequence) for of_sequence in store.files])
+    first: dict[tuple[int, int], int] = {}
+    twice = [
+        (first[owner[row], poses[row]], row)
+        for row in np.flatnonzero(known)
+        if first.setdefault((owner[row], poses[row]), row) != row
+    ]
+    if not twice:
+        return poses, ""
+    poses[np.unique(twice)] = -1
+    return poses, (
+        f"{files[twice[0][0]]} and {files[twice[0][1]]} of one sequence have the same {pose_label}, so it does not say "
+        f"all that they show; {len(np.unique(twice))} such frames have no true frames of swaps"
+    )
 
 
 def split_by_name(ids: list[str], held_out: str) -> dict[str, np.ndarray]:

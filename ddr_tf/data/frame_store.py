@@ -46,6 +46,8 @@ MAX_BLOCK_BYTES = 64_000_000  # of decoded frames that are in memory at once
 REPORT = "remarks.tsv"
 NUM_SHOWN = 3  # remarks that are printed; all are in the report
 NOT_MATCHED = "name_pattern does not match its name"
+# What systems call a copy of a file, without its suffix: "smile (1)", "smile copy 2", "smile - Copy"...
+COPY = re.compile(r"(.+?)(?: ?-? ?\b(?:copy|copie|kopie|copia)(?: ?\d+| ?\(\d+\))?| ?\(\d+\))", re.IGNORECASE)
 LABELS_FILE = "labels.csv"  # in the root; no frame
 
 
@@ -228,10 +230,17 @@ def _list_file(
         return
     if not stat.S_ISREG(status.st_mode):
         unused.add(path, "a FIFO, a socket or a device")
+    elif os.path.basename(path) != LABELS_FILE and os.path.basename(path).lower() == LABELS_FILE:
+        unused.add(path, f"its name must be {LABELS_FILE}, in small letters")
     elif os.path.basename(path) != LABELS_FILE:
         files.append((os.path.relpath(path, root).replace(os.sep, "/"), status))
     elif os.path.dirname(path) != str(root):
         unused.add(path, f"{LABELS_FILE} is read in the root only")
+
+
+def matched(name_pattern: re.Pattern[str], path: str) -> re.Match[str] | None:
+    """The match of a pattern with the path of a file, or of a picture in one, without its suffix."""
+    return name_pattern.fullmatch(os.path.splitext(re.sub(r"#\d+$", "", path))[0])
 
 
 def sequence_of(path: str, name_pattern: re.Pattern[str] | None) -> str | None:
@@ -247,7 +256,7 @@ def sequence_of(path: str, name_pattern: re.Pattern[str] | None) -> str | None:
     folder, _, _ = path.rpartition("/")
     if name_pattern is None:
         return folder
-    match = name_pattern.fullmatch(os.path.splitext(path)[0])
+    match = matched(name_pattern, path)
     return match and match.groupdict().get("sequence", folder)
 
 
@@ -359,8 +368,19 @@ def decode(
         writer = _Writer(file, root, frame_format, min_frames)
         sequences = writer.grouped(paths, name_pattern)
         for name in sorted(sequences, key=natural_order):
-            writer.add(name, _decoded(sequences[name], root, frame_format, pool, bar.update))
+            writer.add(name, _decoded(_copies_last(sequences[name]), root, frame_format, pool, bar.update))
         return writer.finish()
+
+
+def _copies_last(paths: list[str]) -> list[str]:
+    """The files of a sequence, those named as a copy of one of the others after all others, which are kept."""
+    names = {without_suffix(path) for path in paths}
+
+    def is_copy(path: str) -> bool:
+        match = COPY.fullmatch(without_suffix(path))
+        return bool(match) and match[1] in names
+
+    return sorted(paths, key=is_copy)
 
 
 def _decoded(

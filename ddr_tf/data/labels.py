@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from ddr_tf.data.frame_store import FrameStore, without_suffix
+from ddr_tf.data.frame_store import FrameStore, matched, without_suffix
 from ddr_tf.data.label_names import name_in_metrics
 from ddr_tf.data.label_values import as_label, as_number
 from ddr_tf.data.sequence_dataset import Remark
@@ -134,6 +134,8 @@ class _Places:
             rows = list(zip(self._files, range(self.num_frames), strict=True))
             self._rows_of_files = _Rows([*rows, *((without_suffix(file), row) for file, row in rows)])
         names = [*_spellings(path), self._under_root(path)]
+        if re.match(r"/|\\|[A-Za-z]:[/\\]", path.strip()):  # a whole path
+            names += self._ends(names[-1])
         found = next(filter(None, map(self._rows_of_files.find, names)), [])
         is_used = not {_plain(name) for name in names} & self._not_used
         if not found and is_used and is_named_as_image(path):  # as which it may have been written since
@@ -153,9 +155,13 @@ class _Places:
             for kind in ("name", "stem", "path"):
                 if found := self._frames(sequence, kind).find(spelling):
                     return found
-        folders = _spellings(frame)[-1].split("/")  # of another machine, perhaps, but they end as those here do
-        ends = ("/".join(folders[start:]) for start in range(1, len(folders) - 1))
-        return next(filter(None, map(self._frames(sequence, "path").find, ends)), [])
+        return next(filter(None, map(self._frames(sequence, "path").find, self._ends(_spellings(frame)[-1]))), [])
+
+    @staticmethod
+    def _ends(path: str) -> list[str]:
+        """The last folders of a path of another machine, perhaps, with its name: they may end as those here do."""
+        folders = path.split("/")
+        return ["/".join(folders[start:]) for start in range(1, len(folders) - 1)]
 
     def _frames(self, sequence: int, kind: str) -> _Rows:
         """The frames of a sequence by the names of their files, without suffixes ("stem"), or by their paths."""
@@ -171,6 +177,8 @@ class _Places:
         """How the sentence about a name goes on: with the one that may have been meant, where there is one like it."""
         found = self._find_sequence(sequence)
         wanted, names = sequence, list(self._sequences)
+        if not found and self.num_sequences == 1:
+            return "; sequences are folders, or what FrameFolders.name_pattern says, and a table cannot make them."
         if found and frame is not None:
             wanted, names = frame, list(itertools.chain(*(self._frames(found[0], kind) for kind in ("name", "stem"))))
         alike = [name for name in names if _loosely(name) == _loosely(wanted)]
@@ -232,7 +240,8 @@ def read_labels(path: Path, store: FrameStore) -> LabelTable:
         _fill(labels, header, rows, places, path)
     except csv.Error as error:
         raise UserError(
-            f"{path} cannot be read as UTF-8 CSV ({error}); a quote that is opened there may not be closed."
+            f"{path} cannot be read as UTF-8 CSV ({error}); a quote that is opened there may not be closed, or columns "
+            "are separated by something else than a comma, a semicolon, a tab or a bar."
         ) from error
     return LabelTable({}, labels, separator == ";") if of_frames else LabelTable(labels, {}, separator == ";")
 
@@ -316,7 +325,9 @@ def _columns(header: list[str], path: Path) -> list[str]:
       UserError: If it is no header, with the reason.
     """
     first = 1 if header[:1] == [""] else 0
-    columns = [column for column in header[first:] if column not in ("sequence", "frame", FILE)]
+    # As pandas calls an index that it reads without being told so.
+    columns = [column for column in header[first:] if not re.fullmatch(r"Unnamed: \d+(\.\d+)*", column)]
+    columns = [column for column in columns if column not in ("sequence", "frame", FILE)]
     twice = [column for column in header if header.count(column) > 1]
     if not {"sequence", FILE} & {*header}:
         reason = f"it begins with '{', '.join(header)[:80]}'" if header else "it is empty"
@@ -359,7 +370,7 @@ def _fill(
 def labels_in_names(name_pattern: str, store: FrameStore) -> Labels:
     """The named groups of a pattern, but for `sequence`, as labels of frames."""
     pattern = re.compile(name_pattern)
-    matches = [pattern.fullmatch(os.path.splitext(file)[0]) for files in store.files for file in files]
+    matches = [matched(pattern, file) for files in store.files for file in files]
     return {name: [match[name] for match in matches] for name in pattern.groupindex if name != "sequence"}
 
 
@@ -422,11 +433,12 @@ def label_remarks(
             reasons.append(f"the label {name} {reason}")
         if is_class and (pair := _alike(label_names[name])):
             reasons.append(f"the label {name} has the classes '{pair[0]}' and '{pair[1]}', which are two")
-        if table.decimal_comma and not is_class and (example := _like_thousands(texts[name])):
-            reasons.append(
-                f"the label {name} has numbers like {example}, read as {example.replace(',', '.')}; if those are "
-                "thousands, write them without a comma"
-            )
+        for mark, called in ((",", "a comma"), (".", "a point")):
+            if table.decimal_comma and not is_class and (example := _like_thousands(texts[name], mark)):
+                reasons.append(
+                    f"the label {name} has numbers like {example}, read as {example.replace(',', '.')}; if those are "
+                    f"thousands, write them without {called}"
+                )
         if name_in_metrics(name) != name:
             reasons.append(
                 f"the label {name} is called {name_in_metrics(name)} in the names of metrics, where {name} is "
@@ -435,11 +447,11 @@ def label_remarks(
     return [Remark(str(path), "noted", reason) for reason in reasons]
 
 
-def _like_thousands(texts: Iterable[str | None]) -> str | None:
-    """One of the numbers with a comma, if all of these could be thousands: three digits follow, and no zero leads."""
-    with_comma = [text.strip() for text in texts if text and "," in text]
-    could_be = all(re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text) for text in with_comma)
-    return with_comma[0] if with_comma and could_be else None
+def _like_thousands(texts: Iterable[str | None], mark: str) -> str | None:
+    """One of the numbers with this mark, if all of these could be thousands: three digits follow, and no zero leads."""
+    marked = [text.strip() for text in texts if text and mark in text]
+    could_be = all(re.fullmatch(rf"[-+]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+", text) for text in marked)
+    return marked[0] if marked and could_be else None
 
 
 def _alike(words: Sequence[str]) -> tuple[str, str] | None:
@@ -459,6 +471,8 @@ def _not_meant(words: Sequence[str], texts: Iterable[str | None]) -> str | None:
 def _with_sentinel(values: np.ndarray) -> str | None:
     """What to say of a quantity that is below 0 at one value alone, which may mean something else."""
     negative = np.unique(values[values < 0])
+    if {*values[np.isfinite(values)]} == {-1, 1}:  # no and yes, as in CelebA
+        return None
     if len(negative) != 1 or negative[0] not in SENTINELS or not (values > 0).any():
         return None
     return f"has the value {negative[0]:g} and no other below 0; if that stands for not known, write NA"
@@ -468,7 +482,7 @@ def _like_classes(values: np.ndarray) -> str | None:
     """What to say of a quantity that has few values, all whole numbers."""
     known = values[np.isfinite(values)]
     distinct = np.unique(known)
-    if not (2 < len(distinct) <= min(MAX_CLASS_NUMBERS, len(known) / 2) and (distinct == np.round(distinct)).all()):
+    if not (2 <= len(distinct) <= min(MAX_CLASS_NUMBERS, len(known) / 2) and (distinct == np.round(distinct)).all()):
         return None
     shown = ", ".join(f"{value:g}" for value in distinct)
     return f"a quantity (of the values {shown}); if these are classes, name it in FrameFolders.class_labels"

@@ -82,6 +82,10 @@ def make(made: Mapping[str, Any], data_dir: str | None = None) -> SequenceDatase
             arguments[name] = None
     try:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
+    except UserError as error:
+        if data_dir is None and cls.PATHS and not os.path.exists(arguments.get(cls.PATHS[0]) or ""):
+            raise UserError(f"{error} The run had its data there; --data_dir says where they are now.") from error
+        raise
     except TypeError as error:
         raise UserError(f"The dataset {made['class']} cannot be made again from dataset.json ({error}).") from error
 

@@ -70,8 +70,8 @@ def split_at_random(num_sequences: int, held_out_fraction: float) -> dict[str, n
     """
     if num_sequences < 2:
         raise UserError(
-            f"At least two sequences are needed, one of them to hold out; found {num_sequences}. Each folder of images "
-            "is one, unless FrameFolders.name_pattern tells them apart."
+            f"At least two sequences are needed, one of them to hold out; found {num_sequences}. Of FrameFolders each "
+            "folder of images is one, unless name_pattern tells them apart."
         )
     if not 0 < held_out_fraction < 1:
         raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}.")

@@ -119,6 +119,12 @@ def checked(sequences: SequenceDataset, settings: Settings | None) -> Settings:
     if not isinstance(settings, Settings | None):
         raise UserError(f"settings must be ddr_tf.evaluation.Settings(...) or None, got {settings!r}.")
     settings = settings or Settings()
+    longest = max(STANDARD_NUM_FRAMES, int(sequences.frame_counts[sequences.splits[HELD_OUT]].max()))
+    if settings.frame_counts and max(settings.frame_counts) > longest:
+        raise UserError(
+            f"N = {max(settings.frame_counts)} is more than the frames of any held-out sequence; the longest has "
+            f"{sequences.frame_counts[sequences.splits[HELD_OUT]].max()}."
+        )
     return dataclasses.replace(settings, frame_counts=settings.frame_counts or _frame_counts(sequences))
 
 

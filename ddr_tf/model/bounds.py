@@ -17,9 +17,10 @@ BOUND_METRICS = ("elbo", "reconstruction", "reconstruction_excess", "kl_static",
 
 def as_float(frames: tf.Tensor) -> tf.Tensor:
     """uint8 frames -> float32 in [0, 1]; float frames are returned as float32. Raises UserError for other types."""
-    if not (frames.dtype == tf.uint8 or frames.dtype.is_floating):
-        raise UserError(f"Frames must be uint8, or floats in [0, 1], got {frames.dtype.name}; convert them to one.")
-    return tf.cast(frames, tf.float32) / 255.0 if frames.dtype == tf.uint8 else tf.cast(frames, tf.float32)
+    dtype = tf.as_dtype(frames.dtype)
+    if not (dtype == tf.uint8 or dtype.is_floating):
+        raise UserError(f"Frames must be uint8, or floats in [0, 1], got {dtype.name}; convert them to one of these.")
+    return tf.cast(frames, tf.float32) / 255.0 if dtype == tf.uint8 else tf.cast(frames, tf.float32)
 
 
 class PosteriorSample(NamedTuple):

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ddr_tf.data.sequence_dataset import HELD_OUT, TRAIN, SequenceDataset
 from ddr_tf.evaluation.held_out import draw_frame_numbers, fetch
 from ddr_tf.evaluation.interfaces import DensityModel
+from ddr_tf.folders import escaped
 from ddr_tf.model.ddr import as_float
 
 CELL = 64  # pixels, the smallest side of a frame in a sheet; smaller frames are enlarged by a whole factor
@@ -79,7 +80,7 @@ def with_row_names(sheet: np.ndarray, names: Sequence[str]) -> np.ndarray:
     width = 160
     margin = Image.new("RGB", (width, sheet.shape[0]), (BACKGROUND,) * 3)
     height = (sheet.shape[0] - GAP) / len(names)
-    for row, name in enumerate(names):
+    for row, name in enumerate(map(escaped, names)):
         font = _font_with(name, size=13)
         if font is None:
             font, name = ImageFont.load_default(size=13), f"row {row + 1}"

@@ -97,6 +97,7 @@ def export(
     keras_model: bool = False,
     progress: Callable[[str], None] = lambda _: None,
     checkpoint: str = BEST,
+    data_dir: str | None = None,
 ) -> Path:
     """Writes the next version of an exported model.
 
@@ -114,6 +115,7 @@ def export(
       keras_model: Whether to write `model.keras`, too, with the same weights, so that others can train it further.
       progress: Called with a line about what is left out.
       checkpoint: See `runs.load_model`.
+      data_dir: Where example frames are; see `runs.load_sequences`.
 
     Returns:
       `saved_models/<name>/<version>`.
@@ -125,7 +127,7 @@ def export(
     name = directory.absolute().name
     model = load_model(run_dir, checkpoint).in_float32()
     card = model_card(model, run_dir, name, weights, checkpoint)
-    example_dataset = _example_dataset(run_dir, examples, progress)
+    example_dataset = _example_dataset(run_dir, examples, progress, data_dir)
 
     def write(version: Path) -> None:
         write_saved_model(model, version, weights)
@@ -156,12 +158,14 @@ def check_name(directory: Path) -> None:
         raise UserError(f"--out {directory} lacks the name of the model; give one, as {directory / 'puppets'}.")
 
 
-def _example_dataset(run_dir: Path, examples: bool | None, progress: Callable[[str], None]) -> SequenceDataset | None:
+def _example_dataset(
+    run_dir: Path, examples: bool | None, progress: Callable[[str], None], data_dir: str | None
+) -> SequenceDataset | None:
     """The dataset to take example frames from, if they are wanted."""
     if examples is False:
         return None
     try:
-        dataset = load_sequences(run_dir)
+        dataset = load_sequences(run_dir, data_dir)
     except UserError as error:
         if examples:
             raise

@@ -60,13 +60,17 @@ def parse(body: bytes | bytearray, inputs_of: Callable[[str], Mapping[str, Any]]
     signature = document.get("signature_name") or "serving_default"
     if not isinstance(signature, str):
         raise UserError("'signature_name' key must be a string value.")
-    types = {name: info.dtype for name, info in inputs_of(signature).items()}
+    infos = inputs_of(signature)
+    types = {name: info.dtype for name, info in infos.items()}
     keys = [key for key in ("instances", "inputs") if key in document]
     if not keys:
         raise UserError("Missing 'inputs' or 'instances' key")
     if len(keys) == 2:
         raise UserError("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
     rows = keys == ["instances"]
+    whole = [name for name, info in infos.items() if not (info.tensor_shape.dim or info.tensor_shape.unknown_rank)]
+    if rows and whole:
+        raise UserError(f"{signature} takes one {min(whole)}, not one a row; use 'inputs' instead of 'instances'")
     columns = _columns(document["instances"], types) if rows else _named(document["inputs"], types, "'inputs' object")
     return Request(signature, {name: tensor(columns[name], name, dtype) for name, dtype in types.items()}, rows)
 

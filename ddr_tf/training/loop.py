@@ -102,7 +102,7 @@ def train(
     run = Run(directory, settings.seed, dataset, devices, recorded)
     with run.opened(ddr, settings.steps) as start:
         if run.finished:
-            print(f"{run_dir} has already finished its {steps} steps.", flush=True)
+            print(f"{run_dir} has already finished its {start} steps.", flush=True)
             finished = load_model(directory)
             ddr.set_weights(finished.get_weights())
             ddr.static_density, ddr.dynamic_density = finished.static_density, finished.dynamic_density

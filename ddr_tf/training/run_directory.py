@@ -152,8 +152,8 @@ class Run:
 
     def _check_settings(self, record: dict[str, Any] | None) -> None:
         """Raises UserError unless the settings are those that the run was begun with, of the same networks and data."""
-        if record is None:
-            return
+        if record is None or not (record["step"] or any((self.shared / CHECKPOINTS).glob("*/*"))):
+            return  # what ended before its first checkpoint may begin anew with any settings
         settings = self._settings
         # A setting that did not exist when the run began had the value that is the default now.
         before = {name: value for name, value in settings.items() if config.is_default(name, value)}

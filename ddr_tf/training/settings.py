@@ -23,6 +23,7 @@ _COUNTS = (
     "steps_per_execution",
     "held_out_batches",
 )
+MAX_COUNT = 2**31 - 1  # which TensorFlow counts to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Settings:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
+            if getattr(self, name) > MAX_COUNT:
+                raise UserError(f"train.{name} must be at most {MAX_COUNT:,}, got {getattr(self, name)}.")
         for name in ("num_neighbours", "min_static_frames"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name} must be 0 or more, got {getattr(self, name)}.")

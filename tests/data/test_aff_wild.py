@@ -43,6 +43,16 @@ def test_annotations_go_by_the_number_of_the_frame(data_dir):
     assert np.isnan(valence[[0, 2, 4]]).all()
     assert sequences.splits["held_out"].tolist() == [3]
     assert sequences.splits["train"].tolist() == [0, 1, 2, 4]
+    assert sequences.remarks == ()
+
+
+def test_annotations_that_are_cut_short_are_remarked_on(data_dir, capsys):
+    annotate(data_dir, "1-30-1280x720", "Train_Set", ["0.1,0.2"])
+    annotate(data_dir, "2-30-1280x720", "Train_Set", ["-5,-5"] * 9)
+    annotate(data_dir, "3-30-1280x720", "Validation_Set", ["0,0"] * 9)
+    (remark,) = AffWild(str(data_dir), size=16).remarks
+    assert remark.reason == "1-30-1280x720.txt has values for 25% of the frames of its video alone; 2 of this kind"
+    assert remark.reason in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

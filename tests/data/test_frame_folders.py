@@ -131,6 +131,60 @@ def test_a_label_says_what_frames_show_where_some_are_missing(tmp_path):
         of(tmp_path, name_pattern=pattern, pose_label="mood")
 
 
+def test_a_label_that_two_frames_of_a_sequence_share_does_not_say_what_they_show(tmp_path):
+    draw_people(tmp_path, frames=("A_left", "B_left", "A_right"))
+    sequences = of(tmp_path, name_pattern=r"(?P<sequence>[a-z]+)/[AB]_(?P<view>[a-z]+)", pose_label="view")
+    found = sequences.swap_frames(np.zeros(3, int), np.ones(3, int), np.arange(3))  # A_left, A_right, B_left
+    assert found.tolist() == [-1, 1, -1]
+    (remark,) = [remark for remark in sequences.remarks if "have the same view" in remark.reason]
+    assert "anna/A_left.png and anna/B_left.png of one sequence" in remark.reason
+    assert "8 such frames have no true frames of swaps" in remark.reason
+
+
+@pytest.mark.parametrize("copied", ["smile - Copy", "smile copy", "smile (1)", "smile copy 2", "smile - Kopie"])
+def test_of_a_file_and_its_copy_the_file_is_kept_with_its_label(tmp_path, copied):
+    draw_people(tmp_path)
+    shutil.copy(tmp_path / "bob/smile.png", tmp_path / f"bob/{copied}.png")
+    (tmp_path / "labels.csv").write_text("sequence,frame,teeth\nbob,smile.png,1\n")
+    sequences = of(tmp_path)
+    assert sequences.shared_poses and np.nansum(sequences.frame_labels["teeth"]) == 1
+    (remark,) = [remark for remark in sequences.remarks if remark.kind == "left out"]
+    assert remark.path.endswith(f"{copied}.png") and remark.reason.endswith("bob/smile.png")
+
+
+def test_names_with_numbers_in_brackets_stay_in_order(tmp_path):
+    draw_people(tmp_path, frames=("smile (1)", "smile (2)", "smile (10)"))
+    order = np.stack([all_frames(of(tmp_path))[:3]])[0]
+    for row, number in enumerate((1, 2, 10)):
+        with Image.open(tmp_path / f"anna/smile ({number}).png") as image:
+            np.testing.assert_array_equal(order[row], np.asarray(image.resize((16, 16))))
+
+
+def test_the_one_sequence_with_another_name_of_a_file_is_named(tmp_path):
+    draw_people(tmp_path)
+    draw_image(tmp_path / "eve/nobody else.png", seed=77)
+    sequences = of(tmp_path)
+    assert sequences.pose_numbers is None
+    assert any("only eve has eve/nobody else.png" in remark.reason for remark in sequences.remarks)
+
+
+def test_pages_of_a_file_without_a_suffix_have_labels_in_their_names(tmp_path):
+    for folder, shade in (("a", 10), ("b", 90)):
+        (tmp_path / folder).mkdir()
+        pages = [Image.new("L", (16, 16), shade + page) for page in range(3)]
+        pages[0].save(tmp_path / folder / "stack", "TIFF", save_all=True, append_images=pages[1:])
+    sequences = of(tmp_path, name_pattern=r"(?P<sequence>[a-z])/(?P<kind>[a-z]+)")
+    assert sequences.frame_counts.tolist() == [3, 3]
+    assert sequences.label_names["kind"] == ("stack",)
+
+
+def test_a_table_in_capitals_is_told(tmp_path):
+    draw_people(tmp_path)
+    (tmp_path / "Labels.csv").write_text("sequence,age\nanna,3\n")
+    (remark,) = [remark for remark in of(tmp_path).remarks if "Labels" in remark.path]
+    assert "its name must be labels.csv, in small letters" in remark.reason
+
+
 def test_frames_of_unknown_labels_show_what_nothing_else_does(tmp_path):
     draw_people(tmp_path, people=("anna", "bob", "eve"))
     rows = [f"{person},{name},{mood}" for person in ("anna", "bob") for name, mood in (("left", 3.5), ("smile", 1.0))]

@@ -337,8 +337,41 @@ def test_labels_of_nothing_thousands_and_names_of_metrics_are_remarked_on(folder
     (said,) = reasons("sequence;income\nanna;1,500\nb/deep;31,000\n")
     assert "has numbers like 1,500, read as 1.500; if those are thousands" in said
     assert reasons("sequence;income\nanna;0,500\nb/deep;31,000\n") == []
+    (said,) = reasons("sequence;income\nanna;1.500\nb/deep;31.000\n")
+    assert "has numbers like 1.500, read as 1.500; if those are thousands, write them without a point" in said
+    assert reasons("sequence;income\nanna;1.500\nb/deep;31.25\n") == []
     (said,) = reasons("sequence,identity\nanna,x\n")
     assert "the label identity is called label_identity in the names of metrics" in said
+
+
+def test_no_and_yes_as_numbers_are_taken_for_two_classes_if_it_is_said(tmp_path):
+    for i in range(4):
+        draw_image(tmp_path / f"s{i}/a.png", 2 * i), draw_image(tmp_path / f"s{i}/b.png", 2 * i + 1)
+    text = "sequence,male\ns0,-1\ns1,1\ns2,-1\ns3,1\n"
+    (said,) = [remark.reason for remark in table(tmp_path, text).remarks if "male" in remark.reason]
+    assert "a quantity (of the values -1, 1); if these are classes" in said
+    assert not [remark for remark in table(tmp_path, text, class_labels="male").remarks if "male" in remark.reason]
+
+
+@pytest.mark.parametrize("index", ["Unnamed: 0", "Unnamed: 0.1"])
+def test_an_index_that_pandas_has_read_and_written_is_no_label(folder, index):
+    data = table(folder, f"{index},sequence,age\n0,anna,3\n1,b/deep,4\n")
+    assert list(data.static_labels) == ["age"]
+
+
+@pytest.mark.parametrize("path", ["/data/other/anna/frame 1.png", "D:\\faces\\anna\\frame 1.png"])
+def test_whole_paths_of_another_machine_count_by_their_last_folders(folder, path):
+    data = table(folder, f"path,x\n{path},1\n")
+    assert data.frame_labels["x"][0] == 1 and np.isnan(data.frame_labels["x"][1:]).all()
+    with pytest.raises(UserError, match=r"line 2: there is no other/anna/frame 1.png"):
+        table(folder, "path,x\nother/anna/frame 1.png,1\n")
+
+
+def test_a_table_cannot_make_sequences_which_is_said(tmp_path):
+    for i in range(4):
+        draw_image(tmp_path / f"{i}.png", i)
+    with pytest.raises(UserError, match=r"no 2880/0.png; sequences are folders, or what .*name_pattern says"):
+        table(tmp_path, "sequence,file,smile\n2880,0.png,1\n")
 
 
 @pytest.mark.parametrize("column", ["filename", "image", "Path", "file"])

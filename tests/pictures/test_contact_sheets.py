@@ -104,3 +104,5 @@ def test_row_names_in_other_scripts_are_shown_or_replaced():
     named = contact_sheets.with_row_names(sheet, ["plain", "山田\U0010fffd"])
     numbered = contact_sheets.with_row_names(sheet, ["plain", "row 2"])
     np.testing.assert_array_equal(named, numbered)
+    broken, escaped = (contact_sheets.with_row_names(sheet, ["plain", name]) for name in ("new\nline", "new\\nline"))
+    np.testing.assert_array_equal(broken, escaped)

@@ -162,7 +162,10 @@ WRONG = {
     "too many decoded": (asked("decode", static=ZEROS, dynamic=[[[0, 0]] * 1025]), "for 1025 frames; at most 1024"),
     "too many files": (asked("encode_bytes", encoded_frames=[[""] * 1025]), "for 1025 frames; at most 1024"),
     "fewer than none": (asked("sample", **SEED | dict(count=-1)), "count must be at least 1; got -1"),
-    "scalars in rows": ({"signature_name": "sample", "instances": [SEED]}, "[1]"),
+    "scalars in rows": (
+        {"signature_name": "sample", "instances": [SEED]},
+        "sample takes one count, not one a row; use 'inputs'",
+    ),
     "no base64": (asked("encode_bytes", encoded_frames=[[{"b64": "!"}]]), "encoded_frames: unable to base64 decode"),
     "no image": (asked("encode_bytes", encoded_frames=[["hello"]]), "encoded_frames must be PNG or JPEG"),
     "another size": (

@@ -63,6 +63,18 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_takes_other_settings(tmp_path):
+    class EndsAtOnce(RandomDataset):
+        def frames(self, sequence, frame):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(str(tmp_path / "run"), **SETTINGS | {"sequences": EndsAtOnce, "batch_size": 2})
+    assert (tmp_path / "run/run.json").exists()
+    train(str(tmp_path / "run"), **SETTINGS)
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["train.batch_size"] == "4"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 500])
 def test_metrics_that_are_lost_are_told(finished, tmp_path, capsys, content):
     run = shutil.copytree(finished[1], tmp_path / "run")

@@ -155,7 +155,8 @@ def test_which_frames_of_an_array_say_what_f_is_is_drawn_at_random(monkeypatch):
     elbo_terms = DDR.elbo_terms
 
     def recorded(self, frames, static_noise, dynamic_noise, static_frames=None, *args):
-        tf.numpy_function(lambda x: seen.append(np.rint(255 * x).astype(int).tolist()), [static_frames[0, :, 0, 0, 0]], [])
+        values = static_frames[0, :, 0, 0, 0]
+        tf.numpy_function(lambda x: seen.append(np.rint(255 * x).astype(int).tolist()), [values], [])
         return elbo_terms(self, frames, static_noise, dynamic_noise, static_frames, *args)
 
     monkeypatch.setattr(DDR, "elbo_terms", recorded)
