@@ -164,7 +164,7 @@ WRONG = {
     "fewer than none": (asked("sample", **SEED | dict(count=-1)), "count must be at least 1; got -1"),
     "scalars in rows": (
         {"signature_name": "sample", "instances": [SEED]},
-        "sample takes one count, not one a row; use 'inputs'",
+        "sample takes one count, not one a row",
     ),
     "no base64": (asked("encode_bytes", encoded_frames=[[{"b64": "!"}]]), "encoded_frames: unable to base64 decode"),
     "no image": (asked("encode_bytes", encoded_frames=[["hello"]]), "encoded_frames must be PNG or JPEG"),
