@@ -401,8 +401,12 @@ def _forgotten(line: str | None) -> str | None:
         return f"The name of an included file needs quotes; write include '{included[1]}'"
     match = _BINDING.fullmatch(line)
     wanted = _wanted_types(match["name"]) if match else ()
-    if not wanted or not match["value"]:
+    if match and match["name"] == _DATA_DIR:
+        return f"The folder of datasets is given with --data_dir {match['value']}".rstrip()
+    if not wanted:
         return None
+    if not match["value"]:
+        return f"{match['name']} is given no value"
     name, value = match["name"], match["value"]
     if value[0] in "'\"":
         return f"{name}: backslashes are read as in Python; write r{value}, or / instead" if "\\" in value else None

@@ -54,6 +54,8 @@ def gin_file(tmp_path):
         ("xyzzy = 1", ["nothing uses xyzzy; write %xyzzy where its value belongs."]),
         ("FrameFolders.root = my_frames", ["some.gin, line 1: ", "write FrameFolders.root = 'my_frames'."]),
         ("FrameFolders.root = ~/my frames  # mine", ["write FrameFolders.root = '~/my frames'."]),
+        ("FrameFolders.root =", ["some.gin, line 1: ", "FrameFolders.root is given no value."]),
+        ("data_dir = /x", ["some.gin, line 1: ", "The folder of datasets is given with --data_dir /x."]),
         ("train.optimizer = Muon", ["some.gin, line 1: ", "write train.optimizer = @Muon."]),
         ("train.sequences = puppets", ["write train.sequences = @Puppets."]),
         ("\ntrain.steps = ten", ["some.gin, line 2: train.steps must be int, got ten."]),

@@ -29,6 +29,7 @@ from ddr_tf.images import (
 
 PATTERN_MARKS = "*?["  # they count where no path has this name
 MAX_BAD_FRACTION = 0.05  # of the images under a root, as `FrameFolders` has it
+ROUNDING = 1e-3  # floats may be so far beyond [0, 1], as resizing leaves them
 _NO_FILE = "a FIFO, a socket or a device"
 
 
@@ -119,6 +120,7 @@ class FrameReader:
         height, width, channels = self._shape
         if channels == 1 and array.shape[-2:] == (height, width):
             array = array[..., None]
+        array = _in_range(array)
         # The model checks the axes of several sequences, and its messages name each axis.
         if array.ndim not in (3, 4, 5) or (array.ndim < 5 and array.shape[-3:] != self._shape):
             sizes = ", ".join(map(str, self._shape))
@@ -371,13 +373,31 @@ def _as_array(given: Any) -> np.ndarray:
 
 def _scaled(array: np.ndarray) -> np.ndarray:
     """Whole numbers from 0 to 255 as float32 from 0 to 1; floats as they are."""
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     if array.dtype.kind not in "iu":
         raise UserError(f"frames must be whole numbers from 0 to 255 or floats in [0, 1]; got {array.dtype}.")
     if array.dtype != np.uint8 and array.size:
         _check_whole_numbers(array)
     return array.astype(np.float32) / np.float32(255)
+
+
+def _in_range(frames: np.ndarray) -> np.ndarray:
+    """Frames in [0, 1]: what rounding has put a little beyond is put back.
+
+    Raises:
+      UserError: For other values, and NaN.
+    """
+    if not frames.size:
+        return frames
+    low, high = frames.min(), frames.max()
+    if np.isnan(low):
+        raise UserError(f"frames must be in [0, 1], without NaN; {np.isnan(frames).mean():.0%} of yours are NaN.")
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        advice = "divide them by 255" if low >= 0 and 2 < high <= 255 else "scale them so that 0 is black and 1 white"
+        advice = "add 1 and divide by 2" if -1 <= low < 0 and high <= 1 else advice
+        raise UserError(f"frames of floats must be in [0, 1]; yours are from {low:g} to {high:g}: {advice}.")
+    return np.clip(frames, 0, 1) if low < 0 or high > 1 else frames
 
 
 def _check_whole_numbers(array: np.ndarray) -> None:

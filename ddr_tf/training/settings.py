@@ -68,6 +68,8 @@ class Settings:
         for name in ("num_neighbours", "min_static_frames"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name} must be 0 or more, got {getattr(self, name)}.")
+        if self.initial_model == "":
+            raise UserError("train.initial_model is empty; name a run or an exported model, or give None.")
         if not isinstance(self.sequences, SequenceDataset) and not callable(self.sequences):
             raise UserError(f"train.sequences must be a dataset, or a function that makes one, got {self.sequences!r}.")
         for name, example in (("model", "DDR"), ("optimizer", "Muon")):

@@ -280,3 +280,39 @@ def test_what_is_too_large_or_a_model_of_keras_is_told(tmp_path):
     (tmp_path / "other.keras").write_bytes(b"")
     with pytest.raises(UserError, match="is a model of Keras: read it by "):
         ddr_tf.load(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 200), "yours are from 0 to 200: divide them by 255"),
+        ((-1, 1), "yours are from -1 to 1: add 1 and divide by 2"),
+        ((-30, 90), "yours are from -30 to 90: scale them so that 0 is black and 1 white"),
+        ((0, np.nan), "without NaN; 50% of yours are NaN"),
+    ],
+)
+def test_floats_beyond_their_range_are_told_what_to_do(model, values, message):
+    frames = np.broadcast_to(np.float64(values)[:, None, None, None], (2, 16, 16, 3))
+    with pytest.raises(UserError, match=message):
+        model.encode(frames)
+
+
+def test_floats_that_rounding_has_put_beyond_their_range_are_taken(model):
+    frames = FRAMES[0] / np.float32(255)
+    moved = np.where(frames == frames.max(), 1.0000001, np.where(frames == frames.min(), -1e-7, frames))
+    exact = np.where(frames == frames.max(), 1.0, np.where(frames == frames.min(), 0.0, frames))
+    np.testing.assert_allclose(model.encode(moved).static_mean, model.encode(exact).static_mean, atol=1e-6)
+
+
+def test_bfloat16_is_a_float(model):
+    frames = tf.cast(tf.constant(FRAMES[0] / np.float32(255)), tf.bfloat16)
+    expected = model.encode(tf.cast(frames, tf.float32).numpy()).static_mean
+    np.testing.assert_array_equal(model.encode(frames).static_mean, expected)
+
+
+def test_masked_codes_and_those_without_values_are_refused(model):
+    static = model.encode(FRAMES[0]).static_mean
+    with pytest.raises(UserError, match="dynamic is an array of which a part is masked"):
+        model.decode(static, np.ma.masked_all((2, 2)))
+    with pytest.raises(UserError, match=r"static is a tensor without values; in a tf.function, call the model from"):
+        tf.function(lambda codes: model.decode(codes, np.zeros((1, 2))), autograph=False)(tf.constant(static))

@@ -14,6 +14,8 @@ from tiny import SETTINGS, TINY
     ("settings", "message"),
     [
         ({"steps": 0}, "train.steps must be at least 1, got 0"),
+        ({"steps": 10**21}, "train.steps must be at most 2,147,483,647, got 1"),
+        ({"initial_model": ""}, "train.initial_model is empty; name a run or an exported model"),
         ({"learning_rate": -1.0}, "train.learning_rate must be above 0"),
         ({"held_out_batches": 0}, "train.held_out_batches"),
         ({"num_neighbours": -1}, "train.num_neighbours must be 0 or more, got -1"),
