@@ -32,7 +32,7 @@ def gin_file(tmp_path):
         ("DDR.widht = 3", ["some.gin, line 1", "widht", "did you mean width?"]),
         ("Muon.momentumm = 0.8", ["some.gin, line 1", "momentumm", "did you mean momentum?"]),
         ("train.sequences = @Puppet", ["some.gin, line 1", "did you mean Puppets?"]),
-        ("train.steps =", ["some.gin, line 1", "parse"]),
+        ("train.steps =", ["some.gin, line 1: train.steps is given no value."]),
         ("\ntrain.steps = 'many'", ["some.gin, line 2", "train.steps must be int, got 'many'"]),
         ("train.steps = 1.5", ["must be int", "some.gin, line 1"]),
         ("train.steps = True", ["must be int"]),

@@ -222,7 +222,7 @@ def test_wrong_input_is_one_line_that_says_what(model, folder, tmp_path):
         (lambda: model.encode(FRAMES[0, 0, 0]), r"shape \[16, 16, 3\], \[N, 16, 16, 3\] or .* got \[16, 3\]"),
         (lambda: model.encode(FRAMES[0, ..., :2]), r"shape \[16, 16, 3\], .* got \[5, 16, 16, 2\]"),
         (lambda: model.encode(FRAMES[..., :2]), r"frames must have the shape \[B >= 1, .* got 3 5 16 16 2"),
-        (lambda: model.encode(FRAMES * 1.0), r"frames must be in \[0, 1\], without NaN; .*255"),
+        (lambda: model.encode(FRAMES * 1.0), r"frames of floats must be in \[0, 1\]; yours are from 0 to 255: divide"),
         (lambda: model.swap(FRAMES[0], FRAMES), "static_frames and dynamic_frames must be of equally many"),
         (lambda: model.decode(np.zeros(5), np.zeros((1, 2))), r"static must have the shape \[F = 4\] or \[B, F = 4\]"),
         (lambda: model.decode(np.zeros(4), np.zeros(3)), r"dynamic must have the shape \[Z = 2\] or .* got \[3\]"),
