@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metrics = read_evaluation(run_dir, settings)
             print(f"{name}: {'is evaluated' if metrics is None else 'was evaluated before'}", file=sys.stderr)
             if metrics is None:
-                metrics = evaluate.evaluate_run(run_dir, flags.data_dir, settings).metrics
+                metrics, _, not_kept = evaluate.evaluate_run(run_dir, flags.data_dir, settings)
+                if not_kept:
+                    print(f"{name}: {not_kept}", file=sys.stderr)
             runs[name] = metrics
         check_patterns(runs, flags.metrics or ())
         groups = {name: [name] for name in run_dirs}

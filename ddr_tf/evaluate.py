@@ -1,10 +1,9 @@
 """Command line: metrics of a trained run, or of an exported model, on held-out sequences."""
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,27 +67,25 @@ def parser() -> argparse.ArgumentParser:
 
 
 class Evaluation(NamedTuple):
-    """What an evaluation gives: metrics by name, and what is conspicuous, see `checklist`."""
+    """What an evaluation gives.
+
+    Attributes:
+      metrics: By name.
+      remarks: What is conspicuous, see `checklist`.
+      not_kept: Why the metrics could not be written; None: they are.
+    """
 
     metrics: dict[str, "Metric"]
     remarks: list[str]
+    not_kept: str | None = None
 
 
-def _can_keep(folder: Path) -> bool:
-    """Whether metrics can be kept in a folder; says so if not, before minutes have passed."""
-    can = os.access(folder, os.W_OK)
-    if not can:
-        print(f"{folder} cannot be written, so the metrics are printed only.", file=sys.stderr)
-    return can
-
-
-@contextlib.contextmanager
-def _errors_printed() -> Iterator[None]:
-    """Prints a `UserError` in place of ending with it: what took minutes shall be printed, though not kept."""
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+def _why_not_kept(folder: Path) -> str | None:
+    """Why metrics cannot be kept in a folder, which is said before minutes have passed; None: they can."""
+    if os.access(folder, os.W_OK):
+        return None
+    print(f"{folder} cannot be written, so the metrics will only be printed.", file=sys.stderr)
+    return f"The metrics are printed above, but not kept: {folder} cannot be written."
 
 
 def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> Evaluation:
@@ -111,18 +108,20 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> E
     from ddr_tf.evaluation.metric import Metric
 
     model, sequences = runs.load_run(run_dir, data_dir)
-    keeps = _can_keep(run_dir)
+    not_kept = _why_not_kept(run_dir)
     cost = {name: Metric(value) for name, value in runs.cost(run_dir, model).items()}
     metrics = protocol.evaluate(model, sequences, settings, progress=True) | cost
-    with _errors_printed():
-        if keeps:
+    if not not_kept:
+        try:
             summary.write_evaluation(run_dir, metrics, settings)
             logs, step = summary.logs_folder(run_dir), runs.read_record(run_dir)["step"]
             with tf.summary.create_file_writer(str(logs)).as_default(step=step):
                 for name, metric in metrics.items():
                     tf.summary.scalar(f"evaluation/{name}", metric.value)
                 tf.summary.text("evaluation", summary.metrics_table({"": metrics}))
-    return Evaluation(metrics, checklist.conspicuous(metrics, sequences, runs.read_metrics(run_dir)))
+        except UserError as error:
+            not_kept = str(error)
+    return Evaluation(metrics, checklist.conspicuous(metrics, sequences, runs.read_metrics(run_dir)), not_kept)
 
 
 def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settings") -> Evaluation:
@@ -140,12 +139,14 @@ def evaluate_exported(saved_model: Path, data_dir: str | None, settings: "Settin
     from ddr_tf.serving.exported_model import open_exported
 
     model, sequences = open_exported(saved_model, data_dir)
-    keeps = _can_keep(model.extra)
+    not_kept = _why_not_kept(model.extra)
     metrics = protocol.evaluate(model, sequences, settings, progress=True)
-    with _errors_printed():
-        if keeps:
+    if not not_kept:
+        try:
             summary.write_evaluation(model.extra, metrics, settings)
-    return Evaluation(metrics, checklist.conspicuous(metrics, sequences))
+        except UserError as error:
+            not_kept = str(error)
+    return Evaluation(metrics, checklist.conspicuous(metrics, sequences), not_kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             evaluation = evaluate_exported(Path(flags.saved_model), flags.data_dir, settings)
         print(report(evaluation.metrics, evaluation.remarks, flags.all))
+        if evaluation.not_kept:
+            raise UserError(evaluation.not_kept)
         printed = "all of them are printed" if flags.all else "--all prints them all"
         print(f"{len(evaluation.metrics)} metrics are in evaluation.json; {printed}, docs/evaluation.md explains each.")
 

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config.load(flags.gin_file, bindings, flags.data_dir)
         config.warn_of_no_effect(bindings)
         # TensorFlow wants this before anything else.
-        used = devices.make_devices(flags.strategy, [config.settings(train)["batch_size"]])
+        settings = config.settings(train)
+        used = devices.make_devices(flags.strategy, [settings["batch_size"]], settings["augmentation"] is not None)
         # What batch systems send works like Ctrl-C. It comes after the devices, which make TensorFlow swallow signals.
         for number in not_ignored(SIGNALS):
             signal.signal(number, signal.default_int_handler)

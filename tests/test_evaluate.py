@@ -73,16 +73,18 @@ def test_metrics_that_cannot_be_kept_are_printed(tmp_path, run_dir, few, capsys,
     command = ["--run_dir", str(run_dir), "--seeds", "2", "--num_frames", "8"]
     with monkeypatch.context() as patched:
         patched.setattr(evaluate.os, "access", lambda *_: False)
-        assert evaluate.main(command) == 0
+        assert evaluate.main(command) == 2
     said = capsys.readouterr()
-    assert "run cannot be written, so the metrics are printed only" in said.err and "swap_psnr" in said.out
+    assert "run cannot be written, so the metrics will only be printed" in said.err and "swap_psnr" in said.out
+    assert "error: The metrics are printed above, but not kept" in said.err
+    assert "are in evaluation.json" not in said.out
     assert not (run_dir / "evaluation.json").exists()
 
     def full(*_):
         raise UserError("evaluation.json cannot be written (No space left on device)")
 
     monkeypatch.setattr(summary, "write_evaluation", full)
-    assert evaluate.main(command) == 0
+    assert evaluate.main(command) == 2
     said = capsys.readouterr()
     assert "evaluation.json cannot be written" in said.err and "swap_psnr" in said.out
 

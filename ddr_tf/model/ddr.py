@@ -319,8 +319,7 @@ class DDR(Bounds, keras.Model):
         """
         if isinstance(frames, (list, tuple)) and frames and not isinstance(frames[0], tf.Tensor):
             frames = np.asarray(frames)  # which keeps uint8
-        if tf.executing_eagerly() and isinstance(frames, np.ndarray):
-            self._check_frames(frames)
+        _check_not_masked(frames)
         frames = tf.convert_to_tensor(frames)
         if tf.executing_eagerly():
             self._check_frames(frames)
@@ -384,10 +383,10 @@ class DDR(Bounds, keras.Model):
         Densities that were fitted to the codes of before are dropped, so samples are drawn from p(f) and p(z | f).
 
         Raises:
-          UserError: If frames to train on or to validate with, of a `tf.data.Dataset` or `keras.utils.PyDataset` those
-            of the first batch, are not uint8 or floats in [0, 1], or of another shape; if there are weights of samples
-            or classes, or `compile` was given a loss or metrics; if batches never end, and no number of steps is
-            given; or if the bound is NaN at the end of an epoch.
+          UserError: If frames to train on or to validate with, of a `tf.data.Dataset`, a `keras.utils.PyDataset` or a
+            generator those of the first batch, are not uint8 or floats in [0, 1], or of another shape; if there are
+            weights of samples or classes, or `compile` was given a loss, metrics or an optimizer that scales losses; if
+            batches never end, and no number of steps is given; or if the bound is NaN at the end of an epoch.
         """
         compiled = self._compile_config.config if self.compiled else {}
         for name in ("loss", "metrics", "weighted_metrics"):
@@ -447,12 +446,12 @@ class DDR(Bounds, keras.Model):
 
     def train_on_batch(self, x: Any, *args, **kwargs) -> Any:
         """As in `keras.Model`. Raises UserError as `fit`, but for NaN."""
-        self._check_first(x, "train_on_batch")
+        self._check_first(x, "train_on_batch", is_batch=True)
         return super().train_on_batch(x, *args, **kwargs)
 
     def test_on_batch(self, x: Any, *args, **kwargs) -> Any:
         """As in `keras.Model`. Raises UserError as `fit`, but for NaN."""
-        self._check_first(x, "test_on_batch")
+        self._check_first(x, "test_on_batch", is_batch=True)
         return super().test_on_batch(x, *args, **kwargs)
 
     def _checked(self, data: Any, method: str) -> tuple[Any, int | None]:
@@ -467,10 +466,15 @@ class DDR(Bounds, keras.Model):
             yield first
             yield from data
 
-        return again(), self._check_first(first, method)
+        return again(), self._check_first(first, method, is_batch=True)
 
-    def _check_first(self, data: Any, method: str) -> int | None:
+    def _check_first(self, data: Any, method: str, is_batch: bool = False) -> int | None:
         """Raises UserError for what `fit`, or another method, cannot use, as far as the first batch shows it.
+
+        Args:
+          data: What the method was given.
+          method: Its name.
+          is_batch: Whether it is one batch, and not all sequences.
 
         Returns:
           N of the first batch, if there is one that can be seen.
@@ -482,20 +486,18 @@ class DDR(Bounds, keras.Model):
             )
         if isinstance(data, tf.data.Dataset):
             for batch in data.take(1):
-                frames = _without_targets(batch)
-                self._check_frames(frames, views=method == "fit")
-                return frames.shape[-4]
+                return self._check_first(_without_targets(batch), method, is_batch=True)
         elif isinstance(data, keras.utils.PyDataset):
-            return self._check_first(_without_targets(data[0]), method)
+            return self._check_first(_without_targets(data[0]), method, is_batch=True)
         elif isinstance(data, tuple):  # with targets, which are not used
-            return self._check_first(data[0], method)
+            return self._check_first(data[0], method, is_batch)
         elif isinstance(data, list):
             raise UserError(
                 f"{method} takes an array [S, N, H, W, C] of all sequences, not a list; np.stack makes it one."
             )
-        elif isinstance(data, (np.ndarray, tf.Tensor)):
-            self._check_frames(data)
-            return data.shape[1]
+        elif isinstance(data, (np.ndarray, tf.Tensor)) or is_batch:
+            self._check_frames(data, views=is_batch and method in ("fit", "train_on_batch"))
+            return data.shape[-4]
         return None
 
     def _check_frames(self, frames: tf.Tensor | np.ndarray, views: bool = False) -> None:
@@ -505,8 +507,7 @@ class DDR(Bounds, keras.Model):
           frames: Whatever they are.
           views: Whether they may be `[B, 2, N, H, W, C]`, too.
         """
-        if np.ma.is_masked(frames):
-            raise UserError("Frames are an array of which a part is masked; say what is there with .filled(value).")
+        _check_not_masked(frames)
         if isinstance(frames, dict):
             advice = f"; dataset.map(lambda batch: batch[{min(frames, default='')!r}]) takes one out"
             raise UserError(f"Frames must be an array, got a dict of {', '.join(frames) or 'nothing'}{advice}.")
@@ -532,12 +533,12 @@ class DDR(Bounds, keras.Model):
         """Weight of the KL terms in the loss of this step (counted from 0); ours, see `kl_warmup_steps`."""
         return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(self.options.kl_warmup_steps, 1))
 
-    def noise(self, frames: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def noise(self, frames: tf.Tensor, seed: tf.Tensor, part: "_Part | None" = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Standard normal noise for this replica's part of the batch, `[B, F]` and `[B, N, Z]`.
 
         It is drawn for the whole batch and cut, so that replicas see different noise and their number changes nothing.
         """
-        part, num_frames = _part_of_replica(frames), tf.shape(frames)[1]
+        part, num_frames = part or _part_of_replica(frames), tf.shape(frames)[1]
         rows = part.first + tf.range(part.size)
         static_seed, dynamic_seed = tf.unstack(tf.random.split(seed, 2))
         static = tf.random.stateless_normal([part.total, self.static_dim], static_seed)
@@ -595,15 +596,15 @@ class DDR(Bounds, keras.Model):
         if count := self.options.num_static_frames:  # frames come in random order, so the first ones will do
             static_frames, frames = frames[:, :count], frames[:, count:]
             dynamic_frames = None if dynamic_frames is None else dynamic_frames[:, count:]
-        noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step))
+        part = _part_of_replica(frames)
+        noise = self.noise(frames, tf.random.fold_in([self.options.noise_seed & 0x7FFFFFFF, 0], step), part)
         # As a function of its own, so that the networks are traced once for all splits.
         function = tf.function(self.terms_and_gradients, autograph=False, jit_compile=self.options.xla or None)
-        share = _part_of_replica(frames).share
         inputs = [_never_empty(rows) for rows in (frames, *noise, static_frames, dynamic_frames)]
         terms, gradients = _split_and_join(function, batch_splits, inputs, [kl_weight, static_count])
-        norm = self.update(gradients, share)
+        norm = self.update(gradients, part.share)
         schedule = {"gradient_norm": norm, "kl_weight": kl_weight, "learning_rate": learning_rate}
-        return _means_over_replicas(self.bound_metrics(inputs[0], terms), share) | schedule
+        return _means_over_replicas(self.bound_metrics(inputs[0], terms), part.share) | schedule
 
     def update(self, gradients: list[tf.Tensor], share: tf.Tensor | float) -> tf.Tensor:
         """Updates all weights.
@@ -627,7 +628,7 @@ class DDR(Bounds, keras.Model):
         """`BOUND_METRICS`, means over the sequences since the last `reset_metrics`; the same noise for every batch."""
         frames = as_float(_without_targets(frames))
         part = _part_of_replica(frames)
-        noise = self.noise(frames, tf.constant([self.options.noise_seed & 0x7FFFFFFF, 1]))
+        noise = self.noise(frames, tf.constant([self.options.noise_seed & 0x7FFFFFFF, 1]), part)
         inputs = [_never_empty(rows) for rows in (frames, *noise)]
         metrics = _means_over_replicas(self.bound_metrics(inputs[0], self.elbo_terms(*inputs)), part.share)
         for mean in self._held_out_means:
@@ -660,6 +661,11 @@ class _StopAtNaN(keras.callbacks.Callback):
                 f"{nan[0]} is NaN after epoch {epoch + 1}: frames are not all in [0, 1], or the learning rate is too "
                 "high."
             )
+
+
+def _check_not_masked(frames: Any) -> None:
+    if np.ma.is_masked(frames):
+        raise UserError("Frames are an array of which a part is masked; say what is there with .filled(value).")
 
 
 def _without_targets(data: Any) -> tf.Tensor:

@@ -135,18 +135,18 @@ def _give_each_operation_one_core() -> bool:
     return True
 
 
-def even_splits(batch_sizes: Iterable[int], num_workers: int) -> int:
-    """Into how many parts batches of all these sizes can be divided, one a core, two sequences or more; otherwise 1.
+def even_splits(batch_sizes: Iterable[int], num_workers: int, views: bool = False) -> int:
+    """Into how many parts batches of all these sizes can be divided, one a core; otherwise 1.
 
-    With two views of each sequence z is found given f of another sequence of the part, so one alone will not do.
+    With two views of each sequence z is found given f of another one of the part, so a part has two at least.
     """
     cores, sizes = num_cores(), list(batch_sizes)
-    parts = num_workers * cores
-    divisible = sizes and not any(size % parts or size < 2 * parts for size in sizes)
+    parts, least = num_workers * cores, 2 if views else 1
+    divisible = sizes and not any(size % parts or size < least * parts for size in sizes)
     return cores if divisible and cores <= MAX_BATCH_SPLITS and not tf.config.list_physical_devices("GPU") else 1
 
 
-def make_devices(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> Devices:
+def make_devices(name: str = MIRRORED, batch_sizes: Iterable[int] = (), views: bool = False) -> Devices:
     """The devices that a run is trained on.
 
     Without a GPU, if every batch can be divided among the cores, operations then have one core each, in all of this
@@ -158,12 +158,13 @@ def make_devices(name: str = MIRRORED, batch_sizes: Iterable[int] = ()) -> Devic
       name: "mirrored": all GPUs of this machine, or its CPU. "multi_worker": those of all machines that the environment
         variable TF_CONFIG names; waits for them. It must be made before TensorFlow has done anything else.
       batch_sizes: The B that will be trained with.
+      views: Whether there will be two views of each sequence, as with `train.augmentation`.
 
     Raises:
       UserError: If TF_CONFIG is missing or wrong, or this worker's port is in use.
     """
     addresses, index = read_tf_config(os.environ.get("TF_CONFIG")) if name == MULTI_WORKER else (["localhost"], 0)
-    splits = even_splits(batch_sizes, len(addresses))
+    splits = even_splits(batch_sizes, len(addresses), views)
     if splits > 1 and not _give_each_operation_one_core():
         splits = 1
     if name == MIRRORED:

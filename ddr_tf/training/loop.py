@@ -92,8 +92,9 @@ def train(
     given = locals()
     settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
     directory = _run_directory(run_dir)
-    devices = devices or make_devices(batch_sizes=[settings.batch_size])
-    devices.check_batch_size(settings.batch_size, views=settings.augmentation is not None)
+    views = settings.augmentation is not None
+    devices = devices or make_devices(batch_sizes=[settings.batch_size], views=views)
+    devices.check_batch_size(settings.batch_size, views)
     dataset = sequences if isinstance(sequences, SequenceDataset) else sequences()
     augmentation = settings.augmentation and settings.augmentation()
     ddr = build(settings, devices, dataset.frame_shape)

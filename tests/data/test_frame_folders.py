@@ -166,6 +166,8 @@ def test_the_one_sequence_with_another_name_of_a_file_is_named(tmp_path):
     sequences = of(tmp_path)
     assert sequences.pose_numbers is None
     assert any("only eve has eve/nobody else.png" in remark.reason for remark in sequences.remarks)
+    draw_image(tmp_path / "eve/nor this.png", seed=78)
+    assert of(tmp_path).remarks == ()
 
 
 def test_pages_of_a_file_without_a_suffix_have_labels_in_their_names(tmp_path):

@@ -13,6 +13,7 @@ from ddr_tf.data.label_values import label_array
         ([1, None, 2.5], [1, np.nan, 2.5], None),
         ([1, None, 3], [1, -1, 3], None),
         ([-1, None, 1], [-1, np.nan, 1], None),
+        ([2**70, None], [float(2**70), np.nan], None),
         (np.ma.masked_equal([0, 1, 2], 0), [-1, 1, 2], None),
         (np.ma.masked_equal(["a", "b"], "b"), [0, -1], ["a"]),
         ([0.5, -np.inf, 1e300], [0.5, np.nan, np.nan], None),

@@ -359,6 +359,15 @@ def test_an_index_that_pandas_has_read_and_written_is_no_label(folder, index):
     assert list(data.static_labels) == ["age"]
 
 
+def test_whole_paths_of_flat_folders_count_by_their_names(tmp_path):
+    for i, person in enumerate(("anna", "bob")):
+        for j, face in enumerate(("smile", "scream")):
+            draw_image(tmp_path / f"{person}_{face}.png", 10 * i + j)
+    text = "path,x\n/data/other/anna_smile.png,1\n"
+    data = table(tmp_path, text, name_pattern="(?P<sequence>[a-z]+)_.*")
+    assert np.nansum(data.frame_labels["x"]) == 1
+
+
 @pytest.mark.parametrize("path", ["/data/other/anna/frame 1.png", "D:\\faces\\anna\\frame 1.png"])
 def test_whole_paths_of_another_machine_count_by_their_last_folders(folder, path):
     data = table(folder, f"path,x\n{path},1\n")

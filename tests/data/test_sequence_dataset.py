@@ -49,7 +49,7 @@ def test_one_number_of_frames_for_all_is_refused():
         Described("x", (16, 16, 1), 12, {"train": [0], "held_out": [1]})
 
 
-@pytest.mark.parametrize("counts", [[2.9, 4.0], [np.nan, 4]])
+@pytest.mark.parametrize("counts", [[2.9, 4.0], [np.nan, 4], [2**33 + 3, 4]])
 def test_numbers_of_frames_are_whole(counts):
     with pytest.raises(UserError, match="of one whole number for each sequence"):
         Described("x", (16, 16, 1), counts, {"train": [0], "held_out": [1]})
@@ -68,6 +68,7 @@ def test_without_splits_or_with_labels_that_have_no_name_there_is_a_line():
         (np.array([7, 0, 2**40, 7]), [1, 0, 2, 1]),
         (["left", "up", "left", "NA"], [0, 1, 0, -1]),
         ([3.0, np.nan, 5.0, 3.0], [0, -1, 1, 0]),
+        ([-30.0, 0.0, 30.0, 0.0], [0, 1, 2, 1]),
         (np.ma.masked_equal([4, 9, 4, 1], 9), [1, -1, 1, 0]),
         ([-1, 1, 0, 1], [-1, 1, 0, 1]),
     ],
@@ -135,7 +136,7 @@ def test_batches_need_whole_numbers(numbers, message):
 
 
 def test_numbers_of_numpy_are_numbers():
-    stream = RandomDataset().batches("train", np.int64(2), np.int32(3), np.uint8(1))
+    stream = RandomDataset().batches("train", np.int64(2), tf.constant(3), np.uint8(1))
     np.testing.assert_array_equal(next(iter(stream)), next(iter(RandomDataset().batches("train", 2, 3, 1))))
 
 
@@ -145,10 +146,19 @@ class WithOptions(RandomDataset):
         self.seed, self.options = seed, options
 
 
+class WithNames(RandomDataset):
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda dataset: pickle.loads(pickle.dumps(dataset))])
 def test_datasets_are_copied_and_pickled(copied):
     dataset = copied(WithOptions(3, colour="red"))
     assert (dataset.seed, dataset.options) == (3, {"colour": "red"})
+    dataset.splits["train"] = dataset.splits["train"][:1]
+    assert copied(dataset).splits["train"].tolist() == dataset.splits["train"].tolist()
+    assert copied(WithNames("a", "b")).names == ("a", "b")
     arrays = ArrayDataset(BANK, name="x", frame_counts=[4, 4], splits={"train": [0], "held_out": [1]})
     assert copied(arrays).fingerprint() == arrays.fingerprint()
 

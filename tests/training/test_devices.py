@@ -78,7 +78,7 @@ def test_replicas_and_workers_are_counted():
 
 @pytest.mark.parametrize(
     ("cores", "workers", "batch_size", "splits"),
-    [(2, 1, 8, 2), (4, 1, 8, 4), (8, 1, 8, 1), (3, 1, 8, 1), (3, 1, 6, 3), (17, 1, 17, 1), (4, 2, 16, 4), (4, 2, 8, 1)],
+    [(2, 1, 8, 2), (4, 1, 8, 4), (8, 1, 8, 8), (3, 1, 8, 1), (3, 1, 6, 3), (17, 1, 17, 1), (4, 2, 8, 4), (4, 2, 4, 1)],
 )
 def test_splits_are_equal_and_one_a_core(cores, workers, batch_size, splits, monkeypatch):
     monkeypatch.setattr(devices, "num_cores", lambda: cores)
@@ -87,6 +87,13 @@ def test_splits_are_equal_and_one_a_core(cores, workers, batch_size, splits, mon
     assert devices.even_splits([batch_size, 2 * batch_size], workers) == splits
     assert devices.even_splits([batch_size, 2 * batch_size + 1], workers) == 1
     assert devices.even_splits([], workers) == 1
+
+
+def test_with_views_a_part_has_two_sequences_or_more(monkeypatch):
+    monkeypatch.setattr(devices, "num_cores", lambda: 4)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    assert devices.even_splits([4], 1) == 4
+    assert [devices.even_splits([size], 1, views=True) for size in (4, 8)] == [1, 4]
 
 
 def test_batches_are_not_split_among_the_cores_of_a_machine_with_a_gpu(monkeypatch):

@@ -187,6 +187,15 @@ def test_frames_of_a_generator_are_checked_and_all_are_used(method):
         getattr(model, method)(over, **{steps: 2}, verbose=0)
 
 
+def test_two_views_come_from_generators_too():
+    model = TINY(frame_shape=(16, 16, 1))
+    model.compile("sgd")
+    frames = RandomDataset().bank[:3, :4]
+    views = np.stack([frames, frames[::-1]], axis=1)
+    model.fit(((each,) for each in (views, views)), steps_per_epoch=2, verbose=0)
+    assert np.isfinite(model.train_on_batch(views, return_dict=True)["elbo"])
+
+
 def test_single_batches_are_checked():
     model = TINY(frame_shape=(16, 16, 1), pixel_likelihood="normal")
     model.compile("sgd")
