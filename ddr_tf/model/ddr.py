@@ -711,12 +711,12 @@ class _Part(NamedTuple):
 
 
 def _part_of_replica(frames: tf.Tensor) -> _Part:
-    """Which part of the batch these frames `[B, ..]` are."""
+    """Which part of the batch these frames `[B, ..]` are. Where B is known when a step is traced, all parts are equal."""
     replica, size = tf.distribute.get_replica_context(), tf.shape(frames)[0]
-    if replica.num_replicas_in_sync == 1:
-        return _Part(tf.constant(0), size, size)
-    place = replica.replica_id_in_sync_group
-    own = tf.one_hot(place, replica.num_replicas_in_sync) * tf.cast(size, tf.float32)
+    place, count = replica.replica_id_in_sync_group, replica.num_replicas_in_sync
+    if count == 1 or (frames.shape[0] is not None and not tf.executing_eagerly()):
+        return _Part(tf.convert_to_tensor(place) * size, size, count * size)
+    own = tf.one_hot(place, count) * tf.cast(size, tf.float32)
     sizes = tf.cast(replica.all_reduce(tf.distribute.ReduceOp.SUM, own), tf.int32)
     return _Part(tf.reduce_sum(sizes[:place]), size, tf.reduce_sum(sizes))
 
@@ -726,7 +726,7 @@ def _never_empty(rows: tf.Tensor | None) -> tf.Tensor | None:
 
     TensorFlow's convolutions fail for no frames at all.
     """
-    if rows is None or tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+    if rows is None or rows.shape[0] or tf.distribute.get_replica_context().num_replicas_in_sync == 1:
         return rows
     missing = tf.cast(tf.shape(rows)[0] == 0, tf.int32)
     return tf.concat([rows, tf.zeros(tf.concat([[missing], tf.shape(rows)[1:]], axis=0), rows.dtype)], axis=0)
