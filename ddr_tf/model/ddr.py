@@ -711,7 +711,7 @@ class _Part(NamedTuple):
 
 
 def _part_of_replica(frames: tf.Tensor) -> _Part:
-    """Which part of the batch these frames `[B, ..]` are. Where B is known when a step is traced, all parts are equal."""
+    """Which part of the batch these frames `[B, ..]` are. All are equal where B is known when a step is traced."""
     replica, size = tf.distribute.get_replica_context(), tf.shape(frames)[0]
     place, count = replica.replica_id_in_sync_group, replica.num_replicas_in_sync
     if count == 1 or (frames.shape[0] is not None and not tf.executing_eagerly()):

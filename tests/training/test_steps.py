@@ -119,7 +119,7 @@ def test_keras_fits_arrays_and_a_loaded_model(tmp_path):
     assert {"elbo", "val_elbo", "gradient_norm"} <= logs.keys()
 
 
-@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("count", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_last_batch_that_replicas_share_unevenly_counts_by_its_sequences(count):
     frames = RandomDataset().bank[:, :4][:count]
     results = []
