@@ -70,7 +70,8 @@ def test_an_exported_model_is_measured_as_its_run(tmp_path, run_dir, few):
 
 
 def test_metrics_that_cannot_be_kept_are_printed(tmp_path, run_dir, capsys, monkeypatch):
-    monkeypatch.setattr(protocol, "evaluate", lambda *_, **__: {"swap_psnr": Metric(20.0)})
+    metrics = dict.fromkeys(("swap_psnr", "reconstruction_psnr"), Metric(20.0))
+    monkeypatch.setattr(protocol, "evaluate", lambda *_, **__: metrics)
     run_dir = shutil.copytree(run_dir, tmp_path / "run")
     command = ["--run_dir", str(run_dir), "--seeds", "2", "--num_frames", "8"]
     with monkeypatch.context() as patched:
