@@ -99,7 +99,7 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> E
       settings: What is measured.
 
     Raises:
-      UserError: As `runs.load_run` and `runs.cost`.
+      UserError: As `runs.load_run`, `runs.cost` and `summary.logs_folder`.
     """
     import tensorflow as tf
 
@@ -109,12 +109,13 @@ def evaluate_run(run_dir: Path, data_dir: str | None, settings: "Settings") -> E
 
     model, sequences = runs.load_run(run_dir, data_dir)
     not_kept = _why_not_kept(run_dir)
+    logs = None if not_kept else summary.logs_folder(run_dir)
     cost = {name: Metric(value) for name, value in runs.cost(run_dir, model).items()}
     metrics = protocol.evaluate(model, sequences, settings, progress=True) | cost
     if not not_kept:
         try:
             summary.write_evaluation(run_dir, metrics, settings)
-            logs, step = summary.logs_folder(run_dir), runs.read_record(run_dir)["step"]
+            step = runs.read_record(run_dir)["step"]
             with tf.summary.create_file_writer(str(logs)).as_default(step=step):
                 for name, metric in metrics.items():
                     tf.summary.scalar(f"evaluation/{name}", metric.value)

@@ -159,13 +159,13 @@ class AffWild(ArrayDataset):
                 f"None of the {len(annotations)} annotations under {root / 'annotations'} is named as one of the "
                 f"{len(store.ids)} videos (they are named like '{store.ids[0]}')."
             )
-        remarks = list(store.remarks)
+        remarks, reasons = list(store.remarks), []
         if not annotations and (root / "annotations").is_dir():
-            reason = f"no file in it begins with {HEADER}, so there are no labels; videos are held out at random"
-            remarks.append(Remark(str(root / "annotations"), "noted", reason))
-            print(f"{root / 'annotations'}: {reason}", flush=True)
+            reasons.append(f"no file in it begins with {HEADER}, so there are no labels; videos are held out at random")
         labels = frame_labels(store, annotations) if annotations else {}
-        if reason := labels and _lacking(store, annotations, labels[LABELS[0]]):
+        if labels and (reason := _lacking(store, annotations, labels[LABELS[0]])):
+            reasons.append(reason)
+        for reason in reasons:
             remarks.append(Remark(str(root / "annotations"), "noted", reason))
             print(f"{root / 'annotations'}: {reason}", flush=True)
         held_out = [HELD_OUT_FOLDER in annotations.get(video, root).relative_to(root).parts for video in store.ids]

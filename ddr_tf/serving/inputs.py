@@ -165,8 +165,7 @@ class FrameReader:
                 "frames are a tensor without values, as in the map of a tf.data.Dataset or in a tf.function; call the "
                 "model from tf.numpy_function there."
             )
-        if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
-            raise UserError("frames are an array of which a part is masked; say what is there with .filled(value).")
+        check_not_masked(given, "frames")
         if _is_array(given):
             array = _as_array(given)
             if array.ndim and array.dtype.kind in "UTO":  # paths or images, as NumPy and pandas hold them
@@ -257,6 +256,13 @@ class FrameReader:
             raise UserError(f"A Pillow image of mode {image.mode} cannot be used: {error}.") from error
         account.saw("a Pillow image", max_of_16_bits(image), in_colour=False)
         return pixels
+
+
+def check_not_masked(given: Any, name: str) -> None:
+    """Raises UserError for an array of which a part is masked; `name` as of `check_no_record`."""
+    if np.ma.is_masked(given):
+        verb = "are" if name == "frames" else "is"
+        raise UserError(f"{name} {verb} an array of which a part is masked; say what is there with .filled(value).")
 
 
 def check_no_record(given: Any, name: str) -> None:

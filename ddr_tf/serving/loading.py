@@ -16,7 +16,7 @@ from ddr_tf.memory import check_memory
 from ddr_tf.model import FITTED, STANDARD
 from ddr_tf.runs import image_settings, load_model
 from ddr_tf.serving.calls import Signature, call
-from ddr_tf.serving.inputs import FrameReader, check_no_record
+from ddr_tf.serving.inputs import FrameReader, check_no_record, check_not_masked
 from ddr_tf.serving.saved_model import EXTRA, find_saved_model, load_signatures
 from ddr_tf.shipped import is_run, resolve
 
@@ -299,8 +299,7 @@ def _codes(codes: Any, name: str, axes: tuple[str, ...], last: str) -> np.ndarra
     check_no_record(codes, name)
     if tf.is_symbolic_tensor(codes):
         raise UserError(f"{name} is a tensor without values; in a tf.function, call the model from tf.numpy_function.")
-    if np.ma.is_masked(codes):
-        raise UserError(f"{name} is an array of which a part is masked; say what is there with .filled(value).")
+    check_not_masked(codes, name)
     shapes = " or ".join(f"[{', '.join((*axes[start:], last))}]" for start in range(len(axes), -1, -1))
     try:
         if np.iscomplexobj(codes):
